@@ -1,0 +1,23 @@
+"""The one exception that ddkit raises for what a user can put right."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DdkitError(Exception):
+    """Wrong input, a missing file, a full disk: one line that says what, where and what to do.
+
+    The command line prints the message and exits with code 1. Whatever is not a `DdkitError`
+    is a bug and keeps its traceback.
+    """
+
+
+def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> DdkitError:
+    """Return the error for a `name` that is no known `kind`, with the nearest match in it.
+
+    `hint` says where the known names can be listed, such as "see `ddkit methods`".
+    """
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    advice = f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(names) or 'none'}"
+    return DdkitError(f"unknown {kind} '{name}': {advice}" + (f" ({hint})" if hint else ""))
