@@ -15,7 +15,9 @@ from ddkit.errors import DdkitError, unknown
 class Registry:
     """The names of one kind of thing: the built-in ones and those of an entry-point group."""
 
-    def __init__(self, kind: str, group: str, builtins: Mapping[str, str] | None = None, hint: str = ""):
+    def __init__(
+        self, kind: str, group: str, builtins: Mapping[str, str] | None = None, hint: str = ""
+    ):
         self.kind = kind
         self.group = group
         self.hint = hint

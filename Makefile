@@ -1,0 +1,45 @@
+# Everything here sets itself up: a virtual environment in .venv with ddkit's own wheel in it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml README.md $(shell find ddkit cli plugins -name '*.py' -o -name '*.toml' -o -name 'py.typed')
+DEMO := runs/demo
+
+.PHONY: demo test test-all lint types bench clean
+
+demo: $(VENV)/installed ## distil digits by Teddy, compare with random images, draw the images
+	$(BIN)/ddkit distill --method teddy --data digits --ipc 1 --out $(DEMO)
+	$(BIN)/ddkit evaluate $(DEMO) --seeds 3
+	$(BIN)/ddkit show $(DEMO)
+
+test: $(VENV)/installed ## the tests that take minutes at most
+	$(BIN)/pytest
+
+test-all: $(VENV)/installed ## all tests, the long ones and those for a GPU too
+	$(BIN)/pytest -m ''
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+bench: $(VENV)/installed ## the ratios of benchmarks/, written to benchmarks/results/
+	$(BIN)/python -m benchmarks.loader
+	$(BIN)/python -m benchmarks.teddy_step
+	$(BIN)/python -m benchmarks.startup
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/dependencies: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet '.[dev]'
+	touch $@
+
+# the wheel, not an editable install: tests then see what users get
+$(VENV)/installed: $(VENV)/dependencies $(SOURCES)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	touch $@

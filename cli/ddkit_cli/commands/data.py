@@ -1,0 +1,55 @@
+"""`ddkit data`: which data sets have names, and what is in one."""
+
+import click
+
+from ddkit_cli.options import data_options, output_options
+
+
+@click.command(short_help="list data sets, or look into one")
+@click.argument("name", required=False)
+@data_options
+@output_options
+def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
+    """List the data sets that have names, or show what NAME (or a folder) holds."""
+    from ddkit_cli import display
+
+    if name is None:
+        from ddkit.data.sources import DATA
+
+        if as_json:
+            display.as_json(DATA.names())
+            return
+        click.echo("names: " + ", ".join(DATA.names()))
+        click.echo("also: a local folder (parquet or ImageFolder), a Hugging Face name (org/name)")
+        return
+    from ddkit.config import validated
+    from ddkit.data.options import DataOptions
+    from ddkit.data.sources import load
+
+    said = {key: value for key, value in flags.items() if value is not None}
+    options = validated(DataOptions, {"name": name, **said}, "the data set")
+    splits = {which: load(options, which) for which in ("train", "test")}
+    if as_json:
+        display.as_json({
+            which: {
+                "images": len(split), "shape": split.shape, "classes": split.classes,
+                "counts": split.counts.tolist(), "mirror": split.mirror,
+                "fingerprint": split.fingerprint,
+            }
+            for which, split in splits.items()
+        })  # fmt: skip
+        return
+    display.table(
+        f"{name}: {len(splits['train'].classes)} classes",
+        ["split", "images", "shape", "per class", "may be mirrored", "fingerprint"],
+        [
+            (
+                which, str(len(split)), "×".join(map(str, split.shape)),
+                f"{int(split.counts.min())} to {int(split.counts.max())}",
+                "yes" if split.mirror else "no", split.fingerprint[:12],
+            )
+            for which, split in splits.items()
+        ],
+    )  # fmt: skip
+    click.echo("classes: " + ", ".join(splits["train"].classes[:20])
+               + (" …" if len(splits["train"].classes) > 20 else ""))  # fmt: skip

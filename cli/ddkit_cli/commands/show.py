@@ -1,0 +1,39 @@
+"""`ddkit show`: the images, as a picture."""
+
+from pathlib import Path
+
+import click
+
+from ddkit_cli.options import artifact_path, output_options
+
+
+@click.command(short_help="draw a contact sheet of a distilled set")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="default: beside the artifact")
+@click.option(
+    "--per-class", type=int, default=10, show_default=True, help="images per class at most"
+)
+@click.option("--max-classes", type=int, default=20, show_default=True, help="classes at most")
+@output_options
+def show(
+    artifact: Path, out: Path | None, per_class: int, max_classes: int, as_json: bool, quiet: bool
+) -> None:
+    """Draw the images of ARTIFACT as a PNG, a row per class.
+
+    For a run's folder, each image stands beside the one it started from.
+    """
+    from ddkit.distilled import load
+    from ddkit.errors import DdkitError
+    from ddkit_cli import display, sheet
+
+    if per_class < 1 or max_classes < 1:
+        raise DdkitError("--per-class and --max-classes must be 1 or more")
+    path = artifact_path(artifact)
+    distilled = load(path)
+    target = out or path.with_name("contact-sheet.png")
+    initial = sheet.initial_images(path.parent, len(distilled))
+    sheet.draw(distilled, initial, target, per_class=per_class, max_classes=max_classes)
+    if as_json:
+        display.as_json({"sheet": target, "initial": initial is not None})
+    else:
+        click.echo(f"{target}" + (": initial left, final right" if initial is not None else ""))

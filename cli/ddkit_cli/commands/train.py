@@ -1,0 +1,64 @@
+"""`ddkit train`: train one network on a distilled set and keep it."""
+
+from pathlib import Path
+
+import click
+
+from ddkit_cli.options import artifact_path, output_options
+
+
+@click.command(short_help="train one network on a distilled set and keep its weights")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--network", metavar="SPEC", help="default: the one of the run")
+@click.option("--protocol", help="default: soft, or dsa for a set with hard labels only")
+@click.option("--epochs", type=int, help="instead of the protocol's")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="a .safetensors file")
+@output_options
+def train(
+    artifact: Path, network: str | None, protocol: str | None, epochs: int | None, seed: int,
+    device: str, out: Path, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Train one network on ARTIFACT and write its weights to --out.
+
+    Needs the artifact alone, not the data it was distilled from.
+    """
+    import torch
+
+    from ddkit import evaluation
+    from ddkit.distilled import load
+    from ddkit.interrupt import stopping_on_signals
+    from ddkit.storage import write_tensors
+    from ddkit_cli import display
+
+    distilled = load(artifact_path(artifact))
+    chosen = evaluation.protocol_for(
+        protocol or ("dsa" if distilled.labels.kind == "hard" else "soft")
+    )
+    chosen = evaluation.rated(chosen, distilled)
+    if epochs is not None:
+        chosen = chosen.with_recipe(epochs=epochs)
+    spec = network or distilled.metadata["network"]
+    progress = display.progress_for(quiet or as_json)
+    with (
+        stopping_on_signals(),
+        progress.task(f"{chosen.name} on {spec}", chosen.recipe.epochs) as bar,
+    ):
+        model = evaluation.train_on(
+            distilled, chosen, spec, seed, torch.device(device), lambda _: bar.advance()
+        )
+    about = {
+        "format": "ddkit.network",
+        "network": spec,
+        "classes": distilled.class_names,
+        "shape": list(distilled.shape),
+        "protocol": chosen.model_dump(mode="json"),
+        "seed": seed,
+    }
+    weights = {f"network.{name}": tensor for name, tensor in model.state_dict().items()}
+    write_tensors(out, weights | distilled.space.to("cpu").tensors(), about)
+    if as_json:
+        display.as_json({"weights": out, **about})
+    else:
+        click.echo(f"{spec}, trained for {chosen.recipe.epochs} epochs, is in {out}")

@@ -1,0 +1,83 @@
+"""The `ddkit` command: finds its subcommands by name and turns errors into one line."""
+
+import sys
+from importlib.metadata import version
+from typing import NoReturn
+
+import click
+
+from ddkit.errors import DdkitError
+from ddkit.registry import Registry
+
+COMMANDS = Registry(
+    "command",
+    "ddkit.commands",
+    {
+        name: f"ddkit_cli.commands.{name}:{name}"
+        for name in (
+            "distill", "evaluate", "train", "relabel", "pool", "methods", "data", "inspect", "show",
+        )
+    },
+    hint="see `ddkit --help`",
+)  # fmt: skip
+
+
+class Commands(click.Group):
+    """Subcommands are imported when used; their modules import torch in their functions."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        own = list(COMMANDS.builtins)
+        return own + sorted(set(COMMANDS.names()) - set(own))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command: click.Command = COMMANDS.load(cmd_name)
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("ddkit"), prog_name="ddkit")
+def ddkit() -> None:
+    """Distil a labelled image set into a few synthetic images per class.
+
+    \b
+    ddkit distill --method teddy --data digits --ipc 1
+    ddkit evaluate runs/teddy-digits-ipc1-seed0
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line. Exit codes: 0, 1 for wrong input, 130 for Ctrl-C."""
+    from ddkit.interrupt import Stopped
+
+    try:
+        ddkit.main(standalone_mode=False)
+    except DdkitError as error:
+        fail(str(error))
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except click.ClickException as error:
+        fail(error.format_message())
+    except (Stopped, KeyboardInterrupt, click.Abort):
+        click.echo(
+            f"\nstopped; what was done is kept, the same command goes on from there:\n"
+            f"  ddkit {' '.join(sys.argv[1:])}",
+            err=True,
+        )
+        sys.exit(130)
+    except RuntimeError as error:
+        if "torchvision::nms" in str(error):
+            fail(TORCH_MISMATCH)
+        raise
+    sys.exit(0)
+
+
+TORCH_MISMATCH = (
+    "torch and torchvision come from different builds (operator torchvision::nms does not exist): "
+    "pip install --force-reinstall torch torchvision"
+)
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line to stderr and leave with exit code 1."""
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(1)

@@ -1,0 +1,157 @@
+"""Typed configuration: everything that determines a result, written out resolved beside it."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticUndefined
+
+from ddkit.data.options import DataOptions
+from ddkit.errors import DdkitError, unknown
+from ddkit.storage import write_text
+
+StageName = Literal["pool", "synthesis", "relabel", "evaluate"]
+Model = TypeVar("Model", bound=BaseModel)
+STAGES: tuple[StageName, ...] = ("pool", "synthesis", "relabel", "evaluate")
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, values never change after they were checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class MethodOptions(Strict):
+    """The options of a method; a plugin's `method_config` returns a subclass."""
+
+    default_network: ClassVar[str] = "convnet"
+    """The network of a run that names none: a method may need batch norm, or the lack of it."""
+
+
+def option(
+    default: Any, help: str, *, stages: tuple[StageName, ...] = STAGES, **bounds: Any
+) -> Any:
+    """Declare one option of a method, for `MethodOptions` subclasses.
+
+    Args:
+        default: its value when neither preset nor user gives one.
+        help: what it does, one sentence, shown by `ddkit methods`.
+        stages: the stages it matters to. An option that leaves out "pool" does not make a cached
+            pool useless when it changes. When in doubt, leave it at all stages.
+        bounds: pydantic's own, such as `ge=1`.
+    """
+    return Field(default, description=help, json_schema_extra={"stages": list(stages)}, **bounds)
+
+
+class StageConfig(Strict):
+    """Which plugin runs a stage, and with which (resolved) options."""
+
+    plugin: str
+    options: dict[str, Any] = {}
+
+
+class RunConfig(Strict):
+    """A whole run, resolved: `ddkit distill --config` repeats it."""
+
+    method: str = Field(description="the method as the user named it, perhaps an alias")
+    plugin: str = Field(description="the plugin that the method's name stands for")
+    ipc: int = Field(ge=1, description="synthetic images per class")
+    seed: int = Field(0, ge=0, description="the distillation seed")
+    pool_seed: int = Field(0, ge=0, description="the seed of the pool's training")
+    network: str = Field("convnet", description="the network that the pool is trained with")
+    init: str = Field("real", description='"real", "noise" or an artifact to start from')
+    data: DataOptions = DataOptions()
+    options: dict[str, Any] = Field({}, description="the method's options, all of them")
+    pool_from: StageConfig | None = None
+    relabel_from: StageConfig | None = None
+    evaluate_from: StageConfig | None = None
+    preset: str | None = Field(None, description="the preset that was applied, with its source")
+    store: Literal["auto", "uint8", "float16", "float32"] = Field(
+        "auto", description="how images are stored: auto is uint8 where they are valid pixels"
+    )
+    device: str = "cpu"
+    threads: int = Field(1, ge=1, description="threads of each unit of work; they change last bits")
+
+    def stage(self, name: StageName) -> StageConfig:
+        """Return who runs a stage: the method itself unless another plugin was named for it."""
+        chosen = {
+            "pool": self.pool_from,
+            "relabel": self.relabel_from,
+            "evaluate": self.evaluate_from,
+        }.get(name)
+        return chosen or StageConfig(plugin=self.plugin, options=self.options)
+
+    def pool_stage(self, name: StageName) -> StageConfig:
+        """Return whose pool a stage works with: the named one, else the stage's own plugin's."""
+        return self.pool_from or self.stage(name)
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+    def save(self, path: Path) -> None:
+        """Write the configuration as TOML to `path`, whole or not at all."""
+        write_text(path, self.to_toml())
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises `DdkitError` where it is missing or broken."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DdkitError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DdkitError(f"{path} is no valid TOML: {error}") from error
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a resolved configuration that `RunConfig.save` wrote."""
+    return validated(RunConfig, read_toml(path), str(path))
+
+
+def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
+    """Return `values` as a `model`; the first thing wrong becomes a one-line `DdkitError`."""
+    for key in values:
+        if key not in model.model_fields:
+            raise unknown("option", key, model.model_fields, hint=where)
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        value = f" (got {first['input']!r})" if not isinstance(first["input"], dict) else ""
+        raise DdkitError(f"option '{key}' of {where}: {message}{value}") from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split "key=value"; the value is read as TOML where it is TOML and as a string otherwise."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise DdkitError(f"'--set {text}' is not of the form key=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    return key.strip(), parsed
+
+
+def describe(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
+    """Return (name, type, default, meaning) of each field of a model, for people to read."""
+    rows = []
+    for name, field in model.model_fields.items():
+        kind = str(field.annotation)
+        kind = getattr(field.annotation, "__name__", kind) if "[" not in kind else kind
+        kind = kind.replace("typing.", "").replace("Literal", "").replace("pathlib.", "")
+        default = "required" if field.default is PydanticUndefined else repr(field.default)
+        rows.append((name, kind, default, field.description or ""))
+    return rows
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: leave such keys out, at every depth."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value

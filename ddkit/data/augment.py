@@ -1,0 +1,183 @@
+"""Augmentation of whole batches: every image has its own parameters, none its own loop pass.
+
+Images stay where they are; random numbers come from the given generator, on its own device.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TRIES = 10  # boxes drawn per image until one fits, as in torchvision
+
+
+def random_crop(images: Tensor, generator: torch.Generator, padding: int | None = None) -> Tensor:
+    """Shift each image by -padding … padding rows and columns; what enters is 0.
+
+    Args:
+        images: (B, channels, H, W) of any dtype; in data space 0 is black.
+        padding: defaults to an eighth of the width: 4 at 32 pixels.
+    """
+    padding = images.shape[-1] // 8 if padding is None else padding
+    shape = (2, len(images))
+    offsets = torch.randint(2 * padding + 1, shape, generator=generator, device=generator.device)
+    top, left = offsets.to(images.device)
+    return crop(F.pad(images, (padding,) * 4), top, left, images.shape[-2], images.shape[-1])
+
+
+def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """Cut a height x width window from each image, at its own `top` and `left`, int64 (B,).
+
+    The windows must lie inside the images, (B, channels, >= height, >= width). What returns is a
+    view with gaps between its rows.
+    """
+    # An image's windows in all channels are one strided view of one run of the flat batch, so a
+    # crop is one memcpy per image: 15 times faster than indexing windows or gathering pixels.
+    count, channels, rows, columns = images.shape
+    plane = rows * columns
+    run = (channels - 1) * plane + (height - 1) * columns + width
+    starts = torch.arange(count, device=images.device) * channels * plane + top * columns + left
+    runs = images.reshape(-1).unfold(0, run, 1).index_select(0, starts)
+    return runs.as_strided((count, channels, height, width), (run, plane, columns, 1))
+
+
+def random_flip(images: Tensor, generator: torch.Generator, probability: float = 0.5) -> Tensor:
+    """Mirror each image left to right with `probability`; (B, channels, H, W) of any dtype."""
+    flips = draw_flips(len(images), generator, probability).to(images.device)
+    # Mirroring all and picking whole images is 8 times faster than `where` on pixels.
+    both = torch.cat([images, images.flip(3)])
+    return both.index_select(
+        0, torch.arange(len(images), device=images.device) + len(flips) * flips
+    )
+
+
+def random_resized_crop(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """Blow up a random box of each image to the full size, bilinearly.
+
+    Args:
+        images: floating point (B, channels, H, W).
+        scale: lowest and highest share of the image's area.
+        ratio: lowest and highest aspect ratio, width by height.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    boxes = draw_boxes(len(images), size, generator, scale=scale, ratio=ratio)
+    return resample(images, boxes, torch.zeros(len(images), dtype=torch.bool))
+
+
+def mixup(
+    images: Tensor, generator: torch.Generator, alpha: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Blend each image with another one of the batch.
+
+    Args:
+        images: floating point (B, channels, H, W).
+        alpha: both parameters of the Beta distribution of the weights, above 0.
+
+    Returns:
+        The blends, the index of each image's partner (B,) and the image's own weight (B,) in
+        [0, 1]; labels mix with the same two.
+    """
+    count, device = len(images), images.device
+    partner = torch.randperm(count, generator=generator, device=generator.device).to(device)
+    weight = draw_weights(count, generator, alpha).to(device)
+    return blend(images, images[partner], weight), partner, weight
+
+
+def blend(images: Tensor, others: Tensor, weight: Tensor) -> Tensor:
+    """Return weight * images + (1 - weight) * others, with one weight (B,) per image."""
+    share = weight.to(images).view(-1, 1, 1, 1)
+    return share * images + (1 - share) * others
+
+
+def resample(images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
+    """Blow up each image's box to the full size, bilinearly, and mirror it where `flips` says so.
+
+    Equals torchvision's crop, resize and flip. Differentiable in `images`.
+
+    Args:
+        images: floating point (B, channels, H, W).
+        boxes: (B, 4), top, left, height and width as fractions of the image.
+        flips: bool (B,).
+    """
+    boxes, flips = boxes.to(images), flips.to(images.device)
+    height, width = images.shape[-2:]
+    y = _positions(boxes[:, 0], boxes[:, 2], height)
+    x = _positions(boxes[:, 1], boxes[:, 3], width)
+    x = torch.where(flips.view(-1, 1), x.flip(1), x)
+    shape = (len(images), height, width)
+    grid = torch.stack([x.unsqueeze(1).expand(shape), y.unsqueeze(2).expand(shape)], dim=3)
+    return F.grid_sample(images, grid, align_corners=False, padding_mode="border")
+
+
+def _positions(start: Tensor, extent: Tensor, pixels: int) -> Tensor:
+    """Return where along one axis to sample, (B, pixels) in [-1, 1] from edge to edge."""
+    start, extent = start.unsqueeze(1), extent.unsqueeze(1)
+    centres = (torch.arange(pixels, device=start.device, dtype=start.dtype) + 0.5) / pixels
+    inside = start + extent * centres
+    # Not beyond the centres of the box's outermost pixels: nothing outside of it shows.
+    first, last = start + 0.5 / pixels, start + extent - 0.5 / pixels
+    return inside.maximum(first).minimum(last) * 2 - 1
+
+
+def draw_boxes(
+    count: int,
+    size: tuple[int, int],
+    generator: torch.Generator,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """Draw boxes as torchvision's RandomResizedCrop does: whole pixels, uniform area, log ratio.
+
+    Args:
+        count: how many.
+        size: (height, width) of the images.
+
+    Returns:
+        float32 (count, 4): top, left, height, width as fractions of the image.
+    """
+    rows, columns = size
+    area, shape, y, x = torch.rand(
+        4, count, TRIES, generator=generator, device=generator.device, dtype=torch.float64
+    )
+    area = (scale[0] + (scale[1] - scale[0]) * area) * (rows * columns)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    shape = (low + (high - low) * shape).exp()
+    width, height = (area * shape).sqrt().round(), (area / shape).sqrt().round()
+    fits = (width > 0) & (width <= columns) & (height > 0) & (height <= rows)
+    top = (y * (rows - height + 1)).floor()
+    left = (x * (columns - width + 1)).floor()
+    candidates = torch.stack([top, left, height, width], dim=2)
+    first = fits.int().argmax(1)  # the first that fits; 0 if none does
+    chosen = candidates[torch.arange(count, device=first.device), first]
+    boxes = torch.where(fits.any(1, keepdim=True), chosen, _central(size, ratio).to(chosen))
+    return (boxes / boxes.new_tensor([rows, columns, rows, columns])).float()
+
+
+def _central(size: tuple[int, int], ratio: tuple[float, float]) -> Tensor:
+    """Return the largest central box with an allowed ratio, for images where no drawn box fits."""
+    rows, columns = size
+    height = min(rows, round(columns / ratio[0]))
+    width = min(columns, round(rows * ratio[1]))
+    return torch.tensor([(rows - height) // 2, (columns - width) // 2, height, width])
+
+
+def draw_flips(count: int, generator: torch.Generator, probability: float = 0.5) -> Tensor:
+    """Draw which images to mirror, bool (count,)."""
+    return torch.rand(count, generator=generator, device=generator.device) < probability
+
+
+def draw_weights(count: int, generator: torch.Generator, alpha: float) -> Tensor:
+    """Draw float32 (count,) from Beta(alpha, alpha), each in [0, 1]; `alpha` must be above 0."""
+    shape = torch.full((2, count), alpha, dtype=torch.float64, device=generator.device)
+    # torch.distributions.Beta takes no generator; a ratio of two gammas is the same distribution.
+    own, other = torch._standard_gamma(shape, generator=generator).clamp_min(1e-300)
+    weights: Tensor = own / (own + other)
+    return weights.float()

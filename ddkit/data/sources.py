@@ -1,0 +1,67 @@
+"""From a data set's name to its split: a built-in name, a local folder or a Hugging Face name."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from ddkit.data import folders, hub
+from ddkit.data.options import DataOptions
+from ddkit.data.selection import choose_classes, imbalanced, resized, split_holdout
+from ddkit.data.split import Split
+from ddkit.data.tables import SplitName
+from ddkit.errors import DdkitError
+from ddkit.registry import Registry
+
+__all__ = ["DATA", "Source", "SplitName", "load", "split_holdout"]
+
+Source = Callable[[DataOptions, SplitName], Split]
+"""A data source returns the whole split; `load` chooses classes and size."""
+
+DATA = Registry(
+    "data set",
+    "ddkit.data",
+    {
+        "digits": "ddkit.data.digits:digits",
+        "mnist": "ddkit.data.published:mnist",
+        "fashion-mnist": "ddkit.data.published:fashion_mnist",
+        "kmnist": "ddkit.data.published:kmnist",
+        "cifar10": "ddkit.data.published:cifar10",
+        "cifar100": "ddkit.data.published:cifar100",
+        "svhn": "ddkit.data.published:svhn",
+        "stl10": "ddkit.data.published:stl10",
+    },
+    hint="or a folder / a Hugging Face name such as org/name",
+)
+
+
+def load(options: DataOptions, split: SplitName, *, seed: int = 0) -> Split:
+    """Return the split that `options` describe, but for the holdout (see `split_holdout`).
+
+    A built-in name wins over a folder of that name in the current directory; ./name is always
+    the folder. `seed` matters for the imbalanced draw alone, which concerns the training split.
+    Raises `DdkitError` for an unknown name and for what is wrong with the data.
+    """
+    found = _find(options, split)
+    if options.flip is not None:
+        found = replace(found, mirror=options.flip)
+    if split == "train":
+        empty = [name for name, count in zip(found.classes, found.counts, strict=True) if not count]
+        if empty:
+            raise DdkitError(
+                f"class '{empty[0]}' of {options.name} has no training image: "
+                "leave it out with --classes"
+            )
+        if options.imbalance is not None:
+            found = imbalanced(found, *options.imbalance, seed)
+    return found
+
+
+def _find(options: DataOptions, split: SplitName) -> Split:
+    name = options.name
+    if name not in DATA.entries():
+        if folders.is_path(name):
+            return folders.read(options, split)
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+            return hub.read(options, split)
+    source: Source = DATA.load(name)
+    return resized(choose_classes(source(options, split), options.classes), options.resize)

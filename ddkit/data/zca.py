@@ -1,0 +1,101 @@
+"""ZCA whitening: decorrelated pixels that still look like the image.
+
+Conventions of MTT and TESLA (kornia's `ZCAWhitening`): pixels in [0, 1], unbiased covariance,
+`eps` = 0.1 added to the eigenvalues.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddkit.errors import DdkitError
+
+MAX_PIXELS = 64 * 64 * 3  # the covariance takes the square of this in float64: 1.2 GB
+# Rows per product. Bytes less 128 have squares of at most 2**14, so that sums over 2**10 rows are
+# integers up to 2**24: exact in float32, in whatever order and on however many threads they add up.
+CHUNK = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Zca:
+    """A whitening transform and its inverse, for images of D = channels x height x width values.
+
+    Attributes:
+        mean: float32 (D,), subtracted before whitening.
+        matrix: float32 (D, D), symmetric; whitens.
+        inverse: float32 (D, D), symmetric; undoes `matrix`.
+    """
+
+    mean: Tensor
+    matrix: Tensor
+    inverse: Tensor
+
+    @classmethod
+    def fit(cls, images: Tensor, eps: float = 0.1) -> "Zca":
+        """Return the transform W = U diag(1 / sqrt(S + eps)) U' of the covariance U diag(S) U'.
+
+        Args:
+            images: (N, channels, height, width), uint8, or floating point in [0, 1].
+            eps: what is added to every eigenvalue; larger means less whitening of fine detail.
+
+        Raises:
+            DdkitError: fewer than two images, images too large, or `eps` not above 0.
+        """
+        pixels = images[0].numel() if len(images) else 0
+        if len(images) < 2:
+            raise DdkitError(f"ZCA needs at least 2 images, got {len(images)}")
+        if pixels > MAX_PIXELS:
+            raise DdkitError(
+                f"ZCA of {pixels} values per image needs a {pixels} x {pixels} matrix; "
+                f"the limit is {MAX_PIXELS}: use the input space 'standard'"
+            )
+        if eps <= 0:
+            raise DdkitError(f"ZCA's eps must be above 0, got {eps}")
+        mean, covariance = _moments(images)
+        values, vectors = torch.linalg.eigh(covariance)
+        roots = (values.clamp_min(0) + eps).sqrt()  # rounding can leave eigenvalues below 0
+        matrix = (vectors / roots) @ vectors.T
+        inverse = (vectors * roots) @ vectors.T
+        return cls(mean.float(), matrix.float(), inverse.float())
+
+    def whiten(self, images: Tensor) -> Tensor:
+        """Return `images` (B, channels, height, width), floating point in [0, 1], whitened."""
+        rows = self._rows(images)
+        return ((rows - self.mean.to(rows)) @ self.matrix.to(rows)).view(images.shape)
+
+    def unwhiten(self, images: Tensor) -> Tensor:
+        """Return the pixels of whitened `images` (B, channels, height, width)."""
+        rows = self._rows(images)
+        return (rows @ self.inverse.to(rows) + self.mean.to(rows)).view(images.shape)
+
+    def to(self, device: torch.device | str) -> "Zca":
+        """Return the same transform on `device`."""
+        return Zca(self.mean.to(device), self.matrix.to(device), self.inverse.to(device))
+
+    def _rows(self, images: Tensor) -> Tensor:
+        rows = images.flatten(1)
+        if rows.shape[1] != len(self.mean):
+            raise DdkitError(
+                f"images of shape {tuple(images.shape[1:])} have {rows.shape[1]} values, but this "
+                f"ZCA was fitted on images of {len(self.mean)}: use images of that size"
+            )
+        return rows
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean (D,) and unbiased covariance (D, D) of pixels in [0, 1], float64 (see CHUNK)."""
+    if images.dtype == torch.uint8:
+        dtype, centre, unit = torch.float32, 128.0, 255.0
+    else:
+        dtype, centre, unit = torch.float64, 0.5, 1.0
+    pixels, count = images[0].numel(), len(images)
+    total = torch.zeros(pixels, dtype=torch.float64, device=images.device)
+    second = torch.zeros(pixels, pixels, dtype=torch.float64, device=images.device)
+    for chunk in torch.split(images, CHUNK):
+        rows = chunk.flatten(1).to(dtype) - centre
+        total += rows.sum(0, dtype=torch.float64)
+        second += rows.T @ rows
+    # n * second - total total' is an integer for uint8, hence free of cancellation.
+    covariance = second.mul_(count).sub_(torch.outer(total, total))
+    return (total / count + centre) / unit, covariance.div_(count * (count - 1) * unit**2)

@@ -1,0 +1,14 @@
+"""Networks by name: ours, torchvision's, third parties' and a user's own file.
+
+    random = generator(0, "initial weights")
+    create("convnet:depth=3:width=64", classes=10, shape=(3, 32, 32), generator=random)
+    create("nets/mine.py:factory", classes=10, shape=(3, 32, 32), generator=random)
+
+Importing this package, listing names and parsing a spec import no torch.
+"""
+
+from ddkit.networks.build import batch_norms, create
+from ddkit.networks.names import NETWORKS
+from ddkit.networks.spec import NetworkSpec, parse, spec_fingerprint
+
+__all__ = ["NETWORKS", "NetworkSpec", "batch_norms", "create", "parse", "spec_fingerprint"]

@@ -1,0 +1,80 @@
+"""The text that names a network: `name`, `name:key=value:key=value` or `file.py:factory`.
+
+Options are separated by colons because the command line lists networks with commas.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ddkit.errors import DdkitError, unknown
+from ddkit.networks.names import NETWORKS
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A parsed spec.
+
+    Attributes:
+        name: the registered name, or the name of the factory in `path`.
+        path: the user's file, or None for a registered name.
+        options: the options as they were written; the factory's annotations give their types.
+    """
+
+    name: str
+    path: Path | None = None
+    options: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def title(self) -> str:
+        """What messages call the network: its spec without the options."""
+        return f"{self.path}:{self.name}" if self.path else self.name
+
+
+def parse(spec: str) -> NetworkSpec:
+    """Return the parts of `spec`; no network code is imported and no file is opened.
+
+    Raises `DdkitError` for an unknown name, a file without a factory, and an option that is not
+    `key=value` or is given twice.
+    """
+    head, *rest = spec.split(":")
+    if not head.endswith(".py"):
+        known = NETWORKS.entries()
+        if head not in known:
+            raise unknown(NETWORKS.kind, head, known, NETWORKS.hint)
+        return NetworkSpec(head, None, _options(rest, spec))
+    if not rest or not rest[0].isidentifier():
+        raise DdkitError(f"network '{spec}': name the function that builds it, as '{head}:factory'")
+    return NetworkSpec(rest[0], Path(head).expanduser(), _options(rest[1:], spec))
+
+
+def spec_fingerprint(spec: str) -> str:
+    """Return what a cache key needs: the spec and, for a user's file, the sha256 of its content.
+
+    What that file imports in turn is not covered. Raises `DdkitError` as `parse` does, and for a
+    file that cannot be read.
+    """
+    path = parse(spec).path
+    return spec if path is None else f"{spec}@sha256:{hashlib.sha256(read(path)).hexdigest()}"
+
+
+def read(path: Path) -> bytes:
+    """Return the content of a user's network file, or raise `DdkitError`."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DdkitError(f"there is no network file '{path}' (looked in {Path.cwd()})") from error
+    except OSError as error:
+        raise DdkitError(f"the network file '{path}' cannot be read: {error.strerror}") from error
+
+
+def _options(parts: list[str], spec: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not (key and equals and value):
+            raise DdkitError(f"network '{spec}': '{part}' is no option; write key=value")
+        if key in options:
+            raise DdkitError(f"network '{spec}': option '{key}' is given twice")
+        options[key] = value
+    return options

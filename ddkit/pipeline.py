@@ -1,0 +1,255 @@
+"""The flow, one direction: configuration → run → pool → synthesis → relabel → artifact."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddkit import networks
+from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, load_config
+from ddkit.data import selection, sources
+from ddkit.data.space import InputSpace
+from ddkit.distilled import stored, write_distilled
+from ddkit.errors import DdkitError
+from ddkit.objective import Shard, Synthetic
+from ddkit.plugins import Plugin
+from ddkit.pool import Pool, read_description, train_pool
+from ddkit.progress import Progress, Silent
+from ddkit.run import Run
+from ddkit.storage import TensorFile, cache_folder, locked, stable_hash, write_json
+from ddkit.synthesis import Engine
+
+ARTIFACT = "distilled.safetensors"
+POOL_VERSION = 1  # goes up when the core trains or stores pools differently
+
+
+def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -> Run:
+    """Load the training data and return the run; sets torch's thread count for this process."""
+    torch.set_num_threads(config.threads)
+    device = torch.device(config.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DdkitError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    train = sources.load(config.data, "train", seed=config.seed)
+    train, holdout = selection.split_holdout(train, config.data.holdout, config.seed)
+    space = InputSpace.fit(train, config.data.space)
+    options = MethodOptions()
+    return Run(
+        config, options, train, holdout, space.to(device), device, folder, progress or Silent()
+    )
+
+
+def distill(
+    config: RunConfig,
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
+    snapshot_every: int = 0,
+) -> Path:
+    """Do a whole run in `folder`, or what is left of it, and return the artifact's path.
+
+    Raises:
+        DdkitError: the folder holds another run, or anything in the run fails in a known way.
+        Stopped: on request, after what is needed to go on was written.
+    """
+    artifact = folder / ARTIFACT
+    with locked(folder, "the run"):
+        claim(folder, config, overwrite)
+        if artifact.exists():
+            return artifact
+        run = prepare(config, folder, progress)
+        cost = Cost(folder)
+        with cost.measure("pool"):
+            pool = open_pool(run, "synthesis")
+        plugin = Plugin(config.stage("synthesis").plugin)
+        objective = plugin.synthesis_loss(run.for_stage("synthesis"), pool)
+        engine = Engine(run, objective, snapshot_every=snapshot_every)
+        with cost.measure("synthesis"):
+            engine.synthesise()
+        shards = list(objective.shards())
+        images = assemble(engine, shards, config.store)
+        with cost.measure("relabel"):
+            relabel_into(run, images, artifact)
+        cost.finish(engine, shards)
+    return artifact
+
+
+def relabel_into(run: Run, images: Synthetic, path: Path) -> None:
+    """Label finished images as the run's relabel stage does, and write the artifact."""
+    pool = open_pool(run, "relabel")
+    stage = run.for_stage("relabel")
+    labels = Plugin(run.config.stage("relabel").plugin).relabel(stage, pool, images)
+    write_distilled(path, images, labels, run.space, describe(run))
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """Return what an artifact says about its run."""
+    return {
+        "classes": list(run.classes),
+        "mirror": run.train.mirror,
+        "config": run.config.model_dump(mode="json"),
+        "data_fingerprint": run.train.fingerprint,
+        "network": run.config.network,
+    }
+
+
+def claim(folder: Path, config: RunConfig, overwrite: bool) -> None:
+    """Make `folder` this run's; raises `DdkitError` where it holds another one, or other files."""
+    path = folder / "config.toml"
+    if path.exists():
+        if load_config(path) == config:
+            return
+        if not overwrite:
+            raise DdkitError(
+                f"{folder} holds another run (its config.toml differs): choose another --out, "
+                "or --overwrite to throw that run away"
+            )
+        clear(folder)
+    elif [entry for entry in folder.iterdir() if entry.name != ".lock"]:
+        raise DdkitError(f"{folder} holds files that are no run of ddkit: choose another --out")
+    config.save(path)
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run wrote, and nothing else."""
+    for name in ("shards", "snapshots", "baseline"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in [
+        *folder.glob("distilled*.safetensors"),
+        folder / "cost.json",
+        folder / "config.toml",
+    ]:
+        path.unlink(missing_ok=True)
+
+
+def open_pool(run: Run, stage: StageName) -> Pool:
+    """Return the pool that a stage works with, trained first where the cache lacks it.
+
+    The pool's hook gets a run whose seed is the pool's, so that distillation seeds can share one.
+    """
+    source = run.config.pool_stage(stage)
+    config = run.config.model_copy(update={"seed": run.config.pool_seed})
+    pool_run = replace(run.for_stage(stage, pool=True), config=config)
+    tasks = Plugin(source.plugin).build_pool(pool_run)
+    description = pool_description(pool_run, source)
+    folder = cache_folder("pools") / f"{source.plugin}-{stable_hash(description)}"
+    if not tasks:
+        return Pool(folder, run.device)
+    with locked(folder, "the pool", wait=True):
+        if not (folder / "pool.json").exists():
+            with run.progress.task(f"pool of {source.plugin}", len(tasks)) as bar:
+                train_pool(tasks, folder, description, run.space, run.device, bar.advance)
+    return Pool.open(folder, run.device)
+
+
+def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
+    """Return all that determines a pool: equal descriptions, one pool in the cache."""
+    model = Plugin(source.plugin).options_model()
+    relevant = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        stages = extra.get("stages", ["pool"]) if isinstance(extra, dict) else ["pool"]
+        if isinstance(stages, list) and "pool" in stages:
+            relevant[name] = _by_content(source.options.get(name))
+    return {
+        "version": POOL_VERSION,
+        "plugin": source.plugin,
+        "options": relevant,
+        "network": run.config.network,
+        "network_fingerprint": networks.spec_fingerprint(run.config.network),
+        "data": run.train.fingerprint,
+        "data_name": run.config.data.tag,
+        "classes": len(run.classes),
+        "shape": list(run.shape),
+        "space": run.space.fingerprint(),
+        "seed": run.config.seed,
+        "device": run.device.type,
+        "threads": run.config.threads,
+    }
+
+
+def assemble(engine: Engine, shards: list[Shard], store: str) -> Synthetic:
+    """Return the finished shards as one class-major set, in the form in which it is stored."""
+    files = [TensorFile(engine.final(shard)) for shard in shards]
+    slots = torch.cat([file["slots"] for file in files])
+    order = slots.argsort()
+    images = stored(torch.cat([file["images"] for file in files]), store)[order]
+    classes = torch.cat([file["classes"] for file in files])[order]
+    rates = [float(file["learning_rate"]) for file in files if "learning_rate" in file]
+    logits = [file["label_logits"] for file in files if "label_logits" in file]
+    return Synthetic(
+        images,
+        classes,
+        sum(rates) / len(rates) if rates else None,
+        torch.cat(logits)[order] if len(logits) == len(files) else None,
+    )
+
+
+class Cost:
+    """Seconds per stage, added up over interrupted tries, in a sidecar beside the artifact."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / "cost.json"
+        self.figures: dict[str, Any] = read_cost(folder)
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = self.figures.get(f"{stage}_seconds", 0.0) + time.perf_counter() - start
+            self.figures[f"{stage}_seconds"] = round(seconds, 3)
+            write_json(self.path, self.figures)
+
+    def finish(self, engine: Engine, shards: list[Shard]) -> None:
+        peaks = [TensorFile(engine.final(shard)).metadata["peak_bytes"] for shard in shards]
+        self.figures["synthesis_peak_bytes"] = max(peaks)
+        self.figures["device"] = (
+            torch.cuda.get_device_name() if engine.run.device.type == "cuda" else "cpu"
+        )
+        write_json(self.path, self.figures)
+
+
+def read_cost(folder: Path) -> dict[str, Any]:
+    """Return a run's cost figures; empty where there are none."""
+    import json
+
+    path = folder / "cost.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def baseline_config(config: RunConfig) -> RunConfig:
+    """Return the run that makes random real images with the same labelling, pool and seed."""
+    return config.model_copy(
+        update={
+            "method": "random",
+            "plugin": "random",
+            "options": {},
+            "init": "real",
+            "preset": None,
+            "pool_from": config.pool_from,
+            "relabel_from": config.stage("relabel"),
+            "evaluate_from": None,
+        }
+    )
+
+
+def _by_content(value: Any) -> Any:
+    """A file's path says nothing about what is in it: a pool depends on the content."""
+    if isinstance(value, str) and Path(value).suffix in (".safetensors", ".pt", ".pth"):
+        path = Path(value)
+        if path.is_file():
+            import hashlib
+
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    return value
+
+
+__all__ = ["distill", "open_pool", "prepare", "read_description"]

@@ -1,0 +1,265 @@
+"""Pools: the trained networks that a method works with. Stored in safetensors, opened lazily.
+
+A plugin returns member tasks; each task trains and yields one or several members (a teacher, the
+snapshots of a trajectory). The core runs the tasks, stores each task's members in one file, and
+caches the pool under the hash of all that determines it.
+"""
+
+import copy
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddkit import networks
+from ddkit.data.space import InputSpace
+from ddkit.errors import DdkitError
+from ddkit.networks.pruned import PruningHistory, prune_as
+from ddkit.storage import TensorFile, write_json, write_tensors
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained network, as a task yields it.
+
+    Attributes:
+        state: the network's `state_dict`.
+        role: what it is for: "teacher", "expert", "pruned", "base" …
+        step, epoch: how far it was trained.
+        figures: measured on training data or holdout, such as {"holdout_accuracy": 0.91}.
+        pruning: what torch-pruning did to the network, without which the weights don't fit it.
+        extra: further tensors of the method's own, such as class-wise statistics.
+    """
+
+    state: Mapping[str, Tensor]
+    role: str
+    step: int = 0
+    epoch: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict)
+    pruning: PruningHistory | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MemberTask:
+    """One unit of a pool's training, rebuilt anywhere from the resolved configuration and its name.
+
+    Attributes:
+        name: unique in the pool; its file is called so.
+        train: (context) → yields (number, member). A task that is resumed may yield a number again.
+        needs: names of tasks whose members it starts from.
+    """
+
+    name: str
+    train: "Callable[[TaskContext], Iterator[tuple[int, Member]]]"
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """What a task may use: where to keep its checkpoint, and the pool as far as it exists."""
+
+    checkpoint: Path
+    pool: "Pool"
+
+
+@dataclass(frozen=True)
+class MemberInfo:
+    """What is known of a stored member without reading its weights."""
+
+    task: str
+    number: int
+    role: str
+    step: int
+    epoch: int
+    figures: Mapping[str, float]
+    pruning: PruningHistory | None
+
+
+class Pool:
+    """Trained networks on disk. Indexing gives a network, frozen, in eval mode, on the device.
+
+    At most `keep` networks are held at a time, so memory does not grow with the pool. On a CPU
+    the weights are memory-mapped and cost none of their own.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu", keep: int = 1):
+        self.folder = folder
+        self.device = torch.device(device)
+        self.keep = keep
+        self._skeletons: dict[str, nn.Module] = {}
+        self._networks: OrderedDict[int, nn.Module] = OrderedDict()
+        self._free: dict[str, list[nn.Module]] = {}
+        self._mapped: dict[int, dict[str, Tensor]] = {}
+        self._files: dict[str, TensorFile] = {}
+        self.members: tuple[MemberInfo, ...] = ()
+        self.description: dict[str, Any] = {}
+
+    @classmethod
+    def open(cls, folder: Path, device: torch.device | str = "cpu", keep: int = 1) -> "Pool":
+        """Open a finished pool; raises `DdkitError` where it is missing or incomplete."""
+        pool = cls(folder, device, keep)
+        pool.description = read_description(folder)
+        for task in pool.description["tasks"]:
+            pool.add_task(task)
+        return pool
+
+    def add_task(self, name: str) -> None:
+        """Make the members of a finished task available."""
+        file = self.file(name)
+        infos = tuple(MemberInfo(task=name, **entry) for entry in file.metadata["members"])
+        self.members += infos
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def with_role(self, *roles: str) -> list[int]:
+        """Return the indices of the members with one of these roles, in the order of the pool."""
+        return [index for index, member in enumerate(self.members) if member.role in roles]
+
+    def state(self, index: int) -> dict[str, Tensor]:
+        """Return a member's weights, memory-mapped on the CPU."""
+        member = self.members[index]
+        return self.file(member.task).read(f"{member.number}.state.")
+
+    def extras(self, index: int) -> dict[str, Tensor]:
+        """Return the further tensors that the method stored with a member."""
+        member = self.members[index]
+        return self.file(member.task).read(f"{member.number}.extra.")
+
+    def network(self, index: int) -> nn.Module:
+        """Return a member as a network: frozen, in eval mode, on the device.
+
+        It is valid until `keep` other members were asked for: its module is then used for another.
+        """
+        if index in self._networks:
+            self._networks.move_to_end(index)
+            return self._networks[index]
+        while len(self._networks) >= max(1, self.keep):
+            old, module = self._networks.popitem(last=False)
+            self._free.setdefault(self._architecture(old), []).append(module)
+        free = self._free.get(self._architecture(index))
+        if free:
+            network = free.pop()
+            self._exchange(network, index)
+        else:
+            self._free.clear()  # modules of other architectures hold weights for nothing
+            network = copy.deepcopy(self._skeleton(index))
+            network.load_state_dict(self._weights(index), assign=True)
+            network.to(self.device).eval().requires_grad_(False)
+        self._networks[index] = network
+        return network
+
+    def space(self) -> InputSpace:
+        """Return the input space that all members were trained in."""
+        return InputSpace.from_tensors(TensorFile(self.folder / "space.safetensors").read())
+
+    def file(self, task: str) -> TensorFile:
+        if task not in self._files:
+            self._files[task] = TensorFile(self.folder / f"{task}.safetensors")
+        return self._files[task]
+
+    def _exchange(self, network: nn.Module, index: int) -> None:
+        """Put a member's weights into a module of the same architecture, without building one."""
+        weights = self._weights(index)
+        tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        for name, tensor in tensors.items():
+            if self.device.type == "cpu":
+                tensor.data = weights[name]  # the pages of the file itself, nothing is copied
+            else:
+                tensor.data.copy_(weights[name], non_blocking=True)
+
+    def _weights(self, index: int) -> dict[str, Tensor]:
+        if index not in self._mapped:
+            self._mapped[index] = self.state(index)
+        return self._mapped[index]
+
+    def _architecture(self, index: int) -> str:
+        """Name what members must share to use each other's module."""
+        member = self.members[index]
+        return f"{member.task}/{member.number}" if member.pruning else ""
+
+    def _skeleton(self, index: int) -> nn.Module:
+        """Return the member's architecture without weights; each is made once."""
+        key = self._architecture(index)
+        if key not in self._skeletons:
+            pruning = self.members[index].pruning
+            channels, height, width = self.description["shape"]
+            shape = (channels, height, width)
+            network = networks.create(
+                self.description["network"],
+                classes=self.description["classes"],
+                shape=shape,
+                generator=None if pruning is None else torch.Generator(),
+                meta=pruning is None,
+            )
+            if pruning is not None:  # torch-pruning follows an example through real weights
+                network = prune_as(network, pruning, shape).to("meta")
+            self._skeletons[key] = network
+        return self._skeletons[key]
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what a pool's `pool.json` says; raises `DdkitError` where there is none."""
+    try:
+        description: dict[str, Any] = json.loads((folder / "pool.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DdkitError(f"{folder} is no finished pool: it has no pool.json") from error
+    except (OSError, ValueError) as error:
+        raise DdkitError(f"{folder}/pool.json cannot be read ({error}); prune this pool") from error
+    return description
+
+
+def train_pool(
+    tasks: Sequence[MemberTask],
+    folder: Path,
+    description: Mapping[str, Any],
+    space: InputSpace,
+    device: torch.device,
+    advance: Callable[[], None] = lambda: None,
+) -> None:
+    """Run the tasks that are not finished yet, then write what completes the pool."""
+    write_tensors(folder / "space.safetensors", space.to("cpu").tensors())
+    ready = Pool(folder, device)
+    ready.description = dict(description)
+    for task in tasks:
+        missing = [name for name in task.needs if name not in [m.task for m in ready.members]]
+        if missing:
+            raise DdkitError(f"pool task '{task.name}' needs '{missing[0]}', which comes later")
+        if not (folder / f"{task.name}.safetensors").exists():
+            _run_task(task, folder, ready)
+        ready.add_task(task.name)
+        advance()
+    write_json(folder / "pool.json", {**description, "tasks": [task.name for task in tasks]})
+
+
+def _run_task(task: MemberTask, folder: Path, ready: Pool) -> None:
+    """Run one task; each member is on disk as soon as it exists, the task's file at the end."""
+    partial = folder / "partial" / task.name
+    context = TaskContext(partial / "training.checkpoint.safetensors", ready)
+    for number, member in task.train(context):
+        tensors = {f"{number}.state.{name}": tensor for name, tensor in member.state.items()}
+        tensors |= {f"{number}.extra.{name}": tensor for name, tensor in member.extra.items()}
+        entry = {
+            "number": number,
+            "role": member.role,
+            "step": member.step,
+            "epoch": member.epoch,
+            "figures": dict(member.figures),
+            "pruning": member.pruning,
+        }
+        write_tensors(partial / f"member-{number:05d}.safetensors", tensors, entry)
+    files = [TensorFile(path) for path in sorted(partial.glob("member-*.safetensors"))]
+    tensors = {name: tensor for file in files for name, tensor in file.read().items()}
+    write_tensors(
+        folder / f"{task.name}.safetensors", tensors, {"members": [f.metadata for f in files]}
+    )
+    del tensors
+    for file in files:
+        file.path.unlink()
+    partial.rmdir()

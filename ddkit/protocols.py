@@ -1,0 +1,60 @@
+"""Evaluation protocols by name: how a network is trained on a distilled set before it is tested."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ddkit.config import Strict
+from ddkit.registry import Registry
+from ddkit.training import Recipe
+
+PROTOCOLS = Registry(
+    "protocol",
+    "ddkit.protocols",
+    {"dsa": "ddkit.protocols:DSA", "soft": "ddkit.protocols:SOFT"},
+    hint="see `ddkit evaluate --help`",
+)
+
+
+class Protocol(Strict):
+    """A recipe, and what is trained towards.
+
+    Attributes:
+        name: what tables call it.
+        labels: "hard" trains towards the class of each image, "own" towards the set's own labels.
+        recipe: optimiser, learning rate, schedule, epochs.
+        augmentation: "dsa" on every batch, or "none" (the set's own labels bring their own).
+        real_epochs: epochs on all real data, which has many more steps in each.
+    """
+
+    name: str
+    labels: Literal["hard", "own"]
+    recipe: Recipe
+    augmentation: Literal["dsa", "none"] = "none"
+    real_epochs: int = Field(30, ge=1)
+
+    def with_recipe(self, **changes: Any) -> "Protocol":
+        """Return this protocol with some fields of its recipe changed."""
+        return self.model_copy(
+            update={"recipe": Recipe.model_validate({**self.recipe.model_dump(), **changes})}
+        )
+
+
+DSA = Protocol(  # the trajectory-matching line's: DSA on, ×0.1 at half (MTT, released code)
+    name="dsa",
+    labels="hard",
+    recipe=Recipe(
+        epochs=1000, batch_size=256, optimiser="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4,
+        schedule="half",
+    ),
+    augmentation="dsa",
+)  # fmt: skip
+
+SOFT = Protocol(  # Teddy, appendix D.3; its 300 epochs are for sets of many steps per epoch
+    name="soft",
+    labels="own",
+    recipe=Recipe(
+        epochs=300, batch_size=256, optimiser="adamw", lr=1e-3, momentum=0.9, weight_decay=0.01,
+        schedule="cosine",
+    ),
+)  # fmt: skip

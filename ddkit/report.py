@@ -1,0 +1,158 @@
+"""A distilled set beside its baselines: random images under the same recipe, all real data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddkit import evaluation, pipeline
+from ddkit.config import RunConfig, validated
+from ddkit.data import selection
+from ddkit.data.resident import Resident
+from ddkit.distilled import DistilledDataset, load
+from ddkit.errors import DdkitError
+from ddkit.evaluation import Evaluation
+from ddkit.plugins import Plugin
+from ddkit.progress import Progress
+from ddkit.protocols import Protocol
+from ddkit.run import Run
+from ddkit.storage import cache_folder, stable_hash
+
+TUNING_SHARE = 0.1  # of the training data, where the run set no holdout aside
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the comparison; `over_random` is the difference of mean accuracies, or None."""
+
+    title: str
+    evaluation: Evaluation
+    over_random: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"set": self.title, "over_random": self.over_random, **self.evaluation.to_json()}
+
+
+def compare(
+    path: Path,
+    *,
+    protocols: Sequence[str],
+    networks: Sequence[str] | None,
+    seeds: Sequence[int],
+    progress: Progress,
+    epochs: int | None = None,
+    data: str | None = None,
+    device: str | None = None,
+    random: bool = True,
+    real: bool = True,
+    tune_lr: bool = False,
+    own: bool = False,
+) -> list[Row]:
+    """Return the rows of a comparison table for the artifact at `path`.
+
+    Args:
+        protocols: names; one that needs soft labels is left out for a set without any.
+        networks: specs; None for the run's own.
+        seeds: evaluation seeds.
+        epochs: instead of the protocol's.
+        data: where the data lie now, None for where the run found them.
+        random, real: whether the baselines are trained too.
+        tune_lr: choose the learning rate of the set, and of random images, on the holdout.
+        own: also the method's own protocol, marked as such.
+
+    Raises:
+        DdkitError: the data are not those that were distilled, or any name is unknown.
+    """
+    distilled = load(path)
+    config = config_of(distilled, data, device)
+    run = pipeline.prepare(config, path.parent, progress)
+    if run.train.fingerprint != distilled.metadata["data_fingerprint"]:
+        raise DdkitError(
+            f"the data '{config.data.name}' are not those that {path} was distilled from: "
+            "name the right ones with --data"
+        )
+    test = evaluation.open_test(run)
+    chosen = [evaluation.protocol_for(name) for name in protocols]
+    chosen = [p for p in chosen if p.labels == "hard" or distilled.labels.kind != "hard"]
+    if epochs is not None:
+        chosen = [protocol.with_recipe(epochs=epochs) for protocol in chosen]
+    baseline = load(random_baseline(config, progress)) if random else None
+    rows = []
+    for network in networks or [config.network]:
+        for protocol in chosen:
+            rows += _pair(
+                run, config.method, distilled, baseline, protocol, network, test, seeds, tune_lr
+            )
+        if real:
+            protocol = evaluation.protocol_for("dsa")
+            rows.append(
+                Row("all real data", evaluation.evaluate_real(protocol, run, test, network, seeds))
+            )
+        if own:
+            rows.append(
+                Row(f"{config.method}, own protocol", own_protocol(run, distilled, network, seeds))
+            )
+    return rows
+
+
+def config_of(distilled: DistilledDataset, data: str | None, device: str | None) -> RunConfig:
+    """Return the configuration of the run an artifact came from, for where things are now."""
+    import torch
+
+    values = dict(distilled.metadata["config"])
+    if data is not None:
+        values["data"] = {**values["data"], "name": data}
+    stored = values["device"].split(":")[0]
+    available = stored == "cpu" or torch.cuda.is_available()
+    values["device"] = device or (values["device"] if available else "cpu")
+    return validated(RunConfig, values, "the artifact's configuration")
+
+
+def random_baseline(config: RunConfig, progress: Progress) -> Path:
+    """Return the artifact of random real images with the same labelling; cached."""
+    baseline = pipeline.baseline_config(config)
+    folder = cache_folder("baselines") / stable_hash(baseline.model_dump(mode="json"))
+    return pipeline.distill(baseline, folder, progress)
+
+
+def own_protocol(
+    run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
+) -> Evaluation:
+    """Return the evaluation by the method's own hook, marked as its own."""
+    from dataclasses import replace
+
+    plugin = Plugin(run.config.stage("evaluate").plugin)
+    result = plugin.evaluate(run.for_stage("evaluate"), distilled, network, seeds)
+    return replace(result, own=True)
+
+
+def _pair(
+    run: Run, title: str, distilled: DistilledDataset, baseline: DistilledDataset | None,
+    protocol: Protocol, network: str, test: Resident, seeds: Sequence[int], tune_lr: bool,
+) -> list[Row]:  # fmt: skip
+    """Evaluate a set and its baseline under one protocol."""
+
+    def trained(dataset: DistilledDataset) -> Evaluation:
+        recipe = evaluation.rated(protocol, dataset)
+        # a learned rate is a tuned one: random images get theirs tuned too, or it would be unfair
+        if tune_lr or (distilled.learning_rate is not None and dataset is baseline):
+            recipe = evaluation.tuned(recipe, dataset, tuning_split(run), network, run.device)
+        return evaluation.evaluate_with(
+            recipe, dataset, test, network, seeds, run.device, run.progress
+        )
+
+    result = trained(distilled)
+    if baseline is None:
+        return [Row(title, result)]
+    random = trained(baseline)
+    return [Row(title, result, result.mean - random.mean), Row("random real images", random)]
+
+
+def tuning_split(run: Run) -> Resident:
+    """Return the holdout; a tenth of the training data where the run set none aside."""
+    split = run.holdout
+    if split is None:
+        _, split = selection.split_holdout(run.train, TUNING_SHARE, run.config.seed)
+    if split is None:
+        raise DdkitError("no holdout to tune on: distil with --holdout 0.1")
+    return Resident(split, run.space, run.device)

@@ -1,0 +1,161 @@
+"""From what the user said to a whole `RunConfig`: defaults, preset, configuration file, flags."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddkit.config import RunConfig, StageConfig, StageName, parse_setting, read_toml, validated
+from ddkit.data.options import DataOptions
+from ddkit.errors import DdkitError, unknown
+from ddkit.plugins import Alias, Plugin, lookup, presets
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for. None means: not said, so that a preset or a default decides.
+
+    `common` holds fields of `RunConfig`, `data` fields of `DataOptions`, `settings` the texts of
+    `--set`: "key=value" for the method, "stage.key=value" for another stage's plugin.
+    """
+
+    method: str
+    common: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    settings: Iterable[str] = ()
+    preset: str | None = None
+    sources: Mapping[StageName, str | None] = field(default_factory=dict)
+
+
+def resolve(request: Request) -> RunConfig:
+    """Return the whole configuration of a run; raises `DdkitError` for what does not fit.
+
+    Later ones win: the method's defaults, its alias, the preset, what the user said.
+    """
+    plugin, alias = lookup(request.method)
+    common = {key: value for key, value in request.common.items() if value is not None}
+    data = {key: value for key, value in request.data.items() if value is not None}
+    ipc = common.get("ipc", 1)
+    if not isinstance(ipc, int) or ipc < 1:
+        raise DdkitError(f"ipc must be 1 or more (got {ipc}): it counts the images per class")
+    tag = validated(DataOptions, data, "the data set").tag
+    preset = find_preset(request.method, plugin, alias, tag, ipc, request.preset)
+    settings = _by_stage(request.settings)
+
+    own = _stage(plugin, [_alias_options(alias), preset.get("options", {}), settings["synthesis"]])
+    replaceable: tuple[StageName, ...] = ("pool", "relabel", "evaluate")
+    others = {
+        f"{stage}_from": _other_stage(request.sources.get(stage), tag, ipc, own, settings[stage])
+        for stage in replaceable
+    }
+    seed = common.get("seed", 0)
+    values: dict[str, Any] = {
+        "network": Plugin(plugin).options_model().default_network,
+        **({"init": alias.init} if alias and alias.init else {}),
+        **{key: preset[key] for key in ("network", "init") if key in preset},
+        "pool_seed": seed,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "threads": _threads(),
+        **common,
+        "method": request.method,
+        "plugin": plugin,
+        "ipc": ipc,
+        "data": {**preset.get("data", {}), **data},
+        "options": own.options,
+        "preset": preset.get("name"),
+        **others,
+    }
+    return validated(RunConfig, values, "the run")
+
+
+def with_relabel(config: RunConfig, source: str | None, settings: Iterable[str]) -> RunConfig:
+    """Return `config` with its labels made by `source` (None: as before), with other options."""
+    options = dict(parse_setting(text) for text in settings)
+    chosen: StageConfig | None
+    if source is None:
+        stage = config.stage("relabel")
+        chosen = _stage(stage.plugin, [stage.options, options])
+    else:
+        own = StageConfig(plugin=config.plugin, options=config.options)
+        chosen = _other_stage(source, config.data.tag, config.ipc, own, options)
+    return config.model_copy(update={"relabel_from": chosen})
+
+
+def find_preset(
+    method: str, plugin: str, alias: Alias | None, tag: str, ipc: int, choice: str | None
+) -> dict[str, Any]:
+    """Return the preset that fits, as a dictionary with its "name"; empty where none does.
+
+    `choice` is a preset's name, the path of one, "none", or None for the one that fits.
+    """
+    if choice == "none":
+        return {}
+    if choice and choice.endswith(".toml"):
+        return {**read_toml(Path(choice)), "name": choice}
+    folder = presets(plugin) / method if alias else presets(plugin)
+    known = preset_names(method)
+    name = choice or f"{tag}-ipc{ipc}"
+    if name not in known:
+        if choice:
+            raise unknown("preset", choice, known, hint=f"see `ddkit methods {method}`")
+        return {}
+    with_source = read_toml(Path(str(folder / f"{name}.toml")))
+    return {**with_source, "name": f"{name} ({with_source.get('source', 'no source given')})"}
+
+
+def preset_names(method: str) -> list[str]:
+    """Return the names of a method's presets."""
+    plugin, alias = lookup(method)
+    folder = presets(plugin) / method if alias else presets(plugin)
+    if not folder.is_dir():
+        return []
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def _stage(plugin: str, layers: Iterable[Mapping[str, Any]]) -> StageConfig:
+    """Return a stage whose options are the plugin's defaults with `layers` over them, checked."""
+    merged = {key: value for layer in layers for key, value in layer.items()}
+    options = validated(Plugin(plugin).options_model(), merged, f"the method '{plugin}'")
+    return StageConfig(plugin=plugin, options=options.model_dump(mode="json"))
+
+
+def _other_stage(
+    name: str | None, tag: str, ipc: int, own: StageConfig, settings: Mapping[str, Any]
+) -> StageConfig | None:
+    """Return who runs a stage in the method's place, or None where the method does it as it is."""
+    if name is None:
+        return _stage(own.plugin, [own.options, settings]) if settings else None
+    plugin, alias = lookup(name)
+    preset = find_preset(name, plugin, alias, tag, ipc, None)
+    return _stage(plugin, [_alias_options(alias), preset.get("options", {}), settings])
+
+
+def _alias_options(alias: Alias | None) -> Mapping[str, Any]:
+    return alias.options if alias else {}
+
+
+def _by_stage(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Sort "key=value" and "stage.key=value" texts by the stage they are for."""
+    sorted_settings: dict[str, dict[str, Any]] = {
+        stage: {} for stage in ("pool", "synthesis", "relabel", "evaluate")
+    }
+    for text in settings:
+        key, value = parse_setting(text)
+        stage, dot, rest = key.partition(".")
+        if dot and stage in sorted_settings:
+            sorted_settings[stage][rest] = value
+        else:
+            sorted_settings["synthesis"][key] = value
+    return sorted_settings
+
+
+def _threads() -> int:
+    """The cores that this process may use: a container may give fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

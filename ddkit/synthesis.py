@@ -1,0 +1,167 @@
+"""The engine: shards, steps, checkpoints. It has one path, whatever the method.
+
+    loss.backward() · optimiser steps · constraints · next
+
+Each shard ends in a file of its own; a killed run goes on from the last checkpoint of each.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ddkit.errors import DdkitError
+from ddkit.interrupt import Stopped, stop_requested
+from ddkit.leaves import LeafState
+from ddkit.memory import PeakMemory
+from ddkit.objective import Objective, Shard, Synthetic
+from ddkit.progress import Task
+from ddkit.run import Run
+from ddkit.storage import TensorFile, write_tensors
+
+CHECKPOINT_SECONDS = 30.0
+SHOW_SECONDS = 0.5  # reading the loss waits for the device: seldom enough to cost nothing
+MEASURED_STEPS = 2  # peak memory is measured over these first steps of a shard
+
+
+@dataclass
+class Engine:
+    """Optimises the shards of an objective inside a run's folder."""
+
+    run: Run
+    objective: Objective
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    snapshot_every: int = 0
+
+    def synthesise(self) -> None:
+        """Optimise every shard that is not finished yet; raises `Stopped` on request."""
+        shards = self.objective.shards()
+        self._check_cover(shards)
+        pending = [shard for shard in shards if not self.final(shard).exists()]
+        total = len(shards) * self.objective.steps
+        done = (len(shards) - len(pending)) * self.objective.steps
+        with self.run.progress.task("synthesis", total, done) as task:
+            for shard in pending:
+                self._optimise(shard, task)
+
+    def final(self, shard: Shard) -> Path:
+        """Return the file a finished shard is in."""
+        return self.run.folder / "shards" / f"shard-{shard.index:05d}.safetensors"
+
+    def checkpoint(self, shard: Shard) -> Path:
+        return self.final(shard).with_suffix(".checkpoint.safetensors")
+
+    def _optimise(self, shard: Shard, task: Task) -> None:
+        steps = self.objective.steps
+        leaves = {
+            name: LeafState(leaf, self.run.device)
+            for name, leaf in self.objective.initialise(shard).items()
+        }
+        initial = self.objective.decode(shard, values(leaves))
+        losses = torch.zeros(steps, device=self.run.device)
+        peak = 0
+        start = self._resume(shard, leaves, losses)
+        task.advance(start)
+        saved = shown = time.monotonic()
+        good = start  # the step of the last checkpoint
+        for step in range(start, steps):
+            if step - start < MEASURED_STEPS:
+                with PeakMemory(self.run.device) as memory:
+                    losses[step] = self._step(shard, leaves, step)
+                peak = max(peak, memory.peak)
+            else:
+                losses[step] = self._step(shard, leaves, step)
+            task.advance()
+            now = time.monotonic()
+            stop = stop_requested()
+            if now - shown > SHOW_SECONDS:
+                task.show(loss=f"{losses[step].item():.4g}")
+                shown = now
+            if stop or now - saved > self.checkpoint_seconds:
+                self._save(shard, leaves, losses, good, step + 1)
+                saved, good = now, step + 1
+            if self.snapshot_every and (step + 1) % self.snapshot_every == 0:
+                self._snapshot(shard, leaves, step + 1)
+            if stop:
+                raise Stopped
+        self._check_finite(shard, losses, good, steps)
+        final = self.objective.decode(shard, values(leaves))
+        tensors = pack(final) | {"initial": initial.images, "slots": shard.slots, "losses": losses}
+        write_tensors(self.final(shard), tensors, {"peak_bytes": peak})
+        self.checkpoint(shard).unlink(missing_ok=True)
+
+    def _step(self, shard: Shard, leaves: dict[str, LeafState], step: int) -> Tensor:
+        """Take one step of all leaves and return its loss, on the device."""
+        drawn = self.objective.draw(shard, step)
+        tensors = {name: leaf.tensor(drawn.get(name)) for name, leaf in leaves.items()}
+        loss = self.objective.loss(shard, tensors, step)
+        loss.backward()
+        for leaf in leaves.values():
+            leaf.update(step / self.objective.steps)
+        return loss.detach()
+
+    def _save(
+        self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor, good: int, step: int
+    ) -> None:
+        self._check_finite(shard, losses, good, step)
+        tensors = {
+            f"leaf.{name}.{key}": tensor
+            for name, leaf in leaves.items()
+            for key, tensor in leaf.state_dict().items()
+        }
+        tensors |= {f"objective.{k}": tensor for k, tensor in self.objective.state_dict().items()}
+        write_tensors(self.checkpoint(shard), tensors | {"losses": losses}, {"step": step})
+
+    def _resume(self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor) -> int:
+        """Load the shard's checkpoint, if there is one, and return the step to go on from."""
+        path = self.checkpoint(shard)
+        if not path.exists():
+            return 0
+        file = TensorFile(path)
+        for name, leaf in leaves.items():
+            leaf.load_state_dict(file.read(f"leaf.{name}."))
+        self.objective.load_state_dict(file.read("objective."))
+        losses.copy_(file["losses"])
+        return int(file.metadata["step"])
+
+    def _check_finite(self, shard: Shard, losses: Tensor, good: int, step: int) -> None:
+        """Read one flag from the device; raises `DdkitError` if a loss is not finite."""
+        if bool(torch.isfinite(losses[good:step]).all()):
+            return
+        first = good + int((~torch.isfinite(losses[good:step])).nonzero()[0])
+        kept = f"the state of step {good} is kept" if good else "nothing was changed on disk"
+        raise DdkitError(
+            f"the loss of shard {shard.index} is not finite from step {first} on ({kept}): "
+            f"{self.objective.advice}, in a new folder (--out) or with --overwrite"
+        )
+
+    def _snapshot(self, shard: Shard, leaves: dict[str, LeafState], step: int) -> None:
+        folder = self.run.folder / "snapshots" / f"step-{step:06d}"
+        images = self.objective.decode(shard, values(leaves))
+        write_tensors(folder / self.final(shard).name, pack(images) | {"slots": shard.slots})
+
+    def _check_cover(self, shards: Sequence[Shard]) -> None:
+        slots = torch.cat([shard.slots for shard in shards])
+        if not torch.equal(slots.sort().values, torch.arange(self.run.total)):
+            raise DdkitError(
+                f"the shards of the method '{self.run.config.method}' do not hold each of the "
+                f"{self.run.total} images once: its Objective.shards() is at fault"
+            )
+
+
+def values(leaves: dict[str, LeafState]) -> dict[str, Tensor]:
+    """Return the present value of each leaf, apart from any graph."""
+    return {name: leaf.value.detach() for name, leaf in leaves.items()}
+
+
+def pack(images: Synthetic) -> dict[str, Tensor]:
+    """Return finished images as named tensors."""
+    tensors = {"images": images.images, "classes": images.classes}
+    if images.label_logits is not None:
+        tensors["label_logits"] = images.label_logits
+    if images.learning_rate is not None:
+        tensors["learning_rate"] = torch.tensor(images.learning_rate, dtype=torch.float64)
+    return tensors

@@ -1,0 +1,154 @@
+"""The one training loop that teachers, students and evaluations share."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ddkit.config import Strict
+from ddkit.errors import DdkitError
+from ddkit.interrupt import check_stop, stop_requested
+from ddkit.storage import TensorFile, optimiser_tensors, restore_optimiser, write_tensors
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+CHECKPOINT_SECONDS = 30.0
+SCHEDULE = r"^(constant|cosine|half|step:[1-9]\d*|exponential:[\d.e+-]+)$"
+
+
+class Recipe(Strict):
+    """How a network is trained. `schedule` is the factor on the learning rate over training:
+
+    constant; cosine (to 0, per step); half (×0.1 from the middle on); step:N (×0.1 every N epochs);
+    exponential:F (geometrically to F).
+    """
+
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(256, ge=1)
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: str = Field("half", pattern=SCHEDULE)
+
+    def build(self, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimiser for a network's parameters."""
+        if self.optimiser == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+            )
+        kind = torch.optim.AdamW if self.optimiser == "adamw" else torch.optim.Adam
+        return kind(
+            parameters, lr=self.lr, betas=(self.momentum, 0.999), weight_decay=self.weight_decay
+        )
+
+    def factor(self, epoch: float) -> float:
+        """Return the factor on the learning rate at `epoch` (0 … epochs, with its fraction)."""
+        if self.schedule == "cosine":
+            return 0.5 * (1 + cos(pi * epoch / self.epochs))
+        if self.schedule == "half":
+            return 0.1 if epoch >= self.epochs / 2 else 1.0
+        if self.schedule.startswith("step:"):
+            return float(0.1 ** (int(epoch) // int(self.schedule.removeprefix("step:"))))
+        if self.schedule.startswith("exponential:"):
+            return float(float(self.schedule.removeprefix("exponential:")) ** (epoch / self.epochs))
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a training is: steps and epochs taken, and whether an epoch has just ended."""
+
+    step: int
+    epoch: int
+    epoch_ends: bool
+
+
+def fit(
+    network: nn.Module,
+    batches: Callable[[int], Batches],
+    recipe: Recipe,
+    *,
+    steps_per_epoch: int,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    checkpoint: Path | None = None,
+    last_epoch: int | None = None,
+) -> Iterator[Position]:
+    """Train `network` in place; yields after every step, so that the caller may look or stop.
+
+    Args:
+        network: on its device; left in train mode.
+        batches: epoch → that epoch's (inputs, targets); must follow from the epoch alone.
+        recipe: optimiser, learning rate and its schedule.
+        steps_per_epoch: how many batches an epoch has.
+        loss: (logits, targets) → 0-dim tensor.
+        checkpoint: a file to save to at the ends of epochs and to go on from, removed at the end.
+        last_epoch: stop after this epoch (1 …) of the schedule instead of after the last.
+
+    Raises:
+        DdkitError: the weights are not finite at the end of an epoch.
+    """
+    optimiser = recipe.build(network.parameters())
+    start = _resume(checkpoint, network, optimiser)
+    saved = time.monotonic()
+    last = last_epoch or recipe.epochs
+    for epoch in range(start, last):
+        network.train()
+        total = torch.zeros((), device=next(network.parameters()).device)
+        for index, (inputs, targets) in enumerate(batches(epoch)):
+            factor = recipe.factor(epoch + index / steps_per_epoch)
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.lr * factor
+            optimiser.zero_grad(set_to_none=True)
+            value = loss(network(inputs), targets)
+            value.backward()
+            optimiser.step()
+            total += value.detach()
+            step = epoch * steps_per_epoch + index + 1
+            yield Position(step, epoch + 1, index + 1 == steps_per_epoch)
+            network.train()
+        if not torch.isfinite(total):
+            raise DdkitError(
+                f"training diverged in epoch {epoch + 1} (the loss is not finite): "
+                f"lower the learning rate, which is {recipe.lr:g}"
+            )
+        due = stop_requested() or time.monotonic() - saved > CHECKPOINT_SECONDS
+        if checkpoint and due and epoch + 1 < last:
+            _save(checkpoint, network, optimiser, epoch + 1)
+            saved = time.monotonic()
+        check_stop()
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, batches: Batches) -> float:
+    """Return the share (0 … 1) of (inputs, labels) that `network` gets right, in eval mode."""
+    network.eval()
+    right = total = 0
+    for inputs, labels in batches:
+        right += int((network(inputs).argmax(1) == labels).sum())
+        total += len(labels)
+    return right / max(total, 1)
+
+
+def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, epoch: int) -> None:
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(optimiser).items()}
+    write_tensors(path, tensors, {"epoch": epoch})
+
+
+def _resume(path: Path | None, network: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    """Load a checkpoint, if there is one, and return how many epochs are done."""
+    if path is None or not path.exists():
+        return 0
+    file = TensorFile(path)
+    network.load_state_dict(file.read("network."))
+    restore_optimiser(optimiser, file.read("optimiser."))
+    return int(file.metadata["epoch"])

@@ -1,0 +1,30 @@
+"""Teddy: Taylor-approximated matching with a pool of weak models (Yu et al., ECCV 2024)."""
+
+from collections.abc import Sequence
+
+from ddkit import Labels, MemberTask, MethodOptions, Objective, Pool, Run, Synthetic, hookimpl
+from ddkit_teddy import post
+from ddkit_teddy.objective import TeddyObjective
+from ddkit_teddy.options import TeddyOptions
+from ddkit_teddy.prior import Trajectory
+from ddkit_teddy.relabelling import label
+
+
+@hookimpl
+def method_config() -> type[MethodOptions]:
+    return TeddyOptions
+
+
+@hookimpl
+def build_pool(run: Run) -> Sequence[MemberTask]:
+    return post.tasks(run) if run.options.pool == "post" else [Trajectory(run).task()]
+
+
+@hookimpl
+def synthesis_loss(run: Run, pool: Pool) -> Objective:
+    return TeddyObjective(run, pool)
+
+
+@hookimpl
+def relabel(run: Run, pool: Pool, images: Synthetic) -> Labels:
+    return label(run, pool, images)

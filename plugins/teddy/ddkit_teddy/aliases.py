@@ -1,0 +1,23 @@
+"""SRe²L (Yin et al., NeurIPS 2023) is Teddy with a pool of one converged model."""
+
+from ddkit import Alias
+
+SRE2L = Alias(
+    method="teddy",
+    options={
+        "first": 50,
+        "last": 50,
+        "every": 1,
+        "train_schedule": "cosine",
+        "teachers": 1,
+        "variance": "biased",
+        "first_bn": 10.0,
+        "bn_weight": 0.01,
+        "lr": 0.25,
+        "iterations": 1000,
+        "image_decay": 0.0,
+        "augmentation": "rrc-flip",
+    },
+    init="noise",
+    summary="squeeze, recover and relabel: Teddy with one converged model",
+)

@@ -1,0 +1,144 @@
+"""Eq. 7: statistics at the inputs of batch norms, and their distance to the real data's.
+
+All functions are pure. Networks are in eval mode, so a batch is normalised with running statistics.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ddkit import DdkitError
+from ddkit.networks import batch_norms
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What one batch-norm layer of C channels sees on real data.
+
+    Attributes:
+        mean, variance: (C,).
+        class_means: (classes, C) where class-wise means are matched (appendix C.1), else None.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    class_means: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Reference":
+        means = None if self.class_means is None else self.class_means.to(device)
+        return Reference(self.mean.to(device), self.variance.to(device), means)
+
+
+def matched_layers(network: nn.Module) -> list[_BatchNorm]:
+    """Return the batch-norm layers of `network`; raises `DdkitError` where there is none."""
+    layers = batch_norms(network)
+    if not layers:
+        raise DdkitError(
+            "Teddy matches the statistics of batch norms and this network has none: choose one "
+            "that has, such as --network convnet:norm=batch or --network resnet18"
+        )
+    return layers
+
+
+def running_references(network: nn.Module) -> list[Reference]:
+    """Return RM and RV of Eq. 7: the running statistics of each batch norm."""
+    references = []
+    for layer in matched_layers(network):
+        if layer.running_mean is None or layer.running_var is None:
+            raise DdkitError(
+                "a batch norm of this network tracks no running statistics: build it with "
+                "track_running_stats=True or use --set statistics=exact"
+            )
+        references.append(Reference(layer.running_mean, layer.running_var))
+    return references
+
+
+def forward_with_features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return the logits (B, classes) and the input (B, C, …) of each batch norm, in layer order."""
+    layers = matched_layers(network)
+    features: dict[int, Tensor] = {}
+    handles = [
+        layer.register_forward_pre_hook(
+            lambda _, arguments, index=index: features.__setitem__(index, arguments[0])
+        )
+        for index, layer in enumerate(layers)
+    ]
+    try:
+        logits = network(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return logits, [features[index] for index in range(len(layers))]
+
+
+def statistics_distance(
+    features: Tensor, reference: Reference, classes: Tensor, *, unbiased: bool = True
+) -> Tensor:
+    """Return ‖μ(f(X_s)) − RM‖₂ + ‖σ²(f(X_s)) − RV‖₂ of one layer (Eq. 7), norms over channels.
+
+    With class-wise means (appendix C.1, Eq. 18) the first term is the mean, over the classes y in
+    the batch, of ‖μ_y(f(X_s)) − μ_y(f(X_t))‖₂.
+
+    Args:
+        features: (B, C, …), the layer's input.
+        reference: the same of real data.
+        classes: int64 (B,), read for class-wise means only.
+        unbiased: divide the batch's variance by n − 1, as torch does for running variances.
+    """
+    dims = [0, *range(2, features.dim())]
+    variance, mean = torch.var_mean(features, dim=dims, correction=int(unbiased))
+    if reference.class_means is None:
+        first = torch.linalg.vector_norm(mean - reference.mean)
+    else:
+        per_image = features.mean(dim=dims[1:]) if len(dims) > 1 else features
+        present, which = classes.unique(return_inverse=True)
+        share = torch.nn.functional.one_hot(which, len(present)).to(features.dtype)
+        class_means = (share / share.sum(0)).T @ per_image
+        gaps = class_means - reference.class_means[present]
+        first = torch.linalg.vector_norm(gaps, dim=1).mean()
+    second = torch.linalg.vector_norm(variance - reference.variance)
+    distance: Tensor = first + second
+    return distance
+
+
+def teddy_loss(
+    networks: Sequence[nn.Module],
+    references: Sequence[Sequence[Reference]],
+    inputs: Tensor,
+    classes: Tensor,
+    *,
+    bn_weight: float = 1.0,
+    ce_weight: float = 1.0,
+    first_bn: float = 1.0,
+    unbiased: bool = True,
+) -> Tensor:
+    """Return Eq. 7 over the drawn members, 0-dim.
+
+    The mean over members instead of the printed sum: with Adam the images move alike, and losses
+    of runs with different n compare.
+
+    Args:
+        networks: n frozen members in eval mode.
+        references: for each member, one `Reference` per batch norm.
+        inputs: (B, channels, height, width), network inputs.
+        classes: int64 (B,).
+        bn_weight: weight of the statistics (Table 7).
+        ce_weight: weight of the cross-entropy (u of Eq. 7).
+        first_bn: factor on the first layer's distance.
+        unbiased: see `statistics_distance`.
+    """
+    total = inputs.new_zeros(())
+    for network, layers in zip(networks, references, strict=True):
+        logits, features = forward_with_features(network, inputs)
+        distances = [
+            statistics_distance(feature, reference, classes, unbiased=unbiased)
+            for feature, reference in zip(features, layers, strict=True)
+        ]
+        distances[0] = first_bn * distances[0]
+        cross_entropy = torch.nn.functional.cross_entropy(logits, classes)
+        total = total + bn_weight * torch.stack(distances).sum() + ce_weight * cross_entropy
+    mean: Tensor = total / len(networks)
+    return mean

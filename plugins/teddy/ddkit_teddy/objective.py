@@ -1,0 +1,113 @@
+"""Teddy's synthesis: members of the pool shall see in the images what they saw in real data."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ddkit import DdkitError, ImageObjective, Pool, Run, Shard
+from ddkit.data.views import draw_views, render
+from ddkit.objective import class_balanced_shards
+from ddkit_teddy.matching import Reference, running_references, teddy_loss
+from ddkit_teddy.options import TeddyOptions
+from ddkit_teddy.statistics import references
+
+ROLES = ("teacher", "pruned")
+
+
+class TeddyObjective(ImageObjective):
+    """Eq. 7 over class-balanced batches of images (Algorithm 1)."""
+
+    advice = "lower the learning rate (--set lr=…)"
+
+    def __init__(self, run: Run, pool: Pool):
+        super().__init__(run)
+        self.options: TeddyOptions = run.options
+        self.steps = self.options.iterations
+        self.lr = self.options.lr
+        self.betas = self.options.betas
+        self.schedule = self.options.schedule
+        self.clip = self.options.clip
+        self.pool = pool
+        self.members = pool.with_role(*ROLES)
+        if not self.members:
+            raise DdkitError(
+                "Teddy needs a pool of trained networks and this run has none: "
+                "leave --pool-from out, or name a method that builds one"
+            )
+        self.drawn = min(self.options.teachers, len(self.members))
+        pool.keep = self.drawn
+        self._references: dict[int, Sequence[Reference]] = {}
+
+    def shards(self) -> Sequence[Shard]:
+        return class_balanced_shards(self.run, self.options.batch_size)
+
+    def optimiser(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            parameters, lr=self.lr, betas=self.betas, weight_decay=self.options.image_decay
+        )
+
+    def loss(self, shard: Shard, leaves: Mapping[str, Tensor], step: int) -> Tensor:
+        drawn = self.draw_members(shard, step)
+        inputs = self.augmented(shard, leaves["images"], step)
+        return teddy_loss(
+            [self.pool.network(index) for index in drawn],
+            [self.references(index) for index in drawn],
+            inputs,
+            shard.classes.to(inputs.device),
+            bn_weight=self.options.bn_weight,
+            ce_weight=self.options.ce_weight,
+            first_bn=self.options.first_bn,
+            unbiased=self.options.variance == "unbiased",
+        )
+
+    def draw_members(self, shard: Shard, step: int) -> list[int]:
+        """Return the n members of a step: new at each step, or the same for an image index.
+
+        A shard that holds several indices together goes by its first: one batch has one set of
+        members, or its statistics would not be those of one batch.
+        """
+        if self.options.draw == "step":
+            generator = self.run.generator("teachers of a step", shard.index, step)
+        else:
+            image_index = int(shard.slots[0]) % self.run.ipc
+            generator = self.run.generator("teachers of an index", image_index)
+        order = torch.randperm(len(self.members), generator=generator)[: self.drawn]
+        return [self.members[i] for i in order.tolist()]
+
+    def references(self, index: int) -> Sequence[Reference]:
+        """Return what a member saw in real data, layer by layer."""
+        if self.options.statistics == "running":
+            return running_references(self.pool.network(index))
+        if index not in self._references:
+            measured = self.pool.extras(index)
+            if not measured:
+                raise DdkitError(
+                    f"this pool holds no measured statistics, which statistics="
+                    f"{self.options.statistics} needs: use --set statistics=running"
+                )
+            classwise = self.options.statistics == "classwise"
+            self._references[index] = [
+                reference.to(self.run.device)
+                for reference in references(measured, classwise=classwise)
+            ]
+        return self._references[index]
+
+    def augmented(self, shard: Shard, images: Tensor, step: int) -> Tensor:
+        """Return the images as the members see them in a step; crops and flips are per image."""
+        choice = self.options.augmentation
+        flip = "flip" in choice and self.run.train.mirror
+        if choice == "none" or (choice == "flip" and not flip):
+            return images
+        views = draw_views(
+            len(images),
+            (images.shape[-2], images.shape[-1]),
+            self.run.generator("synthesis views", shard.index, step),
+            scale=(self.options.crop_scale, 1.0) if "rrc" in choice else (1.0, 1.0),
+            ratio=(3 / 4, 4 / 3) if "rrc" in choice else (1.0, 1.0),
+            flip=flip,
+            mix="none",
+        )
+        return render(
+            images, views.to(images.device), torch.arange(len(images), device=images.device)
+        )

@@ -1,0 +1,163 @@
+"""The options of Teddy: what the paper sets, and what its text leaves open."""
+
+from typing import ClassVar, Literal
+
+from pydantic import model_validator
+
+from ddkit import MethodOptions, option
+from ddkit.config import StageName
+from ddkit.data.resident import Augmentation
+from ddkit.training import SCHEDULE
+
+POOL: tuple[StageName, ...] = ("pool",)
+SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
+RELABEL: tuple[StageName, ...] = ("relabel",)
+
+
+class TeddyOptions(MethodOptions):
+    """Defaults follow Teddy, appendix D; each one that departs says why."""
+
+    default_network: ClassVar[str] = "convnet:norm=batch"  # Eq. 7 needs batch norm
+
+    pool: Literal["prior", "post"] = option(
+        "prior",
+        "prior: snapshots of one trajectory; post: pruned copies of a trained model",
+        stages=POOL,
+    )
+    # the training of the trajectory, or of the base model (Table 6)
+    unit: Literal["epoch", "step"] = option(
+        "epoch",
+        "what first, last and every count; steps suit data that is learned in few epochs",
+        stages=POOL,
+    )
+    first: int = option(
+        1, "T_b, where the snapshots begin (0: the untrained network)", stages=POOL, ge=0
+    )
+    last: int = option(41, "T_e, where the snapshots end", stages=POOL, ge=0)
+    every: int = option(5, "m, how far snapshots are apart", stages=POOL, ge=1)
+    train_epochs: int = option(
+        0, "epochs of the learning rate schedule; 0: as many as `last` needs", stages=POOL, ge=0
+    )
+    train_lr: float = option(0.1, "learning rate of the trajectory", stages=POOL, gt=0)
+    train_momentum: float = option(0.9, "momentum of the trajectory", stages=POOL, ge=0, lt=1)
+    train_decay: float = option(1e-4, "weight decay of the trajectory", stages=POOL, ge=0)
+    train_batch: int = option(256, "batch size of the trajectory", stages=POOL, ge=1)
+    train_schedule: str = option(
+        "step:30",
+        "constant, cosine, half, or step:N (×0.1 every N epochs)",
+        stages=POOL,
+        pattern=SCHEDULE,
+    )
+    train_augmentation: Augmentation = option(
+        "crop-flip", "of real images; data that mirroring spoils is never flipped", stages=POOL
+    )
+    # the post pool
+    base: str | None = option(
+        None,
+        "post: weights of your own trained network (.safetensors, .pt); none: train one here",
+        stages=POOL,
+    )
+    members: int = option(10, "post: pruned copies", stages=POOL, ge=1)
+    prune_ratio: float = option(
+        0.19,
+        "post: share of channels cut; on torchvision's ResNet-18 the paper's 7.72 M, 1.2 GMACs",
+        stages=POOL,
+        gt=0,
+        lt=1,
+    )
+    prune_to_parameters: float | None = option(
+        None,
+        "post: cut until this share of the parameters is left, instead of prune_ratio",
+        stages=POOL,
+        gt=0,
+        lt=1,
+    )
+    prune_to_macs: float | None = option(
+        None,
+        "post: cut until this share of the multiply-accumulates is left",
+        stages=POOL,
+        gt=0,
+        lt=1,
+    )
+    finetune_epochs: float = option(
+        2.0,
+        "post: the longest fine-tuning; members are spread evenly from none to this",
+        stages=POOL,
+        ge=0,
+    )
+    finetune_lr: float = option(
+        0.1, "post: learning rate at the start of fine-tuning", stages=POOL, gt=0
+    )
+    finetune_last_lr: float = option(
+        0.001, "post: learning rate after finetune_epochs, reached geometrically", stages=POOL, gt=0
+    )
+    finetune_batch: int = option(32, "post: batch size of fine-tuning", stages=POOL, ge=1)
+    # what is matched (Eq. 7)
+    statistics: Literal["running", "exact", "classwise"] = option(
+        "running",
+        "running: of the batch norms, as Eq. 7; exact: measured over the training data with the "
+        "member's own weights, as Eq. 5; classwise: exact per class, for imbalanced data (C.1)",
+        stages=("pool", "synthesis"),
+    )
+    variance: Literal["unbiased", "biased"] = option(
+        "unbiased",
+        "which variance of the batch is compared; torch's running one is unbiased",
+        stages=SYNTHESIS,
+    )
+    bn_weight: float = option(1.0, "weight of the statistics (Table 7)", stages=SYNTHESIS, ge=0)
+    ce_weight: float = option(
+        1.0, "weight of the cross-entropy, u in Eq. 7", stages=SYNTHESIS, ge=0
+    )
+    first_bn: float = option(
+        1.0, "factor on the first batch norm's term (SRe2L: 10)", stages=SYNTHESIS, ge=0
+    )
+    teachers: int = option(3, "n, members drawn to match", stages=SYNTHESIS, ge=1)
+    draw: Literal["step", "index"] = option(
+        "step",
+        "new members at each step (Algorithm 1) or for each image index (section 4.1.2)",
+        stages=SYNTHESIS,
+    )
+    # the optimisation of the images (Table 7)
+    iterations: int = option(4000, "steps per batch of images", stages=SYNTHESIS, ge=0)
+    batch_size: int = option(
+        100, "images optimised together, classes balanced", stages=SYNTHESIS, ge=1
+    )
+    lr: float = option(
+        0.1, "Adam's learning rate on pixels, in network space", stages=SYNTHESIS, gt=0
+    )
+    betas: tuple[float, float] = option((0.5, 0.9), "Adam's momenta", stages=SYNTHESIS)
+    image_decay: float = option(1e-4, "weight decay on pixels", stages=SYNTHESIS, ge=0)
+    schedule: Literal["constant", "cosine"] = option(
+        "cosine", "of the learning rate", stages=SYNTHESIS
+    )
+    clip: bool = option(True, "keep pixels in the valid range after each step", stages=SYNTHESIS)
+    augmentation: Literal["none", "flip", "rrc", "rrc-flip"] = option(
+        "none", "of synthetic images while they are optimised, drawn per image", stages=SYNTHESIS
+    )
+    # labels
+    labels: Literal["epoch", "image", "hard"] = option(
+        "epoch",
+        "soft labels of a new augmentation per epoch, one per image, or none",
+        stages=RELABEL,
+    )
+    label_epochs: int = option(300, "epochs that labels are made for", stages=RELABEL, ge=1)
+    label_members: int = option(
+        0, "members that label, spread over the pool; 0: all", stages=RELABEL, ge=0
+    )
+    average: Literal["logits", "probabilities"] = option(
+        "logits", "what is averaged over the members; Algorithm 1 averages outputs", stages=RELABEL
+    )
+    temperature: float = option(20.0, "of the distillation loss (SRe2L's; Teddy names none)",
+                                stages=RELABEL, gt=0)  # fmt: skip
+    mix: Literal["cutmix", "mixup", "none"] = option("cutmix", "of labelled images", stages=RELABEL)
+    crop_scale: float = option(
+        0.08, "smallest share of an image in a crop", stages=RELABEL, gt=0, le=1
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "TeddyOptions":
+        if self.last < self.first:
+            raise ValueError(f"last ({self.last}) must not be below first ({self.first})")
+        if self.prune_to_parameters is not None and self.prune_to_macs is not None:
+            raise ValueError("set prune_to_parameters or prune_to_macs, not both")
+        return self

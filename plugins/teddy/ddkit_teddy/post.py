@@ -1,0 +1,135 @@
+"""The post pool: pruned copies of one trained model, each fine-tuned a little."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
+from ddkit.networks import create
+from ddkit.training import Recipe, fit
+from ddkit_teddy.options import TeddyOptions
+from ddkit_teddy.prior import Trajectory, member_of
+from ddkit_teddy.pruning import prune, ratio_for
+
+
+def tasks(run: Run) -> list[MemberTask]:
+    """Return the base model's task and one for each pruned member."""
+    options: TeddyOptions = run.options
+    if options.base is None:
+        snapshot = options.model_copy(update={"first": options.last, "every": 1})
+        base = Trajectory(replace(run, options=snapshot)).task(role="base")
+    else:
+        base = MemberTask("base", lambda context: own_base(run))
+    pruned = [
+        MemberTask(f"pruned-{number:03d}", _pruned(run, number, base.name), needs=(base.name,))
+        for number in range(options.members)
+    ]
+    return [base, *pruned]
+
+
+def own_base(run: Run) -> Iterator[tuple[int, Member]]:
+    """Yield the user's own trained network; raises `DdkitError` where it does not fit."""
+    path = Path(run.options.base)
+    network = run.network(run.generator("base network"))
+    weights = read_weights(path)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise DdkitError(
+            f"the weights in {path} do not fit --network {run.config.network}: {reason}"
+        ) from error
+    yield 0, member_of(run, network, "base", 0, 0)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from .safetensors, or from a .pt file with nothing but weights in it."""
+    if not path.is_file():
+        raise DdkitError(f"no such file: {path}: it was named as the pool's base model")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise DdkitError(f"{path} is no complete safetensors file ({error})") from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for what is no file of weights
+        raise DdkitError(f"{path} holds no plain weights ({type(error).__name__})") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise DdkitError(f"{path} holds no state dict of tensors")
+    return state
+
+
+def _pruned(run: Run, number: int, base: str):  # type: ignore[no-untyped-def]
+    def train(context: TaskContext) -> Iterator[tuple[int, Member]]:
+        yield from _train_pruned(run, context, number, base)
+
+    return train
+
+
+def _train_pruned(
+    run: Run, context: TaskContext, number: int, base: str
+) -> Iterator[tuple[int, Member]]:
+    """Prune a copy of the base, fine-tune it as long as its place in the pool says, yield it."""
+    options: TeddyOptions = run.options
+    index = next(i for i, member in enumerate(context.pool.members) if member.task == base)
+    network = _copy_of(run, context.pool.state(index))
+    classes, shape = len(run.classes), run.shape
+    ratio = options.prune_ratio
+    if options.prune_to_parameters is not None or options.prune_to_macs is not None:
+        ratio = ratio_for(
+            lambda: _copy_of(run, context.pool.state(index)), classes, shape,
+            parameters=options.prune_to_parameters, macs=options.prune_to_macs,
+        )  # fmt: skip
+    history = prune(network, ratio, classes, shape, run.generator("pruning", number))
+    network = copy.deepcopy(network).to(run.device)  # pruning leaves graph nodes behind
+    steps = fine_tune(run, network, number)
+    yield 0, member_of(run, network, "pruned", steps, 0, pruning=history)
+
+
+def fine_tune(run: Run, network: nn.Module, number: int) -> int:
+    """Fine-tune member `number` in place and return the steps taken.
+
+    Member 0 gets none, the last one `finetune_epochs`, evenly between: so the pool covers a range
+    of accuracies, as the paper "simulates the accuracy curve" of a trajectory. The learning rate
+    falls geometrically over the longest fine-tuning; a shorter one stops on the way.
+    """
+    options: TeddyOptions = run.options
+    per_epoch = -(-len(run.train) // options.finetune_batch)
+    longest = round(options.finetune_epochs * per_epoch)
+    wanted = round(longest * number / max(options.members - 1, 1))
+    if wanted == 0:
+        return 0
+    fall = options.finetune_last_lr / options.finetune_lr
+    recipe = Recipe(
+        epochs=-(-longest // per_epoch), batch_size=options.finetune_batch, lr=options.finetune_lr,
+        momentum=0.9, weight_decay=1e-4, schedule=f"exponential:{fall:g}",
+    )  # fmt: skip
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return run.resident.batches(
+            recipe.batch_size,
+            run.generator("fine-tuning batches", number, epoch),
+            augmentation=options.train_augmentation,
+        )
+
+    for position in fit(network, batches, recipe, steps_per_epoch=per_epoch):
+        if position.step == wanted:
+            break
+    return wanted
+
+
+def _copy_of(run: Run, state: dict[str, Tensor]) -> nn.Module:
+    network = create(
+        run.config.network, classes=len(run.classes), shape=run.shape, generator=torch.Generator()
+    )
+    network.load_state_dict(state)
+    return network.eval()

@@ -1,0 +1,102 @@
+"""The prior pool: snapshots of one training trajectory, every m epochs or steps from T_b to T_e."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from torch import nn
+
+from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
+from ddkit.data.resident import Resident
+from ddkit.training import Recipe, accuracy, fit
+from ddkit_teddy.options import TeddyOptions
+from ddkit_teddy.statistics import measure
+
+BATCH = 500  # of passes without gradients
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One model trained on the real data, as the resolved options say."""
+
+    run: Run
+
+    def task(self, role: str = "teacher") -> MemberTask:
+        return MemberTask("trajectory", lambda context: self.train(context, role))
+
+    def train(self, context: TaskContext, role: str) -> Iterator[tuple[int, Member]]:
+        """Train and yield (number, member) at every wanted step."""
+        options: TeddyOptions = self.run.options
+        network = self.run.network(self.run.generator("trajectory network"))
+        wanted = {step: number for number, step in enumerate(wanted_steps(options, self.per_epoch))}
+        if 0 in wanted:
+            yield wanted[0], member_of(self.run, network, role, 0, 0)
+        last = max(wanted)
+        if last == 0:
+            return
+        epochs = max(options.train_epochs, ceil(last / self.per_epoch))
+        recipe = trajectory_recipe(options, epochs)
+        for position in fit(
+            network,
+            lambda epoch: self.run.resident.batches(
+                recipe.batch_size,
+                self.run.generator("trajectory batches", epoch),
+                augmentation=options.train_augmentation,
+            ),
+            recipe,
+            steps_per_epoch=self.per_epoch,
+            checkpoint=context.checkpoint,
+            last_epoch=ceil(last / self.per_epoch),
+        ):
+            if position.step in wanted:
+                number = wanted[position.step]
+                yield number, member_of(self.run, network, role, position.step, position.epoch)
+            if position.step == last:
+                context.checkpoint.unlink(missing_ok=True)
+                return
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps per epoch."""
+        options: TeddyOptions = self.run.options
+        return -(-len(self.run.train) // options.train_batch)
+
+
+def wanted_steps(options: TeddyOptions, per_epoch: int) -> list[int]:
+    """Return the optimiser steps after which a snapshot is taken, ascending."""
+    factor = per_epoch if options.unit == "epoch" else 1
+    return [count * factor for count in range(options.first, options.last + 1, options.every)]
+
+
+def trajectory_recipe(options: TeddyOptions, epochs: int) -> Recipe:
+    """Return the recipe of Table 6, with a schedule of `epochs` epochs."""
+    return Recipe(
+        epochs=epochs,
+        batch_size=options.train_batch,
+        optimiser="sgd",
+        lr=options.train_lr,
+        momentum=options.train_momentum,
+        weight_decay=options.train_decay,
+        schedule=options.train_schedule,
+    )
+
+
+def member_of(
+    run: Run, network: nn.Module, role: str, step: int, epoch: int, **more: object
+) -> Member:
+    """Return a trained network as a pool member, measured; `network` is left in eval mode."""
+    network.eval()
+    figures = {}
+    if run.holdout is not None:
+        holdout = Resident(run.holdout, run.space, run.device)
+        figures["holdout_accuracy"] = accuracy(network, holdout.ordered(BATCH))
+    extra = {}
+    if run.options.statistics != "running":
+        extra = measure(network, run.resident.ordered(BATCH), len(run.classes))
+    state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise DdkitError(
+                f"a pool member is not finite at '{name}' after {step} steps: lower train_lr"
+            )
+    return Member(state, role, step, epoch, figures, extra=extra, **more)  # type: ignore[arg-type]
