@@ -86,15 +86,19 @@ def floor_loader(split: Split, space: InputSpace, batch_size: int) -> Callable[[
     return epoch
 
 
+# Each with the number of threads that torch may use. One thread is what is left of `Resident` on a
+# machine whose other core is busy: two would wait for each other in every operation.
 LOADERS = {
-    "torchvision DataLoader, 2 workers": torchvision_loader,
-    "ddkit Resident": resident_loader,
-    "floor: index_select and conversion": floor_loader,
+    "torchvision DataLoader, 2 workers": (torchvision_loader, CORES),
+    "ddkit Resident": (resident_loader, CORES),
+    "ddkit Resident, 1 thread": (resident_loader, 1),
+    "floor: index_select and conversion": (floor_loader, CORES),
 }
 
 
-def images_per_second(batches: Batches) -> float:
+def images_per_second(batches: Batches, threads: int) -> float:
     """Return how fast one epoch passes."""
+    torch.set_num_threads(threads)
     start, count = time.perf_counter(), 0
     for inputs, _ in batches:
         count += len(inputs)
@@ -104,14 +108,12 @@ def images_per_second(batches: Batches) -> float:
 def measure(split: Split, batch_size: int, repetitions: int) -> dict[str, list[float]]:
     """Return the images/s of every repetition; the loaders take turns, after one epoch each."""
     space = InputSpace.fit(split, "standard")
-    epochs = {name: make(split, space, batch_size) for name, make in LOADERS.items()}
-    for epoch in epochs.values():
-        images_per_second(epoch())
+    epochs = {name: (make(split, space, batch_size), n) for name, (make, n) in LOADERS.items()}
     speeds: dict[str, list[float]] = {name: [] for name in epochs}
-    for _ in range(repetitions):
-        for name, epoch in epochs.items():
-            speeds[name].append(images_per_second(epoch()))
-    return speeds
+    for _ in range(1 + repetitions):
+        for name, (epoch, threads) in epochs.items():
+            speeds[name].append(images_per_second(epoch(), threads))
+    return {name: values[1:] for name, values in speeds.items()}
 
 
 def synthetic() -> Split:
@@ -147,7 +149,6 @@ def table(report: dict[str, Any]) -> str:
 def main(data: str, batch_size: int, repetitions: int, out: Path) -> None:
     if hasattr(os, "sched_setaffinity"):  # more cores would help one loader more than the other
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    torch.set_num_threads(CORES)
     split = synthetic() if data == "synthetic" else load(DataOptions(name=data), "train")
     report: dict[str, Any] = {
         "data": Path(data).name,

@@ -89,7 +89,10 @@ class RunConfig(Strict):
         return self.pool_from or self.stage(name)
 
     def to_toml(self) -> str:
-        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+        """Return the configuration as TOML, which has no null: such keys are listed as unset."""
+        unset: list[str] = []
+        values = _without_none(self.model_dump(mode="json"), (), unset)
+        return tomli_w.dumps({"unset": unset, **values})
 
     def save(self, path: Path) -> None:
         """Write the configuration as TOML to `path`, whole or not at all."""
@@ -108,7 +111,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def load_config(path: Path) -> RunConfig:
     """Read a resolved configuration that `RunConfig.save` wrote."""
-    return validated(RunConfig, read_toml(path), str(path))
+    values = read_toml(path)
+    for name in values.pop("unset", []):
+        *parents, key = str(name).split(".")
+        table = values
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[key] = None
+    return validated(RunConfig, values, str(path))
 
 
 def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
@@ -150,8 +160,13 @@ def describe(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _without_none(value: Any) -> Any:
-    """TOML has no null: leave such keys out, at every depth."""
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return value
+def _without_none(value: dict[str, Any], path: tuple[str, ...], unset: list[str]) -> dict[str, Any]:
+    """Return nested tables without their keys of value None, whose dotted names go to `unset`."""
+    kept = {}
+    for key, item in value.items():
+        if item is None:
+            unset.append(".".join((*path, key)))
+        else:
+            nested = isinstance(item, dict)
+            kept[key] = _without_none(item, (*path, key), unset) if nested else item
+    return kept

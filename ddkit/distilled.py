@@ -75,9 +75,8 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
         if len(self._images) == 1:
             return as_pixels(self._images[0][rows])
         size = len(self._images[0])
-        return torch.cat(
-            [as_pixels(self._images[int(row) // size][int(row) % size]) for row in rows]
-        )
+        positions = (row % len(self) for row in rows.tolist())  # negative ones count from the end
+        return torch.stack([as_pixels(self._images[at // size][at % size]) for at in positions])
 
     def inputs(self, rows: Tensor, epoch: int | None = None) -> tuple[Tensor, Tensor]:
         """Return (network inputs, targets) of `rows` as the labels want them in an epoch.
@@ -97,6 +96,10 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
         if targets.dtype != torch.int64:
             targets = torch.softmax(targets, dim=1)
         return list(zip(inputs, targets, strict=True))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let worker processes open the file themselves: a mapped file cannot be pickled."""
+        return _reopened, (self.file.path, self.epoch)
 
     def synthetic(self) -> Synthetic:
         """Return the images without their labels, as `relabel` takes them."""
@@ -128,6 +131,12 @@ def load(path: str | Path) -> DistilledDataset:
     """
     path = Path(path)
     return DistilledDataset(TensorFile(path / "distilled.safetensors" if path.is_dir() else path))
+
+
+def _reopened(path: Path, epoch: int) -> DistilledDataset:
+    distilled = load(path)
+    distilled.epoch = epoch
+    return distilled
 
 
 def stored(images: Tensor, how: str) -> Tensor:

@@ -22,6 +22,7 @@ from ddkit.labels import HardLabels
 from ddkit.progress import Progress, Silent
 from ddkit.protocols import PROTOCOLS, Protocol
 from ddkit.run import Run
+from ddkit.training import Diverged
 
 TEST_BATCH = 500
 TUNING_FACTORS = (0.1, 0.3, 1.0, 3.0)
@@ -204,13 +205,16 @@ def tuned(
 ) -> Protocol:  # fmt: skip
     """Return the protocol with the learning rate that does best on the holdout, never on test data.
 
-    Tries the recipe's own (or the learned one) times 0.1, 0.3, 1 and 3, one seed each.
+    Tries the recipe's own times 0.1, 0.3, 1 and 3, one seed each; one that diverges loses.
     """
-    base = distilled.learning_rate or protocol.recipe.lr
     scores = {}
-    for rate in (base * factor for factor in TUNING_FACTORS):
-        model = train_on(distilled, protocol.with_recipe(lr=rate), network, 0, device)
-        scores[rate] = training.accuracy(model, holdout.ordered(TEST_BATCH))
+    for rate in (protocol.recipe.lr * factor for factor in TUNING_FACTORS):
+        try:
+            model = train_on(distilled, protocol.with_recipe(lr=rate), network, 0, device)
+        except Diverged:
+            scores[rate] = 0.0
+        else:
+            scores[rate] = training.accuracy(model, holdout.ordered(TEST_BATCH))
     return protocol.with_recipe(lr=max(scores, key=lambda rate: scores[rate]))
 
 

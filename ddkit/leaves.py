@@ -29,7 +29,7 @@ class LeafState:
 
     def tensor(self, rows: Tensor | None) -> Tensor:
         """Return what the loss differentiates: the leaf on the device, or these rows of it."""
-        if rows is None:
+        if rows is None and self._rows is None:
             if not self._whole:
                 self.value = self.value.to(self.device)
                 self._parameter = self.value.requires_grad_()
@@ -37,7 +37,10 @@ class LeafState:
                 self._whole = True
             self._parameter.grad = None
         else:
-            self._rows = rows.to(self.value.device)
+            if self._whole:
+                self._leave_whole()
+            everything = torch.arange(len(self.value))
+            self._rows = (everything if rows is None else rows).to(self.value.device)
             self._parameter = self.value[self._rows].to(self.device).requires_grad_()
             self._optimiser = self.leaf.optimiser([self._parameter])
             self._load_rows(self._rows)
@@ -75,6 +78,13 @@ class LeafState:
         if optimiser:
             self.tensor(None)
             restore_optimiser(self._optimiser, optimiser)
+
+    def _leave_whole(self) -> None:
+        """Go from steps on the whole leaf to steps on rows of it, with the optimiser's state."""
+        tensors = optimiser_tensors(self._optimiser)
+        self._row_state = {name.removeprefix("0."): tensor for name, tensor in tensors.items()}
+        self.value = self.value.detach()
+        self._whole = False
 
     def _load_rows(self, rows: Tensor) -> None:
         """Give the fresh optimiser of the drawn rows their share of the stored state."""

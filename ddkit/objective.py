@@ -114,7 +114,10 @@ class Objective(ABC):
         """Return the shard's images in data space, row i for slot i of the shard."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what lives across steps beside the leaves, for checkpoints. Default: nothing."""
+        """Return what lives across the steps of a shard beside its leaves, for checkpoints.
+
+        `initialise` must start it anew: shards know nothing of each other. Default: nothing.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 - optional

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ddkit.pool import MemberTask, Pool
     from ddkit.run import Run
 
+HOOKS = ("method_config", "build_pool", "synthesis_loss", "relabel", "evaluate")
 METHODS = Registry("method", "ddkit", hint="see `ddkit methods`")
 ALIASES = Registry("alias", "ddkit.aliases", hint="see `ddkit methods`")
 
@@ -80,7 +81,13 @@ class Plugin:
     def options_model(self) -> "type[MethodOptions]":
         from ddkit.config import MethodOptions
 
-        return self._checked("method_config", type(MethodOptions))  # type: ignore[no-any-return]
+        model = self._checked("method_config", type)
+        if not issubclass(model, MethodOptions):
+            raise DdkitError(
+                f"the hook 'method_config' of the method '{self.name}' returned {model.__name__}, "
+                "which is no subclass of ddkit.MethodOptions"
+            )
+        return model  # type: ignore[no-any-return]
 
     def build_pool(self, run: "Run") -> "Sequence[MemberTask]":
         return self._checked("build_pool", Sequence, run=run)  # type: ignore[no-any-return]
@@ -106,14 +113,11 @@ class Plugin:
 
     def overridden(self) -> list[str]:
         """Return the hooks that the plugin itself implements, in the order of a run."""
-        specs = [name for name in vars(hookspecs) if hasattr(self._manager.hook, name)]
+        hooks = {name: getattr(self._manager.hook, name) for name in HOOKS}
         return [
             name
-            for name in specs
-            if any(
-                i.plugin_name == self.name
-                for i in getattr(self._manager.hook, name).get_hookimpls()
-            )
+            for name, hook in hooks.items()
+            if any(found.plugin_name == self.name for found in hook.get_hookimpls())
         ]
 
     def _checked(self, hook: str, kind: type, **arguments: Any) -> Any:

@@ -7,6 +7,7 @@ caches the pool under the hash of all that determines it.
 
 import copy
 import json
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -150,7 +151,9 @@ class Pool:
         else:
             self._free.clear()  # modules of other architectures hold weights for nothing
             network = copy.deepcopy(self._skeleton(index))
-            network.load_state_dict(self._weights(index), assign=True)
+            # detached: the module's own tensor objects, or exchanging would change the cached ones
+            weights = {name: tensor.detach() for name, tensor in self._weights(index).items()}
+            network.load_state_dict(weights, assign=True)
             network.to(self.device).eval().requires_grad_(False)
         self._networks[index] = network
         return network
@@ -167,8 +170,7 @@ class Pool:
     def _exchange(self, network: nn.Module, index: int) -> None:
         """Put a member's weights into a module of the same architecture, without building one."""
         weights = self._weights(index)
-        tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-        for name, tensor in tensors.items():
+        for name, tensor in network.state_dict(keep_vars=True).items():
             if self.device.type == "cpu":
                 tensor.data = weights[name]  # the pages of the file itself, nothing is copied
             else:
@@ -184,6 +186,17 @@ class Pool:
         member = self.members[index]
         return f"{member.task}/{member.number}" if member.pruning else ""
 
+    def _unloaded(self, *, meta: bool) -> nn.Module:
+        """Return the pool's network as it is before weights are loaded."""
+        channels, height, width = self.description["shape"]
+        return networks.create(
+            self.description["network"],
+            classes=self.description["classes"],
+            shape=(channels, height, width),
+            generator=None if meta else torch.Generator(),
+            meta=meta,
+        )
+
     def _skeleton(self, index: int) -> nn.Module:
         """Return the member's architecture without weights; each is made once."""
         key = self._architecture(index)
@@ -191,15 +204,13 @@ class Pool:
             pruning = self.members[index].pruning
             channels, height, width = self.description["shape"]
             shape = (channels, height, width)
-            network = networks.create(
-                self.description["network"],
-                classes=self.description["classes"],
-                shape=shape,
-                generator=None if pruning is None else torch.Generator(),
-                meta=pruning is None,
-            )
+            network = self._unloaded(meta=pruning is None)
             if pruning is not None:  # torch-pruning follows an example through real weights
-                network = prune_as(network, pruning, shape).to("meta")
+                network = prune_as(network, pruning, shape)
+            elif len(dict(network.named_buffers())) + len(dict(network.named_parameters())) > len(
+                network.state_dict()
+            ):
+                network = self._unloaded(meta=False)  # it has buffers that no file holds
             self._skeletons[key] = network
         return self._skeletons[key]
 
@@ -259,7 +270,4 @@ def _run_task(task: MemberTask, folder: Path, ready: Pool) -> None:
     write_tensors(
         folder / f"{task.name}.safetensors", tensors, {"members": [f.metadata for f in files]}
     )
-    del tensors
-    for file in files:
-        file.path.unlink()
-    partial.rmdir()
+    shutil.rmtree(partial)

@@ -1,7 +1,7 @@
 """A distilled set beside its baselines: random images under the same recipe, all real data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def compare(
     chosen = [p for p in chosen if p.labels == "hard" or distilled.labels.kind != "hard"]
     if epochs is not None:
         chosen = [protocol.with_recipe(epochs=epochs) for protocol in chosen]
-    baseline = load(random_baseline(config, progress)) if random else None
+    baseline = load(random_baseline(run)) if random else None
     rows = []
     for network in networks or [config.network]:
         for protocol in chosen:
@@ -108,19 +108,17 @@ def config_of(distilled: DistilledDataset, data: str | None, device: str | None)
     return validated(RunConfig, values, "the artifact's configuration")
 
 
-def random_baseline(config: RunConfig, progress: Progress) -> Path:
-    """Return the artifact of random real images with the same labelling; cached."""
-    baseline = pipeline.baseline_config(config)
-    folder = cache_folder("baselines") / stable_hash(baseline.model_dump(mode="json"))
-    return pipeline.distill(baseline, folder, progress)
+def random_baseline(run: Run) -> Path:
+    """Return the artifact of random real images with a run's labelling; cached by data and run."""
+    baseline = pipeline.baseline_config(run.config)
+    key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint])
+    return pipeline.distill(baseline, cache_folder("baselines") / key, run.progress)
 
 
 def own_protocol(
     run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
 ) -> Evaluation:
     """Return the evaluation by the method's own hook, marked as its own."""
-    from dataclasses import replace
-
     plugin = Plugin(run.config.stage("evaluate").plugin)
     result = plugin.evaluate(run.for_stage("evaluate"), distilled, network, seeds)
     return replace(result, own=True)
@@ -135,11 +133,14 @@ def _pair(
     def trained(dataset: DistilledDataset) -> Evaluation:
         recipe = evaluation.rated(protocol, dataset)
         # a learned rate is a tuned one: random images get theirs tuned too, or it would be unfair
-        if tune_lr or (distilled.learning_rate is not None and dataset is baseline):
+        learned = evaluation.rated(protocol, distilled) != protocol
+        tune = tune_lr or (learned and dataset is baseline)
+        if tune:
             recipe = evaluation.tuned(recipe, dataset, tuning_split(run), network, run.device)
-        return evaluation.evaluate_with(
+        result = evaluation.evaluate_with(
             recipe, dataset, test, network, seeds, run.device, run.progress
         )
+        return replace(result, tuned=tune)
 
     result = trained(distilled)
     if baseline is None:

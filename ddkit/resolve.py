@@ -13,6 +13,8 @@ from ddkit.data.options import DataOptions
 from ddkit.errors import DdkitError, unknown
 from ddkit.plugins import Alias, Plugin, lookup, presets
 
+PRESET_KEYS = ("source", "notes", "network", "init", "data", "options")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -94,7 +96,7 @@ def find_preset(
     if choice == "none":
         return {}
     if choice and choice.endswith(".toml"):
-        return {**read_toml(Path(choice)), "name": choice}
+        return _read_preset(Path(choice), choice)
     folder = presets(plugin) / method if alias else presets(plugin)
     known = preset_names(method)
     name = choice or f"{tag}-ipc{ipc}"
@@ -102,8 +104,17 @@ def find_preset(
         if choice:
             raise unknown("preset", choice, known, hint=f"see `ddkit methods {method}`")
         return {}
-    with_source = read_toml(Path(str(folder / f"{name}.toml")))
-    return {**with_source, "name": f"{name} ({with_source.get('source', 'no source given')})"}
+    return _read_preset(Path(str(folder / f"{name}.toml")), name)
+
+
+def _read_preset(path: Path, name: str) -> dict[str, Any]:
+    preset = read_toml(path)
+    for key in preset:
+        if key not in PRESET_KEYS:
+            raise unknown("key", key, PRESET_KEYS, hint=f"in the preset {path}")
+        if key in ("data", "options") and not isinstance(preset[key], dict):
+            raise DdkitError(f"'{key}' in the preset {path} must be a table: [{key}]")
+    return {**preset, "name": f"{name} ({preset.get('source', 'no source given')})"}
 
 
 def preset_names(method: str) -> list[str]:

@@ -71,7 +71,13 @@ def write_json(path: Path, value: Any) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Any = None) -> None:
     """Write tensors and one JSON value to `path` as safetensors, whole or not at all."""
     header = {METADATA_KEY: json.dumps(metadata, sort_keys=True)}
-    cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    cpu: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        address = own.untyped_storage().data_ptr()
+        cpu[name] = own.clone() if address in seen else own  # safetensors refuses shared memory
+        seen.add(address)
     with replacing(path) as temporary:
         save_file(cpu, temporary, metadata=header)
 

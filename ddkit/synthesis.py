@@ -60,15 +60,14 @@ class Engine:
             name: LeafState(leaf, self.run.device)
             for name, leaf in self.objective.initialise(shard).items()
         }
-        initial = self.objective.decode(shard, values(leaves))
+        initial = self.objective.decode(shard, values(leaves)).images.clone()
         losses = torch.zeros(steps, device=self.run.device)
-        peak = 0
-        start = self._resume(shard, leaves, losses)
+        start, peak = self._resume(shard, leaves, losses)
         task.advance(start)
         saved = shown = time.monotonic()
         good = start  # the step of the last checkpoint
         for step in range(start, steps):
-            if step - start < MEASURED_STEPS:
+            if step < MEASURED_STEPS:
                 with PeakMemory(self.run.device) as memory:
                     losses[step] = self._step(shard, leaves, step)
                 peak = max(peak, memory.peak)
@@ -81,15 +80,15 @@ class Engine:
                 task.show(loss=f"{losses[step].item():.4g}")
                 shown = now
             if stop or now - saved > self.checkpoint_seconds:
-                self._save(shard, leaves, losses, good, step + 1)
+                self._save(shard, leaves, losses, good, step + 1, peak)
                 saved, good = now, step + 1
             if self.snapshot_every and (step + 1) % self.snapshot_every == 0:
                 self._snapshot(shard, leaves, step + 1)
             if stop:
                 raise Stopped
-        self._check_finite(shard, losses, good, steps)
+        self._check_finite(shard, leaves, losses, good, steps)
         final = self.objective.decode(shard, values(leaves))
-        tensors = pack(final) | {"initial": initial.images, "slots": shard.slots, "losses": losses}
+        tensors = pack(final) | {"initial": initial, "slots": shard.slots, "losses": losses}
         write_tensors(self.final(shard), tensors, {"peak_bytes": peak})
         self.checkpoint(shard).unlink(missing_ok=True)
 
@@ -104,34 +103,46 @@ class Engine:
         return loss.detach()
 
     def _save(
-        self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor, good: int, step: int
-    ) -> None:
-        self._check_finite(shard, losses, good, step)
+        self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor, good: int, step: int,
+        peak: int,
+    ) -> None:  # fmt: skip
+        self._check_finite(shard, leaves, losses, good, step)
         tensors = {
             f"leaf.{name}.{key}": tensor
             for name, leaf in leaves.items()
             for key, tensor in leaf.state_dict().items()
         }
         tensors |= {f"objective.{k}": tensor for k, tensor in self.objective.state_dict().items()}
-        write_tensors(self.checkpoint(shard), tensors | {"losses": losses}, {"step": step})
+        write_tensors(
+            self.checkpoint(shard), tensors | {"losses": losses}, {"step": step, "peak": peak}
+        )
 
-    def _resume(self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor) -> int:
-        """Load the shard's checkpoint, if there is one, and return the step to go on from."""
+    def _resume(
+        self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor
+    ) -> tuple[int, int]:
+        """Load the shard's checkpoint; return the step to go on from and the peak so far."""
         path = self.checkpoint(shard)
         if not path.exists():
-            return 0
+            return 0, 0
         file = TensorFile(path)
         for name, leaf in leaves.items():
             leaf.load_state_dict(file.read(f"leaf.{name}."))
         self.objective.load_state_dict(file.read("objective."))
         losses.copy_(file["losses"])
-        return int(file.metadata["step"])
+        return int(file.metadata["step"]), int(file.metadata["peak"])
 
-    def _check_finite(self, shard: Shard, losses: Tensor, good: int, step: int) -> None:
-        """Read one flag from the device; raises `DdkitError` if a loss is not finite."""
-        if bool(torch.isfinite(losses[good:step]).all()):
+    def _check_finite(
+        self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor, good: int, step: int
+    ) -> None:
+        """Read one flag from the device; raises `DdkitError` if a loss or a leaf is not finite."""
+        flags = [torch.isfinite(losses[good:step]).all()]
+        flags += [
+            torch.isfinite(value).all().to(losses.device) for value in values(leaves).values()
+        ]
+        if bool(torch.stack(flags).all()):
             return
-        first = good + int((~torch.isfinite(losses[good:step])).nonzero()[0])
+        broken = (~torch.isfinite(losses[good:step])).nonzero()
+        first = good + int(broken[0]) if len(broken) else step - 1
         kept = f"the state of step {good} is kept" if good else "nothing was changed on disk"
         raise DdkitError(
             f"the loss of shard {shard.index} is not finite from step {first} on ({kept}): "
@@ -144,8 +155,10 @@ class Engine:
         write_tensors(folder / self.final(shard).name, pack(images) | {"slots": shard.slots})
 
     def _check_cover(self, shards: Sequence[Shard]) -> None:
-        slots = torch.cat([shard.slots for shard in shards])
-        if not torch.equal(slots.sort().values, torch.arange(self.run.total)):
+        slots = torch.cat([torch.arange(0), *(shard.slots for shard in shards)])
+        numbers = {shard.index for shard in shards}
+        whole = torch.equal(slots.sort().values, torch.arange(self.run.total))
+        if not whole or len(numbers) < len(shards):
             raise DdkitError(
                 f"the shards of the method '{self.run.config.method}' do not hold each of the "
                 f"{self.run.total} images once: its Objective.shards() is at fault"

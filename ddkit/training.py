@@ -22,6 +22,10 @@ CHECKPOINT_SECONDS = 30.0
 SCHEDULE = r"^(constant|cosine|half|step:[1-9]\d*|exponential:[\d.e+-]+)$"
 
 
+class Diverged(DdkitError):  # noqa: N818 - it names what happened
+    """The loss of a training is not finite any more."""
+
+
 class Recipe(Strict):
     """How a network is trained. `schedule` is the factor on the learning rate over training:
 
@@ -92,7 +96,7 @@ def fit(
         last_epoch: stop after this epoch (1 …) of the schedule instead of after the last.
 
     Raises:
-        DdkitError: the weights are not finite at the end of an epoch.
+        Diverged: the loss was not finite in an epoch.
     """
     optimiser = recipe.build(network.parameters())
     start = _resume(checkpoint, network, optimiser)
@@ -114,7 +118,7 @@ def fit(
             yield Position(step, epoch + 1, index + 1 == steps_per_epoch)
             network.train()
         if not torch.isfinite(total):
-            raise DdkitError(
+            raise Diverged(
                 f"training diverged in epoch {epoch + 1} (the loss is not finite): "
                 f"lower the learning rate, which is {recipe.lr:g}"
             )
@@ -122,7 +126,8 @@ def fit(
         if checkpoint and due and epoch + 1 < last:
             _save(checkpoint, network, optimiser, epoch + 1)
             saved = time.monotonic()
-        check_stop()
+        if epoch + 1 < last:  # a training that is done is not thrown away
+            check_stop()
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
 

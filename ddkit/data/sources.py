@@ -5,33 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ddkit.data import folders, hub
+from ddkit.data.names import DATA
 from ddkit.data.options import DataOptions
 from ddkit.data.selection import choose_classes, imbalanced, resized, split_holdout
 from ddkit.data.split import Split
 from ddkit.data.tables import SplitName
 from ddkit.errors import DdkitError
-from ddkit.registry import Registry
 
 __all__ = ["DATA", "Source", "SplitName", "load", "split_holdout"]
 
 Source = Callable[[DataOptions, SplitName], Split]
 """A data source returns the whole split; `load` chooses classes and size."""
-
-DATA = Registry(
-    "data set",
-    "ddkit.data",
-    {
-        "digits": "ddkit.data.digits:digits",
-        "mnist": "ddkit.data.published:mnist",
-        "fashion-mnist": "ddkit.data.published:fashion_mnist",
-        "kmnist": "ddkit.data.published:kmnist",
-        "cifar10": "ddkit.data.published:cifar10",
-        "cifar100": "ddkit.data.published:cifar100",
-        "svhn": "ddkit.data.published:svhn",
-        "stl10": "ddkit.data.published:stl10",
-    },
-    hint="or a folder / a Hugging Face name such as org/name",
-)
 
 
 def load(options: DataOptions, split: SplitName, *, seed: int = 0) -> Split:

@@ -100,6 +100,11 @@ def test_boxes_are_distributed_as_torchvisions(size):
         assert abs(ours.std() - other.std()) < 0.07 * other.std()
 
 
+def test_boxes_are_as_often_wide_as_they_are_tall():
+    height, width = draw_boxes(20_000, (64, 64), gen(), scale=(0.3, 0.5))[:, 2:].T
+    assert abs((width / height).log().mean()) < 0.01  # uniform in the ratio: 0.028
+
+
 @pytest.mark.parametrize("size", [(4, 64), (64, 4)])
 def test_where_no_box_fits_the_largest_central_one_is_taken(size):
     boxes = draw_boxes(5, size, gen(), scale=(1.0, 1.0)) * torch.tensor([*size, *size])

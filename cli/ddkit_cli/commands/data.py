@@ -14,7 +14,7 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
     from ddkit_cli import display
 
     if name is None:
-        from ddkit.data.sources import DATA
+        from ddkit.data.names import DATA
 
         if as_json:
             display.as_json(DATA.names())

@@ -51,6 +51,14 @@ class TeddyOptions(MethodOptions):
     train_augmentation: Augmentation = option(
         "crop-flip", "of real images; data that mirroring spoils is never flipped", stages=POOL
     )
+    recalibrate: int = option(
+        10_000,
+        "training images that a member's running statistics are measured anew with; 0 keeps those "
+        "of training, an average that lags behind the weights (at step 4 it is still 66 % the "
+        "initial 0 and 1, and both the member and what it matches are wrong)",
+        stages=POOL,
+        ge=0,
+    )
     # the post pool
     base: str | None = option(
         None,

@@ -1,16 +1,19 @@
 """The prior pool: snapshots of one training trajectory, every m epochs or steps from T_b to T_e."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 
-from torch import nn
+from torch import Tensor, nn
 
 from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
 from ddkit.data.resident import Resident
+from ddkit.networks.pruned import PruningHistory
 from ddkit.training import Recipe, accuracy, fit
 from ddkit_teddy.options import TeddyOptions
-from ddkit_teddy.statistics import measure
+from ddkit_teddy.statistics import measure, recalibrate
 
 BATCH = 500  # of passes without gradients
 
@@ -82,21 +85,33 @@ def trajectory_recipe(options: TeddyOptions, epochs: int) -> Recipe:
 
 
 def member_of(
-    run: Run, network: nn.Module, role: str, step: int, epoch: int, **more: object
-) -> Member:
-    """Return a trained network as a pool member, measured; `network` is left in eval mode."""
-    network.eval()
+    run: Run, network: nn.Module, role: str, step: int, epoch: int,
+    pruning: PruningHistory | None = None,
+) -> Member:  # fmt: skip
+    """Return a trained network as a pool member: a copy, recalibrated and measured."""
+    options: TeddyOptions = run.options
+    network = copy.deepcopy(network).eval()
+    for name, tensor in network.state_dict().items():
+        if not tensor.isfinite().all():
+            raise DdkitError(
+                f"a pool member is not finite at '{name}' after {step} steps: lower train_lr"
+            )
+    if options.recalibrate:
+        recalibrate(network, sample(run, options.recalibrate))
     figures = {}
     if run.holdout is not None:
         holdout = Resident(run.holdout, run.space, run.device)
         figures["holdout_accuracy"] = accuracy(network, holdout.ordered(BATCH))
     extra = {}
-    if run.options.statistics != "running":
+    if options.statistics != "running":
         extra = measure(network, run.resident.ordered(BATCH), len(run.classes))
-    state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-    for name, tensor in state.items():
-        if not tensor.isfinite().all():
-            raise DdkitError(
-                f"a pool member is not finite at '{name}' after {step} steps: lower train_lr"
-            )
-    return Member(state, role, step, epoch, figures, extra=extra, **more)  # type: ignore[arg-type]
+    state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    return Member(state, role, step, epoch, figures, pruning, extra)
+
+
+def sample(run: Run, images: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Serve about so many random training images, the same for every member."""
+    batches = run.resident.batches(
+        BATCH, run.generator("recalibration"), drop_last=len(run.train) > BATCH
+    )
+    return islice(batches, ceil(images / BATCH))

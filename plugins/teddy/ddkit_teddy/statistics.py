@@ -13,6 +13,26 @@ from ddkit_teddy.matching import Reference, forward_with_features, matched_layer
 
 
 @torch.no_grad()
+def recalibrate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Set every batch norm's running statistics to the average over `batches`, in place.
+
+    As "precise batch norm" (Wu & Johnson, 2021): equal weights for all batches, weights of the
+    network as they are now. Leaves the network in eval mode.
+    """
+    layers = matched_layers(network)
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # torch then averages cumulatively
+    network.train()
+    for inputs, _ in batches:
+        network(inputs)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    network.eval()
+
+
+@torch.no_grad()
 def measure(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: int
 ) -> dict[str, Tensor]:

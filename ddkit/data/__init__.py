@@ -1,0 +1,1 @@
+"""Data: names to splits, input spaces, the loader, augmentation."""

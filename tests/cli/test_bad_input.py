@@ -1,0 +1,124 @@
+"""Wrong input gets one clear line and exit code 1, and nothing is lost or half-written."""
+
+import pytest
+from PIL import Image
+
+TEDDY = ["distill", "--threads", "1"]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["distill", "--method", "tedy"], ["unknown method 'tedy'", "did you mean 'teddy'?"]),
+    ([*TEDDY, "--network", "convent"], ["unknown network 'convent'", "did you mean 'convnet'?"]),
+    ([*TEDDY, "--data", "cifar11"], ["cifar11", "did you mean 'cifar10'?"]),
+    ([*TEDDY, "--data", "./nowhere"], ["the data folder nowhere does not exist"]),
+    ([*TEDDY, "--ipc", "0"], ["ipc must be 1 or more"]),
+    ([*TEDDY, "--ipc", "-3"], ["ipc must be 1 or more"]),
+    ([*TEDDY, "--ipc", "many"], ["--ipc", "many"]),
+    ([*TEDDY, "--ipc", "500", "--set", "last=1"], ["fewer than --ipc 500"]),
+    ([*TEDDY, "--set", "iteration=5"], ["'iteration'", "did you mean 'iterations'?"]),
+    ([*TEDDY, "--set", "lr=fast"], ["option 'lr'", "valid number", "'fast'"]),
+    ([*TEDDY, "--set", "lr"], ["not of the form key=value"]),
+    ([*TEDDY, "--set", "first=9", "--set", "last=3"], ["last (3) must not be below first (9)"]),
+    ([*TEDDY, "--preset", "cifar10-ipc2"], ["unknown preset", "did you mean 'cifar10-ipc1'?"]),
+    ([*TEDDY, "--network", "convnet", "--set", "last=1"], ["--network convnet:norm=batch"]),
+    ([*TEDDY, "--network", "missing.py:make"], ["missing.py"]),
+    ([*TEDDY, "--relabel-from", "tesl"], ["unknown method 'tesl'"]),
+    ([*TEDDY, "--device", "cuda:9"], ["cuda"]),
+    ([*TEDDY, "--classes", "nine"], ["nine"]),
+    ([*TEDDY, "--holdout", "1.5"], ["holdout"]),
+    ([*TEDDY, "--init", "none.safetensors", "--set", "last=1"], ["no such file: none"]),
+    (["evaluate", "nowhere"], ["no such file", "nowhere"]),
+    (["inspect", "nowhere.safetensors"], ["no such file"]),
+    (["distil"], ["unknown command 'distil'", "did you mean 'distill'?"]),
+    (["pool", "inspect", "nothing"], ["unknown pool 'nothing'"]),
+    (["pool", "prune"], ["say which pools"]),
+])  # fmt: skip
+def test_one_line_says_what_where_and_what_to_do(refused, tmp_path, arguments, words):
+    line = refused(*arguments)
+    for word in words:
+        assert word in line
+    assert not list(tmp_path.rglob("distilled.safetensors"))
+
+
+def test_an_empty_folder_is_no_data(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty" in refused(*TEDDY, "--data", "./empty")
+
+
+def test_mixed_sizes_want_resize(refused, tmp_path):
+    for index, side in enumerate((8, 9)):
+        for split in ("train", "test"):
+            folder = tmp_path / "images" / split / "cat"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (side, side), 100).save(folder / f"{index}.png")
+    line = refused(*TEDDY, "--data", "./images")
+    assert "--resize" in line
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "pool"])
+def test_a_file_that_is_no_artifact(ddkit, refused, small, tmp_path, damage):
+    path = tmp_path / "file.safetensors"
+    if damage == "foreign":
+        import torch
+        from safetensors.torch import save_file
+
+        save_file({"images": torch.zeros(3)}, path)
+    else:
+        ddkit("distill", *small, "-o", "run")
+        source = tmp_path / "run" / "distilled.safetensors"
+        if damage == "pool":
+            source = next((tmp_path / "cache" / "pools").glob("*/trajectory.safetensors"))
+        content = source.read_bytes()
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
+    line = refused("inspect", "file.safetensors")
+    expected = {
+        "truncated": "truncated",
+        "foreign": "not written by ddkit",
+        "pool": "no distilled set",
+    }
+    assert expected[damage] in line
+
+
+def test_a_folder_that_holds_another_run_is_kept(ddkit, refused, small, tmp_path):
+    ddkit("distill", *small, "-o", "run")
+    before = (tmp_path / "run" / "distilled.safetensors").read_bytes()
+    line = refused("distill", *small, "--seed", "1", "-o", "run")
+    assert "holds another run" in line
+    assert (tmp_path / "run" / "distilled.safetensors").read_bytes() == before
+    ddkit("distill", *small, "--seed", "1", "-o", "run", "--overwrite")
+    assert (tmp_path / "run" / "distilled.safetensors").read_bytes() != before
+
+
+def test_a_folder_with_other_files_is_left_alone(refused, small, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
+    assert "no run of ddkit" in refused("distill", *small, "-o", "thesis", "--overwrite")
+    assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "precious"
+
+
+def test_a_loss_that_explodes_says_what_to_lower(refused, small, tmp_path):
+    line = refused("distill", *small, "--set", "lr=1e38", "--set", "clip=false", "-o", "run")
+    assert "not finite" in line
+    assert "lower the learning rate (--set lr=…)" in line
+    assert not (tmp_path / "run" / "distilled.safetensors").exists()
+
+
+def test_config_and_flags_contradict(ddkit, refused, small):
+    ddkit("distill", *small, "-o", "run")
+    assert "--config repeats a run" in refused(
+        "distill", "--config", "run/config.toml", "--ipc", "3"
+    )
+
+
+def test_mismatched_torch_builds_are_explained(command, tmp_path, environment):
+    fake = tmp_path / "fake" / "torchvision"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    )
+    environment["PYTHONPATH"] = str(fake.parent)
+    done = command("distill", "--network", "resnet18", "--set", "last=1", "--threads", "1", "-q")
+    assert done.returncode == 1
+    assert "torchvision" in done.stderr
+    assert "--force-reinstall torch torchvision" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
