@@ -8,7 +8,7 @@ DEMO := runs/demo
 .PHONY: demo test test-all lint types bench clean
 
 demo: $(VENV)/installed ## distil digits by Teddy, compare with random images, draw the images
-	$(BIN)/ddkit distill --method teddy --data digits --ipc 1 --out $(DEMO)
+	$(BIN)/ddkit distill --method teddy --data digits --ipc 1 --threads 1 --out $(DEMO)
 	$(BIN)/ddkit evaluate $(DEMO) --seeds 3
 	$(BIN)/ddkit show $(DEMO)
 

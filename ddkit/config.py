@@ -133,7 +133,8 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         value = f" (got {first['input']!r})" if not isinstance(first["input"], dict) else ""
-        raise DdkitError(f"option '{key}' of {where}: {message}{value}") from error
+        which = f"option '{key}' of {where}" if key else f"the options of {where}"
+        raise DdkitError(f"{which}: {message}{value}") from error
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

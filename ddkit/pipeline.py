@@ -1,5 +1,6 @@
 """The flow, one direction: configuration → run → pool → synthesis → relabel → artifact."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,10 +19,10 @@ from ddkit.distilled import stored, write_distilled
 from ddkit.errors import DdkitError
 from ddkit.objective import Shard, Synthetic
 from ddkit.plugins import Plugin
-from ddkit.pool import Pool, read_description, train_pool
+from ddkit.pool import Pool, train_pool
 from ddkit.progress import Progress, Silent
 from ddkit.run import Run
-from ddkit.storage import TensorFile, cache_folder, locked, stable_hash, write_json
+from ddkit.storage import TensorFile, cache_folder, locked, read_json, stable_hash, write_json
 from ddkit.synthesis import Engine
 
 ARTIFACT = "distilled.safetensors"
@@ -63,9 +64,11 @@ def distill(
         if artifact.exists():
             return artifact
         run = prepare(config, folder, progress)
+        check_data(run)
         cost = Cost(folder)
         with cost.measure("pool"):
             pool = open_pool(run, "synthesis")
+        cost.figures["pool_training_seconds"] = read_cost(pool.folder).get("training_seconds", 0.0)
         plugin = Plugin(config.stage("synthesis").plugin)
         objective = plugin.synthesis_loss(run.for_stage("synthesis"), pool)
         engine = Engine(run, objective, snapshot_every=snapshot_every)
@@ -115,15 +118,25 @@ def claim(folder: Path, config: RunConfig, overwrite: bool) -> None:
     config.save(path)
 
 
+def check_data(run: Run) -> None:
+    """Note which data a run began with; raises `DdkitError` where it would go on with others."""
+    path = run.folder / "data.json"
+    present = {"fingerprint": run.train.fingerprint}
+    if not path.exists():
+        write_json(path, present)
+    elif read_json(path) != present:
+        raise DdkitError(
+            f"the data '{run.config.data.name}' changed since the run in {run.folder} began: "
+            "choose another --out, or --overwrite to throw that run away"
+        )
+
+
 def clear(folder: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in ("shards", "snapshots", "baseline"):
+    for name in ("shards", "snapshots"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for path in [
-        *folder.glob("distilled*.safetensors"),
-        folder / "cost.json",
-        folder / "config.toml",
-    ]:
+    names = ("cost.json", "data.json", "config.toml")
+    for path in [*folder.glob("distilled*.safetensors"), *(folder / name for name in names)]:
         path.unlink(missing_ok=True)
 
 
@@ -142,8 +155,8 @@ def open_pool(run: Run, stage: StageName) -> Pool:
         return Pool(folder, run.device)
     with locked(folder, "the pool", wait=True):
         if not (folder / "pool.json").exists():
-            with run.progress.task(f"pool of {source.plugin}", len(tasks)) as bar:
-                train_pool(tasks, folder, description, run.space, run.device, bar.advance)
+            with Cost(folder).measure("training"):
+                train_pool(tasks, folder, description, run.space, run.device)
     return Pool.open(folder, run.device)
 
 
@@ -218,10 +231,8 @@ class Cost:
 
 def read_cost(folder: Path) -> dict[str, Any]:
     """Return a run's cost figures; empty where there are none."""
-    import json
-
     path = folder / "cost.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def baseline_config(config: RunConfig) -> RunConfig:
@@ -245,11 +256,6 @@ def _by_content(value: Any) -> Any:
     if isinstance(value, str) and Path(value).suffix in (".safetensors", ".pt", ".pth"):
         path = Path(value)
         if path.is_file():
-            import hashlib
-
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     return value
-
-
-__all__ = ["distill", "open_pool", "prepare", "read_description"]

@@ -6,7 +6,6 @@ caches the pool under the hash of all that determines it.
 """
 
 import copy
-import json
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from ddkit import networks
 from ddkit.data.space import InputSpace
 from ddkit.errors import DdkitError
 from ddkit.networks.pruned import PruningHistory, prune_as
-from ddkit.storage import TensorFile, write_json, write_tensors
+from ddkit.storage import TensorFile, read_json, write_json, write_tensors
 
 
 @dataclass(frozen=True)
@@ -217,12 +216,10 @@ class Pool:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """Return what a pool's `pool.json` says; raises `DdkitError` where there is none."""
-    try:
-        description: dict[str, Any] = json.loads((folder / "pool.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DdkitError(f"{folder} is no finished pool: it has no pool.json") from error
-    except (OSError, ValueError) as error:
-        raise DdkitError(f"{folder}/pool.json cannot be read ({error}); prune this pool") from error
+    path = folder / "pool.json"
+    if not path.exists():
+        raise DdkitError(f"{folder} is no finished pool: it has no pool.json")
+    description: dict[str, Any] = read_json(path)
     return description
 
 
@@ -232,7 +229,6 @@ def train_pool(
     description: Mapping[str, Any],
     space: InputSpace,
     device: torch.device,
-    advance: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the tasks that are not finished yet, then write what completes the pool."""
     write_tensors(folder / "space.safetensors", space.to("cpu").tensors())
@@ -245,7 +241,6 @@ def train_pool(
         if not (folder / f"{task.name}.safetensors").exists():
             _run_task(task, folder, ready)
         ready.add_task(task.name)
-        advance()
     write_json(folder / "pool.json", {**description, "tasks": [task.name for task in tasks]})
 
 

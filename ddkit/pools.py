@@ -51,12 +51,18 @@ def cached() -> list[CachedPool]:
     if not folder.is_dir():
         return []
     return [
-        CachedPool(
-            path, read_description(path) if (path / "pool.json").exists() else {}, size(path)
-        )
+        CachedPool(path, _description(path), size(path))
         for path in sorted(folder.iterdir())
         if path.is_dir()
     ]
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """Return what a pool says of itself; nothing where it is unfinished or cannot be read."""
+    try:
+        return read_description(folder)
+    except DdkitError:
+        return {}
 
 
 def find(name: str) -> Path:

@@ -68,6 +68,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file that ddkit wrote; raises `DdkitError` where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DdkitError(f"cannot read {path} ({error}): remove it and start again") from error
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Any = None) -> None:
     """Write tensors and one JSON value to `path` as safetensors, whole or not at all."""
     header = {METADATA_KEY: json.dumps(metadata, sort_keys=True)}

@@ -10,9 +10,10 @@ from ddkit.distilled import DistilledDataset, as_pixels
 from ddkit.storage import TensorFile, replacing
 
 CELL = 64  # pixels that an image is enlarged to at least
-GAP = 6
-LABEL = 120  # width of the column of class names
-INK = (40, 40, 40)
+GAP = 8
+PAIR_GAP = 3  # between initial and final
+MAX_LABEL = 160  # pixels of a class name at most
+INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
 def initial_images(folder: Path, count: int) -> Tensor | None:
@@ -39,40 +40,48 @@ def draw(
         per_class, max_classes: how much of a large set is shown.
     """
     scale = max(1, -(-CELL // distilled.shape[-1]))
-    side = (distilled.shape[-2] * scale, distilled.shape[-1] * scale)
-    pictures = 2 if initial is not None else 1
-    names = distilled.class_names[:max_classes]
-    rows = [
-        (distilled.classes == label).nonzero().flatten()[:per_class] for label in range(len(names))
-    ]
-    columns = max(len(row) for row in rows)
-    cell = (side[0] + GAP, pictures * side[1] + 2 * GAP)
-    image = Image.new("RGB", (LABEL + columns * cell[1], GAP + len(rows) * cell[0]), "white")
-    ink = ImageDraw.Draw(image)
+    height, width = distilled.shape[-2] * scale, distilled.shape[-1] * scale
     font = ImageFont.load_default(size=14)
+    names = [_fitting(name, font) for name in distilled.class_names[:max_classes]]
+    rows = [(distilled.classes == c).nonzero().flatten()[:per_class] for c in range(len(names))]
+    columns = max(len(row) for row in rows)
+    caption = "final images" if initial is None else "each pair: initial image, final image"
+    header = 14 + 2 * GAP
+    margin = round(max(font.getlength(name) for name in names)) + 2 * GAP
+    cell = (2 * width + PAIR_GAP if initial is not None else width) + GAP
+    image = Image.new(
+        "RGB",
+        (
+            max(margin + columns * cell, round(font.getlength(caption)) + 2 * GAP),
+            header + len(rows) * (height + GAP),
+        ),
+        PAPER,
+    )
+    ink = ImageDraw.Draw(image)
+    ink.text((GAP, GAP), caption, fill=INK, font=font)
     for y, (name, row) in enumerate(zip(names, rows, strict=True)):
-        top = GAP + y * cell[0]
-        ink.text((GAP, top + side[0] // 2), _fitting(name, font), fill=INK, font=font, anchor="lm")
+        top = header + y * (height + GAP)
+        ink.text((GAP, top + height // 2), name, fill=INK, font=font, anchor="lm")
         final = distilled.pixels(row)
         for x in range(len(row)):
-            left = LABEL + x * cell[1]
+            left = margin + x * cell
             if initial is not None:
-                image.paste(_picture(as_pixels(initial[row[x]]), side), (left, top))
-                left += side[1]
-            image.paste(_picture(final[x], side), (left, top))
+                image.paste(_picture(as_pixels(initial[row[x]]), (height, width)), (left, top))
+                left += width + PAIR_GAP
+            image.paste(_picture(final[x], (height, width)), (left, top))
     with replacing(path) as temporary:
         image.save(temporary, format="PNG", optimize=True)
 
 
-def _picture(pixels: Tensor, side: tuple[int, int]) -> Image.Image:
+def _picture(pixels: Tensor, size: tuple[int, int]) -> Image.Image:
     """Return one image (channels, height, width) in [0, 1], enlarged; values beyond are clipped."""
     array = pixels.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     picture = Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)
-    return picture.convert("RGB").resize((side[1], side[0]), Image.Resampling.NEAREST)
+    return picture.convert("RGB").resize((size[1], size[0]), Image.Resampling.NEAREST)
 
 
 def _fitting(name: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:
     """Shorten a class name to the width of its column."""
-    while font.getlength(name) > LABEL - 2 * GAP and len(name) > 2:
+    while font.getlength(name) > MAX_LABEL and len(name) > 2:
         name = name[:-2] + "…"
     return name

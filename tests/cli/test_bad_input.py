@@ -14,19 +14,19 @@ TEDDY = ["distill", "--threads", "1"]
     ([*TEDDY, "--ipc", "0"], ["ipc must be 1 or more"]),
     ([*TEDDY, "--ipc", "-3"], ["ipc must be 1 or more"]),
     ([*TEDDY, "--ipc", "many"], ["--ipc", "many"]),
-    ([*TEDDY, "--ipc", "500", "--set", "last=1"], ["fewer than --ipc 500"]),
+    ([*TEDDY, "--ipc", "500", "--set", "last=4"], ["fewer than --ipc 500"]),
     ([*TEDDY, "--set", "iteration=5"], ["'iteration'", "did you mean 'iterations'?"]),
     ([*TEDDY, "--set", "lr=fast"], ["option 'lr'", "valid number", "'fast'"]),
     ([*TEDDY, "--set", "lr"], ["not of the form key=value"]),
     ([*TEDDY, "--set", "first=9", "--set", "last=3"], ["last (3) must not be below first (9)"]),
     ([*TEDDY, "--preset", "cifar10-ipc2"], ["unknown preset", "did you mean 'cifar10-ipc1'?"]),
-    ([*TEDDY, "--network", "convnet", "--set", "last=1"], ["--network convnet:norm=batch"]),
+    ([*TEDDY, "--network", "convnet", "--set", "last=4"], ["--network convnet:norm=batch"]),
     ([*TEDDY, "--network", "missing.py:make"], ["missing.py"]),
     ([*TEDDY, "--relabel-from", "tesl"], ["unknown method 'tesl'"]),
     ([*TEDDY, "--device", "cuda:9"], ["cuda"]),
     ([*TEDDY, "--classes", "nine"], ["nine"]),
     ([*TEDDY, "--holdout", "1.5"], ["holdout"]),
-    ([*TEDDY, "--init", "none.safetensors", "--set", "last=1"], ["no such file: none"]),
+    ([*TEDDY, "--init", "none.safetensors", "--set", "last=4"], ["no such file: none"]),
     (["evaluate", "nowhere"], ["no such file", "nowhere"]),
     (["inspect", "nowhere.safetensors"], ["no such file"]),
     (["distil"], ["unknown command 'distil'", "did you mean 'distill'?"]),
@@ -117,7 +117,7 @@ def test_mismatched_torch_builds_are_explained(command, tmp_path, environment):
         "raise RuntimeError('operator torchvision::nms does not exist')\n"
     )
     environment["PYTHONPATH"] = str(fake.parent)
-    done = command("distill", "--network", "resnet18", "--set", "last=1", "--threads", "1", "-q")
+    done = command("distill", "--network", "resnet18", "--set", "last=4", "--threads", "1", "-q")
     assert done.returncode == 1
     assert "torchvision" in done.stderr
     assert "--force-reinstall torch torchvision" in done.stderr

@@ -295,5 +295,5 @@ def test_a_missing_or_spoilt_pool_is_refused(tmp_path):
     with pytest.raises(DdkitError, match=r"is no finished pool: it has no pool.json"):
         Pool.open(tmp_path)
     (tmp_path / "pool.json").write_text("{")
-    with pytest.raises(DdkitError, match=r"pool.json cannot be read"):
+    with pytest.raises(DdkitError, match=r"cannot read .*pool.json"):
         Pool.open(tmp_path)

@@ -121,9 +121,12 @@ def fine_tune(run: Run, network: nn.Module, number: int) -> int:
             augmentation=options.train_augmentation,
         )
 
-    for position in fit(network, batches, recipe, steps_per_epoch=per_epoch):
-        if position.step == wanted:
-            break
+    title = f"pool: pruned {number + 1} of {options.members}"
+    with run.progress.task(title, wanted) as bar:
+        for position in fit(network, batches, recipe, steps_per_epoch=per_epoch):
+            bar.advance()
+            if position.step == wanted:
+                break
     return wanted
 
 

@@ -39,7 +39,7 @@ class Trajectory:
             return
         epochs = max(options.train_epochs, ceil(last / self.per_epoch))
         recipe = trajectory_recipe(options, epochs)
-        for position in fit(
+        training = fit(
             network,
             lambda epoch: self.run.resident.batches(
                 recipe.batch_size,
@@ -50,13 +50,17 @@ class Trajectory:
             steps_per_epoch=self.per_epoch,
             checkpoint=context.checkpoint,
             last_epoch=ceil(last / self.per_epoch),
-        ):
-            if position.step in wanted:
-                number = wanted[position.step]
-                yield number, member_of(self.run, network, role, position.step, position.epoch)
-            if position.step == last:
-                context.checkpoint.unlink(missing_ok=True)
-                return
+        )
+        done = 0
+        with self.run.progress.task(f"pool: {role}", last) as bar:
+            for position in training:
+                bar.advance(position.step - done)  # more than one where a killed run goes on
+                done = position.step
+                if position.step in wanted:
+                    number = wanted[position.step]
+                    yield number, member_of(self.run, network, role, position.step, position.epoch)
+                if position.step == last:
+                    return
 
     @property
     def per_epoch(self) -> int:
