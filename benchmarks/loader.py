@@ -6,13 +6,11 @@ Both shuffle, crop (padding an eighth of the width), flip and normalise the same
 is what any loader must at least do: gather the bytes of a batch and convert them to float32.
 """
 
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -22,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.writing import write
 from ddkit.data.options import DataOptions
 from ddkit.data.resident import Resident
 from ddkit.data.sources import load
@@ -29,7 +28,6 @@ from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 
 CORES = 2
-RESULTS = Path(__file__).parent / "results"
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
@@ -124,47 +122,26 @@ def synthetic() -> Split:
     return Split(images, labels, tuple("0123456789"))
 
 
-def table(report: dict[str, Any]) -> str:
-    """Return the report as Markdown."""
-    speeds = {name: statistics.median(values) for name, values in report["images/s"].items()}
-    baseline = next(iter(speeds.values()))
-    lines = [
-        f"{report['data']}, {report['images']} images of {report['shape']}, batches of "
-        f"{report['batch_size']}, crop + flip + normalise; median of {report['repetitions']} "
-        f"alternating epochs; {report['cores']} cores, torch {report['torch']}, "
-        f"torchvision {report['torchvision']}.",
-        "",
-        "| loader | images/s | against torchvision |",
-        "|---|---:|---:|",
-    ]
-    lines += [f"| {name} | {v:,.0f} | {v / baseline:.1f}× |" for name, v in speeds.items()]
-    return "\n".join(lines) + "\n"
-
-
 @click.command(help=__doc__)
 @click.option("--data", default="synthetic", show_default=True, help="A data set, or synthetic.")
 @click.option("--batch-size", default=256, show_default=True)
 @click.option("--repetitions", default=5, show_default=True)
-@click.option("--out", default=RESULTS, show_default=True, type=click.Path(path_type=Path))
-def main(data: str, batch_size: int, repetitions: int, out: Path) -> None:
+def main(data: str, batch_size: int, repetitions: int) -> None:
     if hasattr(os, "sched_setaffinity"):  # more cores would help one loader more than the other
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     split = synthetic() if data == "synthetic" else load(DataOptions(name=data), "train")
-    report: dict[str, Any] = {
-        "data": Path(data).name,
-        "images": len(split),
-        "shape": "×".join(map(str, split.shape)),
-        "batch_size": batch_size,
-        "repetitions": repetitions,
-        "cores": CORES,
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "images/s": measure(split, batch_size, repetitions),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "loader.json").write_text(json.dumps(report, indent=2) + "\n")
-    (out / "loader.md").write_text(table(report))
-    click.echo(table(report))
+    speeds = measure(split, batch_size, repetitions)
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    baseline = next(iter(medians.values()))
+    write(
+        "loader",
+        {"data": Path(data).name, "batch_size": batch_size, "images/s": speeds},
+        [(name, f"{v:,.0f}", f"{v / baseline:.1f}×") for name, v in medians.items()],
+        ["loader", "images/s", "against torchvision"],
+        f"{Path(data).name}: {len(split)} images of {'×'.join(map(str, split.shape))}, batches of "
+        f"{batch_size}, crop + flip + normalise; median of {repetitions} alternating epochs, after "
+        f"one epoch each; {CORES} cores, torchvision {torchvision.__version__}.",
+    )
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ class ImageObjective(Objective):
         images = self.run.initial_inputs(shard)
         constraint = None
         if self.clip and self.run.space.kind != "zca":
-            low, high = (bound.to(images) for bound in self.run.space.valid_range())
+            low, high = self.run.space.valid_range()  # on the device, as the images will be
 
             def constraint(value: Tensor) -> None:
                 torch.clamp(value, low, high, out=value)
@@ -151,8 +151,8 @@ class ImageObjective(Objective):
         return {"images": Leaf(images, self.optimiser, SCHEDULES[self.schedule], constraint)}
 
     def decode(self, shard: Shard, leaves: Mapping[str, Tensor]) -> Synthetic:
-        images = self.run.space.decode(leaves["images"].detach().cpu())
-        return Synthetic(images, shard.classes)
+        images = self.run.space.decode(leaves["images"].detach().to(self.run.device))
+        return Synthetic(images.cpu(), shard.classes)
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {

@@ -35,6 +35,9 @@ def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -
     device = torch.device(config.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DdkitError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True  # the same run, the same bytes
+        torch.backends.cudnn.benchmark = False
     train = sources.load(config.data, "train", seed=config.seed)
     train, holdout = selection.split_holdout(train, config.data.holdout, config.seed)
     space = InputSpace.fit(train, config.data.space)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
 from PIL import Image
 
@@ -119,3 +120,33 @@ for epoch in range(5):
 """
     (tmp_path / "script.py").write_text(script)
     subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("flags", [
+    ["--imbalance", "0.4", "--set", "statistics=classwise"],
+    ["--set", "pool=post", "--set", "members=2", "--set", "finetune_epochs=0.1"],
+    ["--space", "zca", "--store", "float16"],
+    ["--init", "noise", "--set", "draw=index", "--set", "statistics=exact"],
+    ["--holdout", "0.2", "--classes", "1,7,9", "--resize", "12"],
+    ["--method", "sre2l", "--set", "first=2", "--set", "last=2", "--set", "labels=hard"],
+])  # fmt: skip
+def test_other_ways_to_run_end_in_an_artifact(ddkit, small, tmp_path, flags):
+    ddkit("distill", *small, *flags, "-o", "run", "-q")
+    distilled = library.load(tmp_path / "run")
+    image, label = distilled[0]
+    assert torch.isfinite(image).all()
+    rows = json.loads(ddkit("evaluate", "run", "--seeds", "1", "--epochs", "2", "--json"))
+    assert rows[0]["labels"] == "hard"
+    assert ddkit("show", "run")
+
+
+def test_learning_rates_are_tuned_for_both_alike(ddkit, small):
+    ddkit("distill", *small, "-o", "run", "-q")
+    rows = json.loads(ddkit(
+        "evaluate", "run", "--seeds", "1", "--epochs", "5", "--tune-lr", "--no-real",
+        "--protocols", "dsa", "--own", "--json",
+    ))  # fmt: skip
+    assert [row["tuned"] for row in rows] == [True, True, False]
+    assert [row["own"] for row in rows] == [False, False, True]
+    assert all(any(abs(row["learning_rate"] - 0.01 * f) < 1e-9 for f in (0.1, 0.3, 1, 3))
+               for row in rows[:2])  # fmt: skip
