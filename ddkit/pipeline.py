@@ -17,6 +17,7 @@ from ddkit.data import selection, sources
 from ddkit.data.space import InputSpace
 from ddkit.distilled import stored, write_distilled
 from ddkit.errors import DdkitError
+from ddkit.labelling import forget_saved
 from ddkit.objective import Shard, Synthetic
 from ddkit.plugins import Plugin
 from ddkit.pool import Pool, train_pool
@@ -91,6 +92,7 @@ def relabel_into(run: Run, images: Synthetic, path: Path) -> None:
     stage = run.for_stage("relabel")
     labels = Plugin(run.config.stage("relabel").plugin).relabel(stage, pool, images)
     write_distilled(path, images, labels, run.space, describe(run))
+    forget_saved(stage, images)
 
 
 def describe(run: Run) -> dict[str, Any]:

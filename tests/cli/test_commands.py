@@ -133,7 +133,7 @@ for epoch in range(5):
 def test_other_ways_to_run_end_in_an_artifact(ddkit, small, tmp_path, flags):
     ddkit("distill", *small, *flags, "-o", "run", "-q")
     distilled = library.load(tmp_path / "run")
-    image, label = distilled[0]
+    image, _ = distilled[0]
     assert torch.isfinite(image).all()
     rows = json.loads(ddkit("evaluate", "run", "--seeds", "1", "--epochs", "2", "--json"))
     assert rows[0]["labels"] == "hard"

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import EpochLabels, HardLabels, Labels, Pool, Run, SoftLabels, Synthetic
-from ddkit.data.views import draw_views, render
+from ddkit.data.views import Views, draw_views, render
 from ddkit.distilled import as_pixels
-from ddkit.interrupt import check_stop
-from ddkit.labels import joined
+from ddkit.labelling import label_epochs
 from ddkit_teddy.objective import ROLES
 from ddkit_teddy.options import TeddyOptions
 
@@ -42,25 +41,21 @@ def epoch_labels(run: Run, networks: Sequence[nn.Module], images: Synthetic) -> 
     options: TeddyOptions = run.options
     pixels = as_pixels(images.images).to(run.device)
     size = (pixels.shape[-2], pixels.shape[-1])
-    views, logits = [], []
-    with run.progress.task("labels", options.label_epochs) as task:
-        for epoch in range(options.label_epochs):
-            drawn = draw_views(
-                len(images), size, run.generator("label views", epoch),
-                scale=(options.crop_scale, 1.0), flip=run.train.mirror, mix=options.mix,
-            )  # fmt: skip
-            on_device = drawn.to(run.device)
-            rows = torch.arange(len(images), device=run.device)
-            logits.append(torch.cat([
-                average(
-                    networks, run.space.encode(render(pixels, on_device, part)), options.average
-                ).half().cpu()
-                for part in rows.split(BATCH)
-            ]))  # fmt: skip
-            views.append(drawn)
-            task.advance()
-            check_stop()
-    return EpochLabels(torch.stack(logits), joined(views), options.temperature)
+    rows = torch.arange(len(images), device=run.device)
+
+    def label_once(epoch: int) -> tuple[Tensor, Views]:
+        views = draw_views(
+            len(images), size, run.generator("label views", epoch),
+            scale=(options.crop_scale, 1.0), flip=run.train.mirror, mix=options.mix,
+        )  # fmt: skip
+        on_device = views.to(run.device)
+        parts = [
+            average(networks, run.space.encode(render(pixels, on_device, part)), options.average)
+            for part in torch.split(rows, BATCH)
+        ]
+        return torch.cat(parts).half().cpu(), views
+
+    return label_epochs(run, images, options.label_epochs, label_once, options.temperature)
 
 
 @torch.no_grad()

@@ -1,0 +1,49 @@
+"""Labels that take long are saved on the way."""
+
+import pytest
+import torch
+
+from ddkit import Synthetic, labelling
+from ddkit.data.views import draw_views
+from ddkit.interrupt import Stopped
+
+
+def label(epoch: int):
+    generator = torch.Generator().manual_seed(epoch)
+    return torch.full((4, 2), float(epoch)).half(), draw_views(4, (8, 8), generator)
+
+
+@pytest.fixture
+def images() -> Synthetic:
+    return Synthetic(torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]))
+
+
+def test_stopped_labelling_goes_on_and_ends_alike(run, images, monkeypatch):
+    the_run = run()
+    whole = labelling.label_epochs(the_run, images, 7, label, 4.0)
+    asked = []
+
+    def counted(epoch):
+        asked.append(epoch)
+        return label(epoch)
+
+    monkeypatch.setattr(labelling, "stop_requested", lambda: len(asked) in (2, 3))
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            labelling.label_epochs(the_run, images, 7, counted, 4.0)
+    resumed = labelling.label_epochs(the_run, images, 7, counted, 4.0)
+    assert asked == list(range(7))
+    for name, tensor in whole.tensors().items():
+        assert torch.equal(tensor, resumed.tensors()[name]), name
+    labelling.forget_saved(the_run, images)
+    assert not list(the_run.folder.glob(".labels-*"))
+
+
+def test_other_images_do_not_get_labels_that_were_saved(run, images, monkeypatch):
+    the_run = run()
+    monkeypatch.setattr(labelling, "SAVE_SECONDS", -1.0)
+    labelling.label_epochs(the_run, images, 2, label, 4.0)
+    asked = []
+    others = Synthetic(torch.ones(4, 1, 8, 8), images.classes)
+    labelling.label_epochs(the_run, others, 2, lambda e: (asked.append(e), label(e))[1], 4.0)
+    assert asked == [0, 1]
