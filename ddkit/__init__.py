@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ddkit.pool import Pool as Pool
     from ddkit.pool import TaskContext as TaskContext
     from ddkit.run import Run as Run
+    from ddkit.trained import load_network as load_network
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ _HOMES = {
     "plugins": ("Alias",),
     "pool": ("Member", "MemberTask", "Pool", "TaskContext"),
     "run": ("Run",),
+    "trained": ("load_network",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -27,8 +27,8 @@ class Strict(BaseModel):
 class MethodOptions(Strict):
     """The options of a method; a plugin's `method_config` returns a subclass."""
 
-    default_network: ClassVar[str] = "convnet"
-    """The network of a run that names none: a method may need batch norm, or the lack of it."""
+    default_network: ClassVar[str | None] = None
+    """The network of a run that names none; None where the method has no preference."""
 
 
 def option(
@@ -69,6 +69,7 @@ class RunConfig(Strict):
     relabel_from: StageConfig | None = None
     evaluate_from: StageConfig | None = None
     preset: str | None = Field(None, description="the preset that was applied, with its source")
+    protocol: dict[str, Any] = Field({}, description="what evaluation changes in protocol `soft`")
     store: Literal["auto", "uint8", "float16", "float32"] = Field(
         "auto", description="how images are stored: auto is uint8 where they are valid pixels"
     )

@@ -40,9 +40,9 @@ def evaluate(
     run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
 ) -> Evaluation:
     """The core's protocol for the kind of labels the set has."""
-    from ddkit.evaluation import evaluate_with, open_test, protocol_for, rated
+    from ddkit.evaluation import default_protocol, evaluate_with, open_test
 
-    protocol = rated(protocol_for("dsa" if distilled.labels.kind == "hard" else "soft"), distilled)
+    protocol = default_protocol(distilled)
     return evaluate_with(
         protocol, distilled, open_test(run), network, seeds, run.device, run.progress
     )

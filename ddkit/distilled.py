@@ -11,10 +11,11 @@ from torch.utils.data import Dataset
 
 from ddkit.data.space import InputSpace
 from ddkit.errors import DdkitError
-from ddkit.labels import HardLabels, Labels, labels_from
+from ddkit.labels import Labels, labels_from
 from ddkit.objective import Synthetic
 from ddkit.storage import TensorFile, write_tensors
 
+ARTIFACT = "distilled.safetensors"
 FORMAT = "ddkit.distilled"
 FORMAT_VERSION = 1
 PART_BYTES = 2**30  # images beyond this go into several files
@@ -106,10 +107,6 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
         images = torch.cat(self._images) if len(self._images) > 1 else self._images[0]
         return Synthetic(images, self.classes, self.learning_rate, self.label_logits)
 
-    def with_hard_labels(self) -> Labels:
-        """Return hard labels for the same images."""
-        return HardLabels(self.classes)
-
     def _open_images(self) -> Iterable[Tensor]:
         if "images" in self.file:
             yield self.file["images"]
@@ -129,8 +126,12 @@ def load(path: str | Path) -> DistilledDataset:
     Raises:
         DdkitError: the file is missing, truncated, or no distilled set of ddkit.
     """
-    path = Path(path)
-    return DistilledDataset(TensorFile(path / "distilled.safetensors" if path.is_dir() else path))
+    return DistilledDataset(TensorFile(artifact_path(Path(path))))
+
+
+def artifact_path(path: Path) -> Path:
+    """Return the artifact that a run's folder, or a path to a file, stands for."""
+    return path / ARTIFACT if path.is_dir() else path
 
 
 def _reopened(path: Path, epoch: int) -> DistilledDataset:
@@ -183,7 +184,7 @@ def write_distilled(
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "value_range": [0, 255] if images.images.dtype == torch.uint8 else [0.0, 1.0],
+        "value_range": [images.images.min().item(), images.images.max().item()],
         "labels": {"kind": labels.kind, "temperature": labels.temperature},
         "versions": {
             "ddkit": ddkit.__version__,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ddkit import networks, seeds, training
 from ddkit.data import sources
+from ddkit.data.batching import batch_count, batches_of
 from ddkit.data.dsa import apply_dsa, draw_dsa
 from ddkit.data.resident import Resident
 from ddkit.distilled import DistilledDataset
@@ -37,7 +38,7 @@ class Evaluation:
         network, protocol: what was trained, and how; `own` marks a method's own protocol.
         labels: the kind of labels trained towards.
         learning_rate: the one used; `tuned` where the holdout chose it.
-        seconds: training and testing, all seeds.
+        seconds: training and testing, all seeds, on `device`.
     """
 
     accuracies: tuple[float, ...]
@@ -46,6 +47,7 @@ class Evaluation:
     labels: str
     learning_rate: float
     seconds: float
+    device: str = "cpu"
     tuned: bool = False
     own: bool = False
 
@@ -62,6 +64,7 @@ class Evaluation:
         """Return all figures, for `--json` and for results under benchmarks/."""
         return {
             **self.__dict__,
+            "torch": torch.__version__,
             "accuracies": list(self.accuracies),
             "n": len(self.accuracies),
             "mean": self.mean,
@@ -73,6 +76,16 @@ def protocol_for(name: str) -> Protocol:
     """Return a protocol by name; raises `DdkitError` for an unknown one."""
     protocol: Protocol = PROTOCOLS.load(name)
     return protocol
+
+
+def default_protocol(distilled: DistilledDataset) -> Protocol:
+    """Return the protocol for the kind of labels a set has, with its learned rate if it has one."""
+    return rated(protocol_for("dsa" if distilled.labels.kind == "hard" else "soft"), distilled)
+
+
+def device_name(device: torch.device) -> str:
+    """Return "cpu", or what the CUDA device is called."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def open_test(run: Run) -> Resident:
@@ -112,7 +125,7 @@ def evaluate_with(
     return Evaluation(
         tuple(accuracies), network, protocol.name,
         "hard" if protocol.labels == "hard" else distilled.labels.kind,
-        protocol.recipe.lr, time.perf_counter() - start,
+        protocol.recipe.lr, time.perf_counter() - start, device_name(device),
     )  # fmt: skip
 
 
@@ -137,16 +150,16 @@ def train_on(
 
     def batches(epoch: int) -> training.Batches:
         order = torch.randperm(len(distilled), generator=seeds.generator(seed, "order", epoch))
-        for index, rows in enumerate(order.to(device).split(batch)):
+        for index, rows in enumerate(batches_of(order.to(device), batch)):
             inputs = space.encode(labels.view(pixels, rows, epoch))
             if protocol.augmentation == "dsa":
                 inputs = augmented(inputs, seed, epoch, index, mirror)
             yield inputs, labels.targets(rows, epoch)
 
     model = _create(network, distilled.class_names, distilled.shape, seed, device)
-    steps = -(-len(distilled) // batch)
+    steps = batch_count(len(distilled), batch)
     for position in training.fit(
-        model, batches, protocol.recipe, steps_per_epoch=steps, loss=labels.loss
+        model, batches, protocol.recipe, steps_per_epoch=steps, seed=seed, loss=labels.loss
     ):
         if position.epoch_ends:
             watch(model)
@@ -178,14 +191,20 @@ def evaluate_real(
                     yield inputs, labels
 
             model = _create(network, run.classes, run.shape, seed, run.device)
-            steps = -(-len(run.train) // recipe.batch_size)
-            for position in training.fit(model, batches, recipe, steps_per_epoch=steps):
+            steps = batch_count(len(run.train), recipe.batch_size)
+            for position in training.fit(model, batches, recipe, steps_per_epoch=steps, seed=seed):
                 if position.epoch_ends:
                     task.advance()
             accuracies.append(training.accuracy(model, test.ordered(TEST_BATCH)))
             task.show(accuracy=f"{accuracies[-1]:.1%}")
     return Evaluation(
-        tuple(accuracies), network, protocol.name, "hard", recipe.lr, time.perf_counter() - start
+        tuple(accuracies),
+        network,
+        protocol.name,
+        "hard",
+        recipe.lr,
+        time.perf_counter() - start,
+        device_name(run.device),
     )
 
 

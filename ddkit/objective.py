@@ -165,16 +165,17 @@ def class_balanced_shards(run: "Run", batch_size: int) -> list[Shard]:
     """Split the set into class-balanced parts of about `batch_size` images.
 
     With few classes a part holds several image indices of all classes together; with more classes
-    than `batch_size`, a slice of the classes at one image index.
+    than `batch_size`, a slice of the classes at one image index, all slices alike.
     """
     if batch_size < 1:
         raise DdkitError(f"option 'batch_size' must be 1 or more (got {batch_size})")
     classes = len(run.classes)
     slots = torch.arange(run.total).view(classes, run.ipc)
-    indices_together = max(1, batch_size // classes)
+    together = max(1, batch_size // classes)
+    slices = -(-classes // batch_size)  # of equal size: a last one of few images has no statistics
     parts = [
         block.flatten()
-        for columns in slots.split(indices_together, dim=1)
-        for block in columns.split(batch_size if classes > batch_size else classes, dim=0)
+        for columns in torch.split(slots, together, dim=1)
+        for block in torch.tensor_split(columns, slices, dim=0)
     ]
     return [run.shard(index, part) for index, part in enumerate(parts)]

@@ -15,37 +15,49 @@ from ddkit import networks
 from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, load_config
 from ddkit.data import selection, sources
 from ddkit.data.space import InputSpace
-from ddkit.distilled import stored, write_distilled
+from ddkit.distilled import ARTIFACT, stored, write_distilled
 from ddkit.errors import DdkitError
 from ddkit.labelling import forget_saved
 from ddkit.objective import Shard, Synthetic
-from ddkit.plugins import Plugin
+from ddkit.plugins import METHODS, Plugin
 from ddkit.pool import Pool, train_pool
 from ddkit.progress import Progress, Silent
-from ddkit.run import Run
-from ddkit.storage import TensorFile, cache_folder, locked, read_json, stable_hash, write_json
+from ddkit.registry import origin
+from ddkit.run import Run, find_device
+from ddkit.storage import (
+    TensorFile,
+    cache_folder,
+    locked,
+    read_json,
+    remove_temporaries,
+    stable_hash,
+    write_json,
+)
 from ddkit.synthesis import Engine
 
-ARTIFACT = "distilled.safetensors"
 POOL_VERSION = 1  # goes up when the core trains or stores pools differently
 
 
 def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -> Run:
     """Load the training data and return the run; sets torch's thread count for this process."""
     torch.set_num_threads(config.threads)
-    device = torch.device(config.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DdkitError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    device = device_of(config)
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True  # the same run, the same bytes
         torch.backends.cudnn.benchmark = False
-    train = sources.load(config.data, "train", seed=config.seed)
-    train, holdout = selection.split_holdout(train, config.data.holdout, config.seed)
+    # the pool's seed: distillation seeds that share a pool share its data
+    train = sources.load(config.data, "train", seed=config.pool_seed)
+    train, holdout = selection.split_holdout(train, config.data.holdout, config.pool_seed)
     space = InputSpace.fit(train, config.data.space)
     options = MethodOptions()
     return Run(
         config, options, train, holdout, space.to(device), device, folder, progress or Silent()
     )
+
+
+def device_of(config: RunConfig) -> torch.device:
+    """Return the run's device; raises `DdkitError` where there is no such device here."""
+    return find_device(config.device)
 
 
 def distill(
@@ -55,20 +67,26 @@ def distill(
     *,
     overwrite: bool = False,
     snapshot_every: int = 0,
+    wait: bool = False,
 ) -> Path:
     """Do a whole run in `folder`, or what is left of it, and return the artifact's path.
+
+    With `wait` another process in the same folder is waited for, not refused.
 
     Raises:
         DdkitError: the folder holds another run, or anything in the run fails in a known way.
         Stopped: on request, after what is needed to go on was written.
     """
     artifact = folder / ARTIFACT
-    with locked(folder, "the run"):
+    device_of(config)
+    with locked(folder, "the run", wait=wait):
+        remove_temporaries(folder)
         claim(folder, config, overwrite)
         if artifact.exists():
             return artifact
         run = prepare(config, folder, progress)
-        check_data(run)
+        run.check_initial()
+        check_inputs(run)
         cost = Cost(folder)
         with cost.measure("pool"):
             pool = open_pool(run, "synthesis")
@@ -100,6 +118,7 @@ def describe(run: Run) -> dict[str, Any]:
     return {
         "classes": list(run.classes),
         "mirror": run.train.mirror,
+        "protocol": run.config.protocol,
         "config": run.config.model_dump(mode="json"),
         "data_fingerprint": run.train.fingerprint,
         "network": run.config.network,
@@ -110,29 +129,38 @@ def claim(folder: Path, config: RunConfig, overwrite: bool) -> None:
     """Make `folder` this run's; raises `DdkitError` where it holds another one, or other files."""
     path = folder / "config.toml"
     if path.exists():
-        if load_config(path) == config:
+        if overwrite:
+            clear(folder)
+        elif load_config(path) == config:
             return
-        if not overwrite:
+        else:
             raise DdkitError(
                 f"{folder} holds another run (its config.toml differs): choose another --out, "
                 "or --overwrite to throw that run away"
             )
-        clear(folder)
     elif [entry for entry in folder.iterdir() if entry.name != ".lock"]:
         raise DdkitError(f"{folder} holds files that are no run of ddkit: choose another --out")
     config.save(path)
 
 
-def check_data(run: Run) -> None:
-    """Note which data a run began with; raises `DdkitError` where it would go on with others."""
-    path = run.folder / "data.json"
-    present = {"fingerprint": run.train.fingerprint}
+def check_inputs(run: Run) -> None:
+    """Note what a run began with; raises `DdkitError` where it would go on with something else."""
+    path = run.folder / "inputs.json"
+    config = run.config
+    options = [config.stage(name).options for name in ("pool", "synthesis", "relabel")]
+    present = {
+        "data": run.train.fingerprint,
+        "network": networks.spec_fingerprint(config.network),
+        "files": stable_hash([_by_content(config.init), *map(_by_content, options)]),
+    }
     if not path.exists():
         write_json(path, present)
-    elif read_json(path) != present:
+        return
+    changed = [name for name, value in read_json(path).items() if present.get(name) != value]
+    if changed:
         raise DdkitError(
-            f"the data '{run.config.data.name}' changed since the run in {run.folder} began: "
-            "choose another --out, or --overwrite to throw that run away"
+            f"the {changed[0]} of the run in {run.folder} changed since it began: choose another "
+            "--out, or --overwrite to throw that run away"
         )
 
 
@@ -140,7 +168,7 @@ def clear(folder: Path) -> None:
     """Remove what a run wrote, and nothing else."""
     for name in ("shards", "snapshots"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    names = ("cost.json", "data.json", "config.toml")
+    names = ("cost.json", "inputs.json", "config.toml", "contact-sheet.png")
     for path in [*folder.glob("distilled*.safetensors"), *(folder / name for name in names)]:
         path.unlink(missing_ok=True)
 
@@ -160,6 +188,7 @@ def open_pool(run: Run, stage: StageName) -> Pool:
         return Pool(folder, run.device)
     with locked(folder, "the pool", wait=True):
         if not (folder / "pool.json").exists():
+            remove_temporaries(folder)
             with Cost(folder).measure("training"):
                 train_pool(tasks, folder, description, run.space, run.device)
     return Pool.open(folder, run.device)
@@ -177,10 +206,12 @@ def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
     return {
         "version": POOL_VERSION,
         "plugin": source.plugin,
+        "from": origin(METHODS.entries()[source.plugin]),
         "options": relevant,
         "network": run.config.network,
         "network_fingerprint": networks.spec_fingerprint(run.config.network),
         "data": run.train.fingerprint,
+        "mirror": run.train.mirror,
         "data_name": run.config.data.tag,
         "classes": len(run.classes),
         "shape": list(run.shape),
@@ -229,7 +260,9 @@ class Cost:
         peaks = [TensorFile(engine.final(shard)).metadata["peak_bytes"] for shard in shards]
         self.figures["synthesis_peak_bytes"] = max(peaks)
         self.figures["device"] = (
-            torch.cuda.get_device_name() if engine.run.device.type == "cuda" else "cpu"
+            torch.cuda.get_device_name(engine.run.device)
+            if engine.run.device.type == "cuda"
+            else "cpu"
         )
         write_json(self.path, self.figures)
 
@@ -249,7 +282,6 @@ def baseline_config(config: RunConfig) -> RunConfig:
             "options": {},
             "init": "real",
             "preset": None,
-            "pool_from": config.pool_from,
             "relabel_from": config.stage("relabel"),
             "evaluate_from": None,
         }
@@ -257,10 +289,10 @@ def baseline_config(config: RunConfig) -> RunConfig:
 
 
 def _by_content(value: Any) -> Any:
-    """A file's path says nothing about what is in it: a pool depends on the content."""
-    if isinstance(value, str) and Path(value).suffix in (".safetensors", ".pt", ".pth"):
-        path = Path(value)
-        if path.is_file():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+    """A file's path says nothing about what is in it: what was named counts by its content."""
+    if isinstance(value, dict):
+        return {key: _by_content(item) for key, item in value.items()}
+    if isinstance(value, str) and ("." in value or "/" in value) and Path(value).is_file():
+        with Path(value).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     return value

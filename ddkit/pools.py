@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddkit import evaluation, pipeline, report, seeds
+from ddkit import evaluation, report, seeds
+from ddkit.data.resident import Resident
 from ddkit.distilled import load
 from ddkit.errors import DdkitError, unknown
 from ddkit.pool import Pool, read_description
@@ -86,7 +87,7 @@ def size(folder: Path) -> int:
 
 
 def student_distances(
-    pool: Pool, artifact: Path, epochs: int, data: str | None, progress: Progress
+    folder: Path, artifact: Path, epochs: int, data: str | None, progress: Progress
 ) -> tuple[list[int], list[list[float]]]:
     """Return at which epochs a student was compared, and for each member KL(member ‖ student) then.
 
@@ -95,7 +96,10 @@ def student_distances(
     """
     distilled = load(artifact)
     config = report.config_of(distilled, data, None)
-    run = pipeline.prepare(config, artifact.parent, progress)
+    protocol = evaluation.default_protocol(distilled).with_recipe(epochs=epochs)
+    network = report.own_network(distilled)
+    run = report.run_of(distilled, config, artifact.parent, progress)
+    pool = Pool.open(folder, run.device)
     if (len(run.classes), list(run.shape)) != (
         pool.description["classes"],
         pool.description["shape"],
@@ -106,9 +110,8 @@ def student_distances(
         )
     sample = torch.randperm(len(run.train), generator=seeds.generator(0, "sample"))[:SAMPLE]
     inputs = run.resident.inputs(sample)
-    teachers = [log_probabilities(pool.network(index), inputs) for index in range(len(pool))]
-    kind = "dsa" if distilled.labels.kind == "hard" else "soft"
-    protocol = evaluation.protocol_for(kind).with_recipe(epochs=epochs)
+    seen = Resident(run.train, pool.space(), run.device).inputs(sample)  # in the members' space
+    teachers = [log_probabilities(pool.network(index), seen) for index in range(len(pool))]
     stages = sorted({max(1, round(epochs * (n + 1) / STAGES)) for n in range(STAGES)})
     rows: list[list[float]] = [[] for _ in teachers]
     done = 0
@@ -124,7 +127,7 @@ def student_distances(
                 row.append(kl(teacher, own))
 
     with progress.task("student", epochs) as task:
-        evaluation.train_on(distilled, protocol, config.network, 0, run.device, compare)
+        evaluation.train_on(distilled, protocol, network, 0, run.device, compare)
     return stages, rows
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ddkit.config import Strict
+from ddkit.config import Strict, validated
 from ddkit.registry import Registry
 from ddkit.training import Recipe
 
@@ -36,7 +36,11 @@ class Protocol(Strict):
     def with_recipe(self, **changes: Any) -> "Protocol":
         """Return this protocol with some fields of its recipe changed."""
         return self.model_copy(
-            update={"recipe": Recipe.model_validate({**self.recipe.model_dump(), **changes})}
+            update={
+                "recipe": validated(
+                    Recipe, {**self.recipe.model_dump(), **changes}, f"protocol '{self.name}'"
+                )
+            }
         )
 
 

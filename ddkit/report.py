@@ -1,6 +1,6 @@
 """A distilled set beside its baselines: random images under the same recipe, all real data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from ddkit.data.resident import Resident
 from ddkit.distilled import DistilledDataset, load
 from ddkit.errors import DdkitError
 from ddkit.evaluation import Evaluation
+from ddkit.networks import parse
 from ddkit.plugins import Plugin
 from ddkit.progress import Progress
 from ddkit.protocols import Protocol
@@ -28,9 +29,17 @@ class Row:
     title: str
     evaluation: Evaluation
     over_random: float | None = None
+    image_bytes: int | None = None
+    label_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"set": self.title, "over_random": self.over_random, **self.evaluation.to_json()}
+        return {
+            "set": self.title,
+            "over_random": self.over_random,
+            "image_bytes": self.image_bytes,
+            "label_bytes": self.label_bytes,
+            **self.evaluation.to_json(),
+        }
 
 
 def compare(
@@ -40,7 +49,7 @@ def compare(
     networks: Sequence[str] | None,
     seeds: Sequence[int],
     progress: Progress,
-    epochs: int | None = None,
+    recipe: Mapping[str, Any] | None = None,
     data: str | None = None,
     device: str | None = None,
     random: bool = True,
@@ -54,7 +63,7 @@ def compare(
         protocols: names; one that needs soft labels is left out for a set without any.
         networks: specs; None for the run's own.
         seeds: evaluation seeds.
-        epochs: instead of the protocol's.
+        recipe: fields of `Recipe` that replace the protocol's; None values are left out.
         data: where the data lie now, None for where the run found them.
         random, real: whether the baselines are trained too.
         tune_lr: choose the learning rate of the set, and of random images, on the holdout.
@@ -65,34 +74,62 @@ def compare(
     """
     distilled = load(path)
     config = config_of(distilled, data, device)
-    run = pipeline.prepare(config, path.parent, progress)
-    if run.train.fingerprint != distilled.metadata["data_fingerprint"]:
-        raise DdkitError(
-            f"the data '{config.data.name}' are not those that {path} was distilled from: "
-            "name the right ones with --data"
-        )
-    test = evaluation.open_test(run)
-    chosen = [evaluation.protocol_for(name) for name in protocols]
+    chosen = [protocol_of(name, config, recipe or {}) for name in protocols]
     chosen = [p for p in chosen if p.labels == "hard" or distilled.labels.kind != "hard"]
-    if epochs is not None:
-        chosen = [protocol.with_recipe(epochs=epochs) for protocol in chosen]
+    specs = [named_network(spec) for spec in networks] if networks else [own_network(distilled)]
+    run = run_of(distilled, config, path.parent, progress)
+    test = evaluation.open_test(run)
     baseline = load(random_baseline(run)) if random else None
     rows = []
-    for network in networks or [config.network]:
+    for network in specs:
         for protocol in chosen:
             rows += _pair(
                 run, config.method, distilled, baseline, protocol, network, test, seeds, tune_lr
             )
         if real:
             protocol = evaluation.protocol_for("dsa")
-            rows.append(
-                Row("all real data", evaluation.evaluate_real(protocol, run, test, network, seeds))
-            )
+            result = evaluation.evaluate_real(protocol, run, test, network, seeds)
+            rows.append(Row(f"all real data, {protocol.real_epochs} epochs", result))
         if own:
             rows.append(
                 Row(f"{config.method}, own protocol", own_protocol(run, distilled, network, seeds))
             )
     return rows
+
+
+def protocol_of(name: str, config: RunConfig, recipe: Mapping[str, Any]) -> Protocol:
+    """Return a protocol with what the run's preset changes of `soft`, and what the user does."""
+    preset = config.protocol if name == "soft" else {}
+    changes = {key: value for key, value in recipe.items() if value is not None}
+    return evaluation.protocol_for(name).with_recipe(**{**preset, **changes})
+
+
+def named_network(spec: str) -> str:
+    """Return a spec that a user gave; raises `DdkitError` for an unknown name, before any work."""
+    parse(spec)
+    return spec
+
+
+def own_network(distilled: DistilledDataset) -> str:
+    """Return the network of the run; a file that an artifact names is not executed unasked."""
+    spec = str(distilled.metadata["network"])
+    if parse(spec).path is not None:
+        raise DdkitError(
+            f"this set was made with a network from a file, {spec}: if you trust that file, "
+            "name it yourself (--network or --networks)"
+        )
+    return spec
+
+
+def run_of(distilled: DistilledDataset, config: RunConfig, folder: Path, progress: Progress) -> Run:
+    """Return the run of an artifact; raises `DdkitError` where the data are others by now."""
+    run = pipeline.prepare(config, folder, progress)
+    if run.train.fingerprint != distilled.metadata["data_fingerprint"]:
+        raise DdkitError(
+            f"the data '{config.data.name}' are not those that {distilled.file.path} was distilled "
+            "from: name the right ones with --data"
+        )
+    return run
 
 
 def config_of(distilled: DistilledDataset, data: str | None, device: str | None) -> RunConfig:
@@ -112,7 +149,7 @@ def random_baseline(run: Run) -> Path:
     """Return the artifact of random real images with a run's labelling; cached by data and run."""
     baseline = pipeline.baseline_config(run.config)
     key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint])
-    return pipeline.distill(baseline, cache_folder("baselines") / key, run.progress)
+    return pipeline.distill(baseline, cache_folder("baselines") / key, run.progress, wait=True)
 
 
 def own_protocol(
@@ -144,9 +181,20 @@ def _pair(
 
     result = trained(distilled)
     if baseline is None:
-        return [Row(title, result)]
+        return [_row(title, result, None, distilled)]
     random = trained(baseline)
-    return [Row(title, result, result.mean - random.mean), Row("random real images", random)]
+    return [
+        _row(title, result, result.mean - random.mean, distilled),
+        _row("random real images", random, None, baseline),
+    ]
+
+
+def _row(
+    title: str, result: Evaluation, over_random: float | None, distilled: DistilledDataset
+) -> Row:
+    """Return a row with the bytes that its figure took: labels count where they were used."""
+    labels = 0 if result.labels == "hard" else distilled.labels.bytes
+    return Row(title, result, over_random, distilled.image_bytes, labels)
 
 
 def tuning_split(run: Run) -> Resident:

@@ -13,7 +13,7 @@ from ddkit.data.options import DataOptions
 from ddkit.errors import DdkitError, unknown
 from ddkit.plugins import Alias, Plugin, lookup, presets
 
-PRESET_KEYS = ("source", "notes", "network", "init", "data", "options")
+PRESET_KEYS = ("source", "notes", "network", "init", "data", "options", "protocol")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def resolve(request: Request) -> RunConfig:
     }
     seed = common.get("seed", 0)
     values: dict[str, Any] = {
-        "network": Plugin(plugin).options_model().default_network,
+        "network": default_network(plugin, request.sources),
         **({"init": alias.init} if alias and alias.init else {}),
         **{key: preset[key] for key in ("network", "init") if key in preset},
         "pool_seed": seed,
@@ -68,14 +68,26 @@ def resolve(request: Request) -> RunConfig:
         "data": {**preset.get("data", {}), **data},
         "options": own.options,
         "preset": preset.get("name"),
+        "protocol": preset.get("protocol", {}),
         **others,
     }
     return validated(RunConfig, values, "the run")
 
 
+def default_network(plugin: str, sources: Mapping[StageName, str | None]) -> str:
+    """Return the network of a run that names none: the method's, or that of whose pool it uses."""
+    names = (plugin, sources.get("pool"), sources.get("relabel"))
+    for name in names:
+        preferred = Plugin(lookup(name)[0]).options_model().default_network if name else None
+        if preferred is not None:
+            return preferred
+    return "convnet"
+
+
 def with_relabel(config: RunConfig, source: str | None, settings: Iterable[str]) -> RunConfig:
     """Return `config` with its labels made by `source` (None: as before), with other options."""
-    options = dict(parse_setting(text) for text in settings)
+    parsed = dict(parse_setting(text) for text in settings)
+    options = {key.removeprefix("relabel."): value for key, value in parsed.items()}
     chosen: StageConfig | None
     if source is None:
         stage = config.stage("relabel")
@@ -112,7 +124,7 @@ def _read_preset(path: Path, name: str) -> dict[str, Any]:
     for key in preset:
         if key not in PRESET_KEYS:
             raise unknown("key", key, PRESET_KEYS, hint=f"in the preset {path}")
-        if key in ("data", "options") and not isinstance(preset[key], dict):
+        if key in ("data", "options", "protocol") and not isinstance(preset[key], dict):
             raise DdkitError(f"'{key}' in the preset {path} must be a table: [{key}]")
     return {**preset, "name": f"{name} ({preset.get('source', 'no source given')})"}
 

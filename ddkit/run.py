@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import networks, seeds
-from ddkit.config import RunConfig, StageName
+from ddkit.config import RunConfig, StageName, validated
 from ddkit.data.resident import Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
@@ -17,7 +17,6 @@ from ddkit.errors import DdkitError
 from ddkit.objective import Shard
 from ddkit.plugins import Plugin
 from ddkit.progress import Progress, Silent
-from ddkit.storage import TensorFile
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class Run:
         """Return this run with the options of a stage's plugin, or of the pool it works with."""
         stage = self.config.pool_stage(name) if pool else self.config.stage(name)
         model = Plugin(stage.plugin).options_model()
-        return replace(self, options=model.model_validate(stage.options))
+        options = validated(model, stage.options, f"the method '{stage.plugin}'")
+        return replace(self, options=options)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -103,33 +103,55 @@ class Run:
         if start == "noise":
             generator = self.generator("initial noise", shard.index)
             return torch.randn(len(shard), *self.shape, generator=generator)
-        images = self.initial_real() if start == "real" else self._initial_from(Path(start))
-        return self.space.to("cpu").encode(images[shard.slots])
+        images = self.initial_real(shard.slots) if start == "real" else self._start(shard.slots)
+        return self.space.to("cpu").encode(images)
 
-    def initial_real(self) -> Tensor:
-        """Return ipc random real images per class, in data space, class-major."""
-        chosen = []
-        for label, name in enumerate(self.classes):
-            members = (self.train.labels == label).nonzero().flatten()
-            if len(members) < self.ipc:
-                raise DdkitError(
-                    f"class '{name}' has {len(members)} training images, fewer than --ipc "
-                    f"{self.ipc}: lower --ipc, leave the class out (--classes) or use --init noise"
-                )
-            order = torch.randperm(len(members), generator=self.generator("initial", label))
-            chosen.append(members[order[: self.ipc]])
-        return self.train.images[torch.cat(chosen)].float() / 255
+    def initial_real(self, slots: Tensor | None = None) -> Tensor:
+        """Return random real images for these slots (int64; all), float32 in data space."""
+        slots = torch.arange(self.total) if slots is None else slots
+        rows = torch.cat([self._chosen(label) for label in range(len(self.classes))])
+        return self.train.images[rows[slots]].float() / 255
 
-    def _initial_from(self, path: Path) -> Tensor:
-        from ddkit.distilled import DistilledDataset
+    def check_initial(self) -> None:
+        """Raise `DdkitError` where the images have nothing to start from, before work begins."""
+        if self.config.init == "real":
+            for label in range(len(self.classes)):
+                self._chosen(label)
+        elif self.config.init != "noise":
+            self._start(torch.arange(1))
 
-        if path.is_dir():
-            path = path / "distilled.safetensors"
-        distilled = DistilledDataset(TensorFile(path))
-        images = distilled.pixels(torch.arange(len(distilled)))
-        if images.shape != (self.total, *self.shape):
+    def _chosen(self, label: int) -> Tensor:
+        """Return the ipc training images that a class starts from."""
+        members = (self.train.labels == label).nonzero().flatten()
+        if len(members) < self.ipc:
             raise DdkitError(
-                f"--init {path} holds {tuple(images.shape)} images, this run distils "
-                f"{(self.total, *self.shape)}: use the same classes, ipc and size"
+                f"class '{self.classes[label]}' has {len(members)} training images, fewer than "
+                f"--ipc {self.ipc}: lower --ipc, leave the class out (--classes) or --init noise"
             )
-        return images
+        order = torch.randperm(len(members), generator=self.generator("initial", label))
+        return members[order[: self.ipc]]
+
+    def _start(self, slots: Tensor) -> Tensor:
+        """Return the images of the artifact that `init` names."""
+        from ddkit.distilled import load
+
+        distilled = load(self.config.init)
+        if (len(distilled), *distilled.shape) != (self.total, *self.shape):
+            raise DdkitError(
+                f"--init {self.config.init} holds {len(distilled)} images of {distilled.shape}, "
+                f"this run distils {self.total} of {self.shape}: use the same classes, ipc and size"
+            )
+        return distilled.pixels(slots)
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device by name; raises `DdkitError` where there is no such device here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DdkitError(f"--device {name} is no device: use cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DdkitError(f"--device {name} is not supported: use cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DdkitError(f"--device {name}: torch sees no such CUDA device here; use --device cpu")
+    return device

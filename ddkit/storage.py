@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ddkit.errors import DdkitError
+from ddkit.interrupt import check_stop
 
+TEMPORARY = re.compile(r"\..+\.(safetensors|json|toml|png)\.[a-z0-9_]{8}")
 METADATA_KEY = "ddkit"  # one key only: safetensors writes several in random order
 
 
@@ -27,7 +30,7 @@ def cache_folder(kind: str) -> Path:
     It lies in the environment variable DDKIT_CACHE, else in ~/.cache/ddkit.
     """
     root = os.environ.get("DDKIT_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "ddkit") / kind
+    return Path(root or "~/.cache/ddkit").expanduser() / kind
 
 
 @contextmanager
@@ -55,6 +58,13 @@ def replacing(path: Path) -> Iterator[Path]:
         raise DdkitError(f"cannot write {path}: {error}; free some space and try again") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what `replacing` left under `folder` where a process was killed; hold its lock."""
+    for path in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -144,7 +154,14 @@ def locked(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=-1 if wait else 0)
+        while True:
+            try:
+                lock.acquire(timeout=1.0 if wait else 0)
+                break
+            except Timeout:
+                if not wait:
+                    raise
+                check_stop()
     except Timeout as error:
         raise DdkitError(f"{what} {folder} is in use by another process; wait for it") from error
     except OSError as error:

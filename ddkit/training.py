@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import cos, pi
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from ddkit.config import Strict
 from ddkit.errors import DdkitError
-from ddkit.interrupt import check_stop, stop_requested
+from ddkit.interrupt import Stopped, stop_requested
+from ddkit.seeds import derive
 from ddkit.storage import TensorFile, optimiser_tensors, restore_optimiser, write_tensors
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -80,6 +82,7 @@ def fit(
     recipe: Recipe,
     *,
     steps_per_epoch: int,
+    seed: int,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     checkpoint: Path | None = None,
     last_epoch: int | None = None,
@@ -91,45 +94,56 @@ def fit(
         batches: epoch → that epoch's (inputs, targets); must follow from the epoch alone.
         recipe: optimiser, learning rate and its schedule.
         steps_per_epoch: how many batches an epoch has.
+        seed: of what the network itself draws in training, such as dropout.
         loss: (logits, targets) → 0-dim tensor.
-        checkpoint: a file to save to at the ends of epochs and to go on from, removed at the end.
+        checkpoint: a file to save to now and then and to go on from, removed at the end.
         last_epoch: stop after this epoch (1 …) of the schedule instead of after the last.
 
     Raises:
         Diverged: the loss was not finite in an epoch.
+        Stopped: on request, after saving to `checkpoint`.
     """
     optimiser = recipe.build(network.parameters())
+    device = next(network.parameters()).device
     start = _resume(checkpoint, network, optimiser)
     saved = time.monotonic()
-    last = last_epoch or recipe.epochs
-    for epoch in range(start, last):
-        network.train()
-        total = torch.zeros((), device=next(network.parameters()).device)
+    final = steps_per_epoch * (last_epoch or recipe.epochs)
+    for epoch in range(start // steps_per_epoch, final // steps_per_epoch):
+        total = torch.zeros((), device=device)
         for index, (inputs, targets) in enumerate(batches(epoch)):
-            factor = recipe.factor(epoch + index / steps_per_epoch)
+            step = epoch * steps_per_epoch + index
+            if step < start:
+                continue  # it was taken before the checkpoint; its draws have to be made again
             for group in optimiser.param_groups:
-                group["lr"] = recipe.lr * factor
+                group["lr"] = recipe.lr * recipe.factor(step / steps_per_epoch)
+            network.train()
             optimiser.zero_grad(set_to_none=True)
-            value = loss(network(inputs), targets)
+            with seeded(derive(seed, "training step", step), device):
+                value = loss(network(inputs), targets)
             value.backward()
             optimiser.step()
             total += value.detach()
-            step = epoch * steps_per_epoch + index + 1
-            yield Position(step, epoch + 1, index + 1 == steps_per_epoch)
-            network.train()
-        if not torch.isfinite(total):
-            raise Diverged(
-                f"training diverged in epoch {epoch + 1} (the loss is not finite): "
-                f"lower the learning rate, which is {recipe.lr:g}"
-            )
-        due = stop_requested() or time.monotonic() - saved > CHECKPOINT_SECONDS
-        if checkpoint and due and epoch + 1 < last:
-            _save(checkpoint, network, optimiser, epoch + 1)
-            saved = time.monotonic()
-        if epoch + 1 < last:  # a training that is done is not thrown away
-            check_stop()
+            yield Position(step + 1, epoch + 1, index + 1 == steps_per_epoch)
+            stop = stop_requested() and step + 1 < final  # what is done is not thrown away
+            if checkpoint and (stop or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                _check_finite(total, epoch, recipe)
+                _save(checkpoint, network, optimiser, step + 1)
+                saved = time.monotonic()
+            if stop:
+                raise Stopped
+        _check_finite(total, epoch, recipe)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for the time of the block, for layers that draw from them."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        yield
 
 
 @torch.no_grad()
@@ -143,17 +157,25 @@ def accuracy(network: nn.Module, batches: Batches) -> float:
     return right / max(total, 1)
 
 
-def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, epoch: int) -> None:
+def _check_finite(total: Tensor, epoch: int, recipe: Recipe) -> None:
+    if not torch.isfinite(total):
+        raise Diverged(
+            f"training diverged in epoch {epoch + 1} (the loss is not finite): "
+            f"lower the learning rate, which is {recipe.lr:g}"
+        )
+
+
+def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(optimiser).items()}
-    write_tensors(path, tensors, {"epoch": epoch})
+    write_tensors(path, tensors, {"step": step})
 
 
 def _resume(path: Path | None, network: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Load a checkpoint, if there is one, and return how many epochs are done."""
+    """Load a checkpoint, if there is one, and return how many steps are done."""
     if path is None or not path.exists():
         return 0
     file = TensorFile(path)
     network.load_state_dict(file.read("network."))
     restore_optimiser(optimiser, file.read("optimiser."))
-    return int(file.metadata["epoch"])
+    return int(file.metadata["step"])

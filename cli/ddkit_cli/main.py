@@ -1,5 +1,6 @@
 """The `ddkit` command: finds its subcommands by name and turns errors into one line."""
 
+import shlex
 import sys
 from importlib.metadata import version
 from typing import NoReturn
@@ -58,11 +59,13 @@ def main() -> NoReturn:
     except click.ClickException as error:
         fail(error.format_message())
     except (Stopped, KeyboardInterrupt, click.Abort):
-        click.echo(
-            f"\nstopped; what was done is kept, the same command goes on from there:\n"
-            f"  ddkit {' '.join(sys.argv[1:])}",
-            err=True,
-        )
+        said = sys.argv[1:]
+        if said[:1] in (["distill"], ["relabel"]):
+            text = "what was done is kept, the same command goes on from there:\n  "
+            text += shlex.join(["ddkit", *said])
+        else:
+            text = "nothing was written"
+        click.echo(f"\nstopped; {text}", err=True)
         sys.exit(130)
     except RuntimeError as error:
         if "torchvision::nms" in str(error):

@@ -73,7 +73,8 @@ def resolved(method: str | None, flags: dict[str, Any]) -> "RunConfig":
 
     config: Path | None = flags.get("config")
     if config is not None:
-        fields = ("method", "data", "preset", *COMMON_FLAGS, *DATA_FLAGS)
+        sources = ("pool_from", "relabel_from", "evaluate_from")
+        fields = ("method", "data", "preset", *sources, *COMMON_FLAGS, *DATA_FLAGS)
         said = [name for name in fields if {"method": method, **flags}.get(name) is not None]
         if said or flags["settings"]:
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in said) or "--set"
@@ -96,8 +97,3 @@ def resolved(method: str | None, flags: dict[str, Any]) -> "RunConfig":
             },
         )
     )
-
-
-def artifact_path(path: Path) -> Path:
-    """Return the artifact that a run's folder, or a path to a file, stands for."""
-    return path / "distilled.safetensors" if path.is_dir() else path

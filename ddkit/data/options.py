@@ -47,6 +47,7 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
     resize: int | None = Field(
         None,
         gt=0,
+        le=4096,
         description="the side in pixels: the shorter side is scaled to it, the rest cut off",
     )
     holdout: float = Field(

@@ -1,9 +1,7 @@
 """The published data sets that torchvision downloads: MNIST, CIFAR, SVHN and their like."""
 
-import os
 from dataclasses import dataclass
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from ddkit.data.split import Split
 from ddkit.data.tables import SplitName
 from ddkit.errors import DdkitError
 from ddkit.networks.vision import torchvision
+from ddkit.storage import cache_folder
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Published:
         part = (
             {"split": split} if self.dataset in ("SVHN", "STL10") else {"train": split == "train"}
         )
-        root = cache_folder()
+        root = cache_folder("data")
         try:
             return build(root, **part)
         except (RuntimeError, OSError):  # torchvision's way to say that it isn't there
@@ -60,12 +59,6 @@ class Published:
                 f"'{name}' could not be downloaded to {root} ({cause(error)}): there is no "
                 "network, or the host does not answer; a local folder works too: --data path"
             ) from error
-
-
-def cache_folder() -> Path:
-    """Return the folder of downloaded data: in $DDKIT_CACHE, by default ~/.cache/ddkit."""
-    root = os.environ.get("DDKIT_CACHE") or "~/.cache/ddkit"
-    return Path(root).expanduser() / "data"
 
 
 mnist = Published("MNIST", mirror=False)

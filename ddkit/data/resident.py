@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ddkit.data.augment import random_crop, random_flip, random_resized_crop
+from ddkit.data.batching import batches_of
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.errors import DdkitError, unknown
@@ -51,7 +52,8 @@ class Resident:
         flipped, whatever `augmentation` says.
 
         Args:
-            batch_size: images per batch, at least 1; the last batch may have fewer.
+            batch_size: images per batch, at least 1; the last batch may have fewer, and a single
+                image joins the batch before.
             augmentation: `crop` shifts by up to an eighth of the width, `rrc` blows up a random
                 box, `flip` mirrors every other image.
             shuffle: in a random order, or else in that of the split.
@@ -85,10 +87,9 @@ class Resident:
             order = torch.arange(count, device=device)
         if drop_last:
             order = order[: count - count % batch_size]
-        for indices in torch.split(order, batch_size):
-            if len(indices):  # splitting nothing gives one empty batch
-                inputs = self._augmented(self._bytes(indices), generator, augmentation)
-                yield inputs, self.labels.index_select(0, indices)
+        for indices in batches_of(order, batch_size):
+            inputs = self._augmented(self._bytes(indices), generator, augmentation)
+            yield inputs, self.labels.index_select(0, indices)
 
     def _augmented(
         self, images: Tensor, generator: torch.Generator, augmentation: Augmentation

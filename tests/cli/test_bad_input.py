@@ -27,6 +27,10 @@ TEDDY = ["distill", "--threads", "1"]
     ([*TEDDY, "--classes", "nine"], ["nine"]),
     ([*TEDDY, "--holdout", "1.5"], ["holdout"]),
     ([*TEDDY, "--init", "none.safetensors", "--set", "last=4"], ["no such file: none"]),
+    ([*TEDDY, "--device", "gpu"], ["--device gpu", "use cpu, cuda or cuda:N"]),
+    ([*TEDDY, "--resize", "100000000"], ["resize", "4096"]),
+    ([*TEDDY, "--set", "base=weights.pt"], ["base is for pool=post"]),
+    ([*TEDDY, "-m", "random", "--relabel-from", "teddy", "--set", "labels=image"], ["labels"]),
     (["evaluate", "nowhere"], ["no such file", "nowhere"]),
     (["inspect", "nowhere.safetensors"], ["no such file"]),
     (["distil"], ["unknown command 'distil'", "did you mean 'distill'?"]),
@@ -101,6 +105,53 @@ def test_a_loss_that_explodes_says_what_to_lower(refused, small, tmp_path):
     assert "not finite" in line
     assert "lower the learning rate (--set lr=…)" in line
     assert not (tmp_path / "run" / "distilled.safetensors").exists()
+
+
+def test_wrong_flags_on_a_finished_run(ddkit, refused, small, tmp_path):
+    ddkit("distill", *small, "-o", "run")
+    before = (tmp_path / "run" / "distilled.safetensors").read_bytes()
+    assert "epochs" in refused("evaluate", "run", "--epochs", "0")
+    assert "epochs" in refused("train", "run", "--epochs", "0", "--out", "w.safetensors")
+    assert "CUDA device" in refused("train", "run", "--device", "cuda:99", "--out", "w.safetensors")
+    assert "did you mean 'resnet18'?" in refused(
+        "evaluate", "run", "--networks", "convnet,resnet81"
+    )
+    assert "exists already" in refused("relabel", "run", "-o", "run/distilled.safetensors")
+    assert (tmp_path / "run" / "distilled.safetensors").read_bytes() == before
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_other_data_are_noticed(ddkit, refused, small):
+    ddkit("distill", *small, "-o", "run")
+    ddkit("distill", *small, "--classes", "3", "-o", "three")
+    line = refused("distill", *small, "--init", "three", "-o", "other")
+    assert "this run distils 10" in line
+
+
+def test_what_a_run_began_with_must_not_change(ddkit, refused, small, tmp_path):
+    (tmp_path / "net.py").write_text(MY_NETWORK.format(width=4))
+    flags = [flag.replace("convnet:width=8:norm=batch", "net.py:make") for flag in small]
+    ddkit("distill", *flags, "-o", "run")
+    (tmp_path / "run" / "distilled.safetensors").unlink()
+    (tmp_path / "net.py").write_text(MY_NETWORK.format(width=5))
+    assert "the network of the run in run changed" in refused("distill", *flags, "-o", "run")
+    ddkit("distill", *flags, "-o", "run", "--overwrite")
+    assert "if you trust that file" in refused("evaluate", "run")
+
+
+MY_NETWORK = """
+from torch import nn
+def make(classes, shape):
+    return nn.Sequential(nn.Conv2d(shape[0], {width}, 3), nn.BatchNorm2d({width}), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear({width}, classes))
+"""
+
+
+def test_leftovers_of_a_killed_process_do_not_block_a_folder(ddkit, small, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.toml.abcd1234").write_text("half")
+    ddkit("distill", *small, "-o", "run")
+    assert not (tmp_path / "run" / ".config.toml.abcd1234").exists()
 
 
 def test_config_and_flags_contradict(ddkit, refused, small):

@@ -98,7 +98,6 @@ def test_a_configuration_comes_back_from_its_file(tmp_path):
 
 
 def test_an_option_without_a_value_comes_back_from_its_file(tmp_path):
-    # BUG: TOML has no null, the key is left out, and the configuration read is another one
     written = config(options={"steps": 3, "base": None})
     written.save(tmp_path / "config.toml")
     assert load_config(tmp_path / "config.toml") == written

@@ -103,7 +103,6 @@ def test_all_that_was_written_comes_back(artifact):
 
 
 def test_learned_label_logits_may_be_the_labels_themselves(artifact):
-    # BUG: safetensors refuses tensors that share memory
     logits = torch.randn(6, 3)
     images = Synthetic(synthetic().images, synthetic().classes, 0.03, logits)
     found = load(artifact(images=images, labels=SoftLabels(logits)))
@@ -139,7 +138,6 @@ def test_items_are_network_inputs_and_labels(artifact, labels):
 @pytest.mark.parametrize("part_bytes", [1, 64, 2 * 64, 4 * 64])
 @pytest.mark.parametrize("labels", [None, epoch_labels()], ids=["hard", "epoch"])
 def test_several_image_files_are_as_good_as_one(artifact, part_bytes, labels):
-    # BUG: DistilledDataset.pixels joins images of several files along their channels
     one = load(artifact("one.safetensors", images=synthetic(), labels=labels))
     path = artifact("many.safetensors", images=synthetic(), labels=labels, part_bytes=part_bytes)
     many = load(path)
@@ -178,7 +176,6 @@ def test_torchs_loader_trains_on_it(artifact, labels):
 
 
 def test_it_can_be_sent_to_the_loaders_worker_processes(artifact):
-    # BUG: an open safetensors file cannot be pickled, so spawned workers (macOS, Windows) fail
     found = load(artifact(images=synthetic()))
     again = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own bytes
     assert torch.equal(again.pixels(ROWS), found.pixels(ROWS))

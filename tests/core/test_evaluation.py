@@ -62,7 +62,6 @@ def test_random_images_are_worth_what_an_artifact_of_the_same_images_is(
 
 
 def test_the_form_and_the_files_of_the_images_make_no_difference(artifact, test_set):
-    # BUG: images in several files cannot be read
     expected = accuracies(artifact("one.safetensors"), test_set)
     many = artifact("many.safetensors", part_bytes=64)
     assert accuracies(many, test_set) == expected
@@ -118,7 +117,7 @@ def test_training_on_a_set_is_a_plain_loop(artifact, batch):
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     for epoch in range(3):
         order = torch.randperm(6, generator=seeds.generator(7, "order", epoch))
-        for rows in order.split(batch):
+        for rows in [order] if batch == 5 else order.split(batch):  # a last image joins the others
             optimiser.zero_grad()
             images = (distilled.pixels(rows) - distilled.space.mean) / distilled.space.std
             torch.nn.functional.cross_entropy(model(images), distilled.classes[rows]).backward()
@@ -199,7 +198,6 @@ def test_tuning_starts_from_a_learned_rate_under_sgd(artifact, test_set, monkeyp
 def test_tuning_another_optimiser_does_not_start_from_a_rate_learned_for_sgd(
     artifact, test_set, monkeypatch
 ):
-    # BUG: `rated` keeps AdamW's own rate, `tuned` starts from the learned one all the same
     tried = rates_tried(monkeypatch, lambda rate: rate)
     tuned(
         rated(SOFT, learned := load(artifact(images=with_rate(2.0)))), learned, test_set, NET, CPU
@@ -208,8 +206,6 @@ def test_tuning_another_optimiser_does_not_start_from_a_rate_learned_for_sgd(
 
 
 def test_a_rate_that_diverges_loses_the_tuning_and_does_not_end_it(artifact, test_set):
-    # BUG: "training diverged" ends the whole evaluation
-    # weight decay w ← (1 - lr) w grows without bound for lr > 2: of 0.3, 0.9, 3, 9 the last two
     unstable = Protocol(
         name="unstable", labels="hard",
         recipe=Recipe(epochs=300, lr=3.0, momentum=0, weight_decay=1.0, schedule="constant"),
@@ -240,7 +236,7 @@ def compared(run, data, tmp_path, monkeypatch):
     path = pipeline.distill(run(network=NET, seed=3).config, tmp_path / "mine")
 
     def compare(path=path, **options):
-        chosen = {"protocols": ["dsa"], "networks": None, "seeds": [0, 1], "epochs": 3}
+        chosen = {"protocols": ["dsa"], "networks": None, "seeds": [0, 1], "recipe": {"epochs": 3}}
         return report.compare(path, progress=Silent(), **{**chosen, "real": False, **options})
 
     compare.path = path
@@ -259,7 +255,6 @@ def test_the_learning_rate_that_is_chosen_does_not_depend_on_the_test_images(
 
 
 def test_a_tuned_rate_is_marked_in_the_result(compared):
-    # BUG: nothing ever sets `tuned`
     assert [row.evaluation.tuned for row in compared()] == [False, False]
     assert [row.evaluation.tuned for row in compared(tune_lr=True)] == [True, True]
 
@@ -272,7 +267,6 @@ def test_random_images_stand_beside_every_set_under_the_same_recipe(compared):
 
 
 def test_the_baseline_of_changed_data_is_made_anew(compared, data, run, make_split, tmp_path):
-    # BUG: the cached baseline is found by the configuration: the data's name, not its content
     compared()
     data["train"] = make_split(each=12, seed=77)
     path = pipeline.distill(run(network=NET, seed=3).config, tmp_path / "again")

@@ -104,7 +104,6 @@ def test_the_whole_leaf_equals_plain_torch(optimiser):
 
 
 def test_a_leaf_may_be_drawn_at_some_steps_and_whole_at_others():
-    # BUG: after a whole step, drawn rows are not updated; after drawn rows, a whole step fails
     sgd = partial(torch.optim.SGD, lr=0.1)
     plan = [None, [1, 2], None, [0], [3, 4], None]
     state, value = LeafState(Leaf(start(), sgd), CPU), start()

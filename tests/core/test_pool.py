@@ -100,8 +100,6 @@ def test_a_network_is_frozen_and_in_eval_mode(pool):
 @pytest.mark.parametrize("keep", [1, 2, 5])
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 2, 0, 1, 0], [1, 0, 1, 2, 1, 0, 0, 2]])
 def test_any_order_of_members_gives_the_networks_that_were_stored(pool, keep, order):
-    # BUG: the buffers of the first network are the cached tensors themselves, so that an exchange
-    # overwrites what is cached of that member: it comes back with another's batch-norm statistics
     pool.keep = keep
     images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(9))
     expected = [fresh(seed)(images) for seed in range(3)]
@@ -137,7 +135,6 @@ def test_members_are_opened_when_they_are_asked_for(pool, monkeypatch):
 
 
 def test_a_network_with_buffers_that_are_not_stored_fits_a_pool(tmp_path, space):
-    # BUG: such buffers stay on the meta device, and exchanging weights looks for them in the file
     path = tmp_path / "net.py"
     path.write_text(
         "import torch\n"
@@ -189,7 +186,6 @@ def test_a_pool_whose_training_died_is_finished_to_the_same_bytes(tmp_path, spac
 
 
 def test_what_a_kill_left_half_written_does_not_matter(tmp_path, space, pool):
-    # BUG: the partial folder is removed as if it were empty
     folder = tmp_path / "killed"
     partial_folder = folder / "partial" / "trajectory"
     partial_folder.mkdir(parents=True)

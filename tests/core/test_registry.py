@@ -135,7 +135,6 @@ def test_a_hook_of_the_method_goes_before_the_default(method):
 
 
 def test_a_method_tells_which_hooks_are_its_own_in_the_order_of_a_run(method):
-    # BUG: 'str' object has no attribute 'get_hookimpls'
     hooks = {"relabel": lambda run: None, "build_pool": lambda run: []}
     assert Plugin(method("toy", **hooks)).overridden() == ["build_pool", "relabel"]
 
@@ -181,7 +180,6 @@ def test_a_method_without_its_one_needed_hook_is_refused(method, run):
 
 @pytest.mark.parametrize("options", [pydantic.BaseModel, 3, MethodOptions()])
 def test_options_that_are_no_method_options_are_refused(method, options):
-    # BUG: any pydantic model passes; resolve() then fails on `default_network`
     plugin = Plugin(method("toy", method_config=lambda: options))
     message = refusal(plugin.options_model)
     assert "the hook 'method_config' of the method 'toy'" in message

@@ -144,7 +144,6 @@ def test_a_preset_may_be_the_users_own_file(presets, tmp_path):
 
 @pytest.mark.parametrize("text", ["[option]\nsteps = 5", "netwrok = 'vgg11'", "options = 3"])
 def test_a_preset_with_an_unknown_or_wrong_key_is_refused(presets, tmp_path, text):
-    # BUG: options that are no table end in a traceback
     path = tmp_path / "mine.toml"
     path.write_text(text)
     assert str(path) in refusal(preset=str(path))
@@ -228,7 +227,6 @@ def test_a_finished_set_is_relabelled_with_other_options(presets):
 
 
 def test_a_resolved_run_is_taken_up_again_in_its_folder(presets, data, tmp_path):
-    # BUG: options that are None are lost in config.toml: "holds another run"
     config = ask(common={"device": "cpu"}, settings=["steps=0"])
     folder = tmp_path / "out"
     first = pipeline.distill(config, folder)

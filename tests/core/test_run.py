@@ -22,7 +22,7 @@ def test_a_class_with_fewer_images_than_are_asked_for_is_refused_by_name(run, ma
         run(train=train.subset(keep.nonzero()[:, 0]), ipc=3).initial_real()
     assert str(caught.value) == (
         "class 'b' has 2 training images, fewer than --ipc 3: "
-        "lower --ipc, leave the class out (--classes) or use --init noise"
+        "lower --ipc, leave the class out (--classes) or --init noise"
     )
 
 
@@ -78,7 +78,7 @@ def test_an_artifact_of_another_size_is_refused(run, artifact):
     with pytest.raises(DdkitError) as caught:
         work.initial_inputs(work.shard(0, torch.arange(9)))
     assert str(caught.value) == (
-        f"--init {path} holds (6, 1, 8, 8) images, this run distils (9, 1, 8, 8): "
+        f"--init {path} holds 6 images of (1, 8, 8), this run distils 9 of (1, 8, 8): "
         "use the same classes, ipc and size"
     )
 

@@ -132,7 +132,6 @@ def test_zero_steps_are_legal(run, tmp_path):
 
 @pytest.mark.parametrize("steps", [0, 3])
 def test_leaves_may_be_the_images_themselves(run, tmp_path, steps):
-    # BUG: "initial" is the leaf itself, which the steps change, and safetensors refuses the two
     class Bare(Quadratic):
         def decode(self, shard, leaves):
             return Synthetic(leaves["images"], shard.classes)
@@ -326,7 +325,6 @@ def test_a_loss_that_is_not_finite_is_found_without_checkpoints_too(run, tmp_pat
 
 @pytest.mark.parametrize("at", [2, STEPS - 1])
 def test_a_gradient_that_is_not_finite_never_reaches_a_file(run, tmp_path, at):
-    # BUG: the loss is still finite at that step, so the spoilt leaf is kept as a good state
     class Spoilt(Quadratic):
         def loss(self, shard, leaves, step):
             root = (leaves["images"] * 0).abs().sqrt().sum()  # 0, with a gradient of NaN
@@ -346,7 +344,6 @@ def test_shards_that_do_not_hold_each_image_once_are_refused(run, tmp_path, slot
         def shards(self):
             return [self.run.shard(n, torch.tensor(s)) for n, s in enumerate(slots)]
 
-    # BUG: no shard at all ends in a traceback
     with pytest.raises(DdkitError) as caught:
         result(run, tmp_path / "a", Wrong)
     assert str(caught.value) == (
@@ -356,7 +353,6 @@ def test_shards_that_do_not_hold_each_image_once_are_refused(run, tmp_path, slot
 
 
 def test_two_shards_of_one_number_are_refused(run, tmp_path):
-    # BUG: the second overwrites the file of the first
     class Twice(Quadratic):
         def shards(self):
             return [self.run.shard(0, torch.arange(3)), self.run.shard(0, torch.arange(3, 6))]
@@ -383,7 +379,6 @@ def test_snapshots_show_the_images_after_every_so_many_steps(run, tmp_path):
 
 @pytest.mark.parametrize("at", [3, STEPS])
 def test_the_peak_memory_survives_a_kill(run, tmp_path, at):
-    # BUG: it is measured anew after a resume, and is 0 where no step was left
     class Hungry(Quadratic):
         def loss(self, shard, leaves, step):
             if step == at:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ddkit_cli.options import artifact_path, output_options
+from ddkit_cli.options import output_options
 
 
 @click.command(short_help="train networks on a distilled set and test them, beside random images")
@@ -13,6 +13,8 @@ from ddkit_cli.options import artifact_path, output_options
 @click.option("--networks", help="specs, with commas; default: the one of the run")
 @click.option("--seeds", type=int, default=5, show_default=True, help="networks trained per figure")
 @click.option("--epochs", type=int, help="instead of the protocol's")
+@click.option("--batch-size", type=int, help="instead of the protocol's")
+@click.option("--lr", type=float, help="instead of the protocol's")
 @click.option("--data", help="where the data lie now, if elsewhere than for the run")
 @click.option("--random/--no-random", default=True, help="beside random real images, same recipe")
 @click.option("--real/--no-real", default=True, help="beside all real data")
@@ -22,13 +24,15 @@ from ddkit_cli.options import artifact_path, output_options
 @output_options
 def evaluate(
     artifact: Path, protocols: str, networks: str | None, seeds: int, epochs: int | None,
+    batch_size: int | None, lr: float | None,
     data: str | None, random: bool, real: bool, tune_lr: bool, own: bool, device: str | None,
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Train networks on ARTIFACT (a file, or a run's folder) and test them on real data.
 
     Beside each figure stands that of random real images, with the same labelling, under the
-    identical recipe. Nothing is chosen on test data.
+    identical recipe: one draw of them, where the images of the run with its seed start. Nothing is
+    chosen on test data.
     """
     from ddkit import report
     from ddkit.errors import DdkitError
@@ -39,11 +43,11 @@ def evaluate(
         raise DdkitError(f"--seeds must be 1 or more (got {seeds})")
     with stopping_on_signals():
         rows = report.compare(
-            artifact_path(artifact),
+            artifact,
             protocols=protocols.split(","),
             networks=networks.split(",") if networks else None,
             seeds=range(seeds),
-            epochs=epochs,
+            recipe={"epochs": epochs, "batch_size": batch_size, "lr": lr},
             data=data,
             device=device,
             random=random,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ddkit_cli.options import artifact_path, output_options
+from ddkit_cli.options import output_options
 
 
 @click.command(short_help="show what a distilled set says about itself")
@@ -12,7 +12,7 @@ from ddkit_cli.options import artifact_path, output_options
 @output_options
 def inspect(artifact: Path, as_json: bool, quiet: bool) -> None:
     """Show what ARTIFACT (a distilled set, or a run's folder) says about itself."""
-    from ddkit.distilled import load
+    from ddkit.distilled import artifact_path, load
     from ddkit_cli import display
 
     path = artifact_path(artifact)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ddkit_cli.options import artifact_path, output_options
+from ddkit_cli.options import output_options
 
 
 @click.group(short_help="list, inspect and prune cached pools of networks")
@@ -61,17 +61,14 @@ def inspect(
     from ddkit.pools import find, student_distances
     from ddkit_cli import display
 
-    opened = Pool.open(find(name))
+    folder = find(name)
+    opened = Pool.open(folder)
     stages: list[int] = []
     distances: list[list[float]] = [[] for _ in opened.members]
     if distilled is not None:
         with stopping_on_signals():
             stages, distances = student_distances(
-                opened,
-                artifact_path(distilled),
-                epochs,
-                data,
-                display.progress_for(quiet or as_json),
+                folder, distilled, epochs, data, display.progress_for(quiet or as_json)
             )
     if as_json:
         display.as_json({

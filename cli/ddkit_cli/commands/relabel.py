@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ddkit_cli.options import artifact_path, output_options, set_option
+from ddkit_cli.options import output_options, set_option
 
 
 @click.command(short_help="give a distilled set other labels")
@@ -22,15 +22,18 @@ def relabel(
     """Label the images of ARTIFACT anew and write them to --out."""
     from ddkit import pipeline, report
     from ddkit.distilled import load
+    from ddkit.errors import DdkitError
     from ddkit.interrupt import stopping_on_signals
     from ddkit.resolve import with_relabel
     from ddkit_cli import display
 
-    distilled = load(artifact_path(artifact))
+    if out.exists():
+        raise DdkitError(f"--out {out} exists already: name a new file")
+    distilled = load(artifact)
     config = with_relabel(report.config_of(distilled, data, device), relabel_from, settings)
     progress = display.progress_for(quiet or as_json)
     with stopping_on_signals():
-        run = pipeline.prepare(config, out.parent, progress)
+        run = report.run_of(distilled, config, out.parent, progress)
         pipeline.relabel_into(run, distilled.synthetic(), out)
     labels = load(out).labels
     if as_json:

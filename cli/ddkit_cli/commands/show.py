@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ddkit_cli.options import artifact_path, output_options
+from ddkit_cli.options import output_options
 
 
 @click.command(short_help="draw a contact sheet of a distilled set")
@@ -22,7 +22,7 @@ def show(
 
     For a run's folder, each image stands beside the one it started from.
     """
-    from ddkit.distilled import load
+    from ddkit.distilled import artifact_path, load
     from ddkit.errors import DdkitError
     from ddkit_cli import display, sheet
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ddkit_cli.options import artifact_path, output_options
+from ddkit_cli.options import output_options
 
 
 @click.command(short_help="train one network on a distilled set and keep its weights")
@@ -24,41 +24,31 @@ def train(
 
     Needs the artifact alone, not the data it was distilled from.
     """
-    import torch
-
-    from ddkit import evaluation
+    from ddkit import evaluation, report
     from ddkit.distilled import load
     from ddkit.interrupt import stopping_on_signals
-    from ddkit.storage import write_tensors
+    from ddkit.run import find_device
+    from ddkit.trained import save_network
     from ddkit_cli import display
 
-    distilled = load(artifact_path(artifact))
-    chosen = evaluation.protocol_for(
-        protocol or ("dsa" if distilled.labels.kind == "hard" else "soft")
-    )
-    chosen = evaluation.rated(chosen, distilled)
+    distilled = load(artifact)
+    where = find_device(device)
+    chosen = evaluation.default_protocol(distilled)
+    if protocol is not None:
+        chosen = evaluation.rated(evaluation.protocol_for(protocol), distilled)
     if epochs is not None:
         chosen = chosen.with_recipe(epochs=epochs)
-    spec = network or distilled.metadata["network"]
+    spec = report.named_network(network) if network else report.own_network(distilled)
     progress = display.progress_for(quiet or as_json)
     with (
         stopping_on_signals(),
         progress.task(f"{chosen.name} on {spec}", chosen.recipe.epochs) as bar,
     ):
-        model = evaluation.train_on(
-            distilled, chosen, spec, seed, torch.device(device), lambda _: bar.advance()
-        )
-    about = {
-        "format": "ddkit.network",
-        "network": spec,
-        "classes": distilled.class_names,
-        "shape": list(distilled.shape),
-        "protocol": chosen.model_dump(mode="json"),
-        "seed": seed,
-    }
-    weights = {f"network.{name}": tensor for name, tensor in model.state_dict().items()}
-    write_tensors(out, weights | distilled.space.to("cpu").tensors(), about)
+        model = evaluation.train_on(distilled, chosen, spec, seed, where, lambda _: bar.advance())
+    save_network(
+        out, model, spec, distilled, {"protocol": chosen.model_dump(mode="json"), "seed": seed}
+    )
     if as_json:
-        display.as_json({"weights": out, **about})
+        display.as_json({"weights": out, "network": spec, "epochs": chosen.recipe.epochs})
     else:
         click.echo(f"{spec}, trained for {chosen.recipe.epochs} epochs, is in {out}")

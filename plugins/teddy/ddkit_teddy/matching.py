@@ -59,10 +59,10 @@ def running_references(network: nn.Module) -> list[Reference]:
 def forward_with_features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Return the logits (B, classes) and the input (B, C, …) of each batch norm, in layer order."""
     layers = matched_layers(network)
-    features: dict[int, Tensor] = {}
+    features: dict[int, list[Tensor]] = {index: [] for index in range(len(layers))}
     handles = [
         layer.register_forward_pre_hook(
-            lambda _, arguments, index=index: features.__setitem__(index, arguments[0])
+            lambda _, arguments, index=index: features[index].append(arguments[0])
         )
         for index, layer in enumerate(layers)
     ]
@@ -71,7 +71,13 @@ def forward_with_features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, l
     finally:
         for handle in handles:
             handle.remove()
-    return logits, [features[index] for index in range(len(layers))]
+    for index, seen in features.items():
+        if len(seen) != 1:
+            raise DdkitError(
+                f"batch norm {index + 1} of this network is used {len(seen)} times in a forward "
+                "pass: Teddy matches networks that use each of theirs once"
+            )
+    return logits, [seen[0] for seen in features.values()]
 
 
 def statistics_distance(

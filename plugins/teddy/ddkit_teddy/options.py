@@ -17,7 +17,7 @@ RELABEL: tuple[StageName, ...] = ("relabel",)
 class TeddyOptions(MethodOptions):
     """Defaults follow Teddy, appendix D; each one that departs says why."""
 
-    default_network: ClassVar[str] = "convnet:norm=batch"  # Eq. 7 needs batch norm
+    default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
     pool: Literal["prior", "post"] = option(
         "prior",
@@ -166,6 +166,8 @@ class TeddyOptions(MethodOptions):
     def _ordered(self) -> "TeddyOptions":
         if self.last < self.first:
             raise ValueError(f"last ({self.last}) must not be below first ({self.first})")
+        if self.base is not None and self.pool == "prior":
+            raise ValueError("base is for pool=post; a prior pool is trained from the start")
         if self.prune_to_parameters is not None and self.prune_to_macs is not None:
             raise ValueError("set prune_to_parameters or prune_to_macs, not both")
         return self

@@ -1,15 +1,18 @@
 """The post pool: pruned copies of one trained model, each fine-tuned a little."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
+from ddkit.data.batching import batch_count
 from ddkit.networks import create
+from ddkit.seeds import derive
 from ddkit.training import Recipe, fit
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.prior import Trajectory, member_of
@@ -24,11 +27,23 @@ def tasks(run: Run) -> list[MemberTask]:
         base = Trajectory(replace(run, options=snapshot)).task(role="base")
     else:
         base = MemberTask("base", lambda context: own_base(run))
+    ratio = cache(lambda: pruning_ratio(run))
     pruned = [
-        MemberTask(f"pruned-{number:03d}", _pruned(run, number, base.name), needs=(base.name,))
+        MemberTask(f"pruned-{number:03d}", _pruned(run, number, base.name, ratio), (base.name,))
         for number in range(options.members)
     ]
     return [base, *pruned]
+
+
+def pruning_ratio(run: Run) -> float:
+    """Return the share of channels to cut: as it is set, or found for the share to be left."""
+    options: TeddyOptions = run.options
+    if options.prune_to_parameters is None and options.prune_to_macs is None:
+        return options.prune_ratio
+    return ratio_for(
+        lambda: _network(run), len(run.classes), run.shape,
+        parameters=options.prune_to_parameters, macs=options.prune_to_macs,
+    )  # fmt: skip
 
 
 def own_base(run: Run) -> Iterator[tuple[int, Member]]:
@@ -68,34 +83,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _pruned(run: Run, number: int, base: str):  # type: ignore[no-untyped-def]
+def _pruned(
+    run: Run, number: int, base: str, ratio: Callable[[], float]
+) -> Callable[[TaskContext], Iterator[tuple[int, Member]]]:
+    """Return the task of one pruned member: cut a copy of the base, fine-tune it, yield it."""
+
     def train(context: TaskContext) -> Iterator[tuple[int, Member]]:
-        yield from _train_pruned(run, context, number, base)
+        index = next(i for i, member in enumerate(context.pool.members) if member.task == base)
+        network = _network(run)
+        network.load_state_dict(context.pool.state(index))
+        generator = run.generator("pruning", number)
+        history = prune(network.eval(), ratio(), len(run.classes), run.shape, generator)
+        network = copy.deepcopy(network).to(run.device)  # without pruning's graph
+        steps = fine_tune(run, network, number, context.checkpoint)
+        yield 0, member_of(run, network, "pruned", steps, 0, pruning=history)
 
     return train
 
 
-def _train_pruned(
-    run: Run, context: TaskContext, number: int, base: str
-) -> Iterator[tuple[int, Member]]:
-    """Prune a copy of the base, fine-tune it as long as its place in the pool says, yield it."""
-    options: TeddyOptions = run.options
-    index = next(i for i, member in enumerate(context.pool.members) if member.task == base)
-    network = _copy_of(run, context.pool.state(index))
-    classes, shape = len(run.classes), run.shape
-    ratio = options.prune_ratio
-    if options.prune_to_parameters is not None or options.prune_to_macs is not None:
-        ratio = ratio_for(
-            lambda: _copy_of(run, context.pool.state(index)), classes, shape,
-            parameters=options.prune_to_parameters, macs=options.prune_to_macs,
-        )  # fmt: skip
-    history = prune(network, ratio, classes, shape, run.generator("pruning", number))
-    network = copy.deepcopy(network).to(run.device)  # pruning leaves graph nodes behind
-    steps = fine_tune(run, network, number)
-    yield 0, member_of(run, network, "pruned", steps, 0, pruning=history)
-
-
-def fine_tune(run: Run, network: nn.Module, number: int) -> int:
+def fine_tune(run: Run, network: nn.Module, number: int, checkpoint: Path) -> int:
     """Fine-tune member `number` in place and return the steps taken.
 
     Member 0 gets none, the last one `finetune_epochs`, evenly between: so the pool covers a range
@@ -103,7 +109,7 @@ def fine_tune(run: Run, network: nn.Module, number: int) -> int:
     falls geometrically over the longest fine-tuning; a shorter one stops on the way.
     """
     options: TeddyOptions = run.options
-    per_epoch = -(-len(run.train) // options.finetune_batch)
+    per_epoch = batch_count(len(run.train), options.finetune_batch)
     longest = round(options.finetune_epochs * per_epoch)
     wanted = round(longest * number / max(options.members - 1, 1))
     if wanted == 0:
@@ -122,17 +128,21 @@ def fine_tune(run: Run, network: nn.Module, number: int) -> int:
         )
 
     title = f"pool: pruned {number + 1} of {options.members}"
+    done = 0
     with run.progress.task(title, wanted) as bar:
-        for position in fit(network, batches, recipe, steps_per_epoch=per_epoch):
-            bar.advance()
+        for position in fit(
+            network, batches, recipe, steps_per_epoch=per_epoch,
+            seed=derive(run.config.seed, "fine-tuning", number), checkpoint=checkpoint,
+        ):  # fmt: skip
+            bar.advance(position.step - done)
+            done = position.step
             if position.step == wanted:
                 break
     return wanted
 
 
-def _copy_of(run: Run, state: dict[str, Tensor]) -> nn.Module:
-    network = create(
+def _network(run: Run) -> nn.Module:
+    """Return the architecture on the CPU; its weights are to be loaded."""
+    return create(
         run.config.network, classes=len(run.classes), shape=run.shape, generator=torch.Generator()
     )
-    network.load_state_dict(state)
-    return network.eval()

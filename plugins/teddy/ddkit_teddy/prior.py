@@ -9,8 +9,11 @@ from math import ceil
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
+from ddkit.data.batching import batch_count
 from ddkit.data.resident import Resident
+from ddkit.networks import batch_norms
 from ddkit.networks.pruned import PruningHistory
+from ddkit.seeds import derive
 from ddkit.training import Recipe, accuracy, fit
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.statistics import measure, recalibrate
@@ -48,6 +51,7 @@ class Trajectory:
             ),
             recipe,
             steps_per_epoch=self.per_epoch,
+            seed=derive(self.run.config.seed, "trajectory"),
             checkpoint=context.checkpoint,
             last_epoch=ceil(last / self.per_epoch),
         )
@@ -66,7 +70,7 @@ class Trajectory:
     def per_epoch(self) -> int:
         """Steps per epoch."""
         options: TeddyOptions = self.run.options
-        return -(-len(self.run.train) // options.train_batch)
+        return batch_count(len(self.run.train), options.train_batch)
 
 
 def wanted_steps(options: TeddyOptions, per_epoch: int) -> list[int]:
@@ -100,7 +104,7 @@ def member_of(
             raise DdkitError(
                 f"a pool member is not finite at '{name}' after {step} steps: lower train_lr"
             )
-    if options.recalibrate:
+    if options.recalibrate and batch_norms(network):
         recalibrate(network, sample(run, options.recalibrate))
     figures = {}
     if run.holdout is not None:

@@ -62,6 +62,13 @@ def prune(
         raise DdkitError(
             f"torch-pruning cannot prune this network ({error}): use --set pool=prior"
         ) from error
+    with torch.no_grad():
+        logits = network(torch.zeros(2, *shape))
+    if logits.shape != (2, classes):
+        raise DdkitError(
+            "pruning cut the classifier of this network, which is no linear layer of "
+            f"{classes} outputs: use --set pool=prior"
+        )
     return [(name, bool(out), [int(i) for i in cut]) for name, out, cut in pruner.pruning_history()]
 
 

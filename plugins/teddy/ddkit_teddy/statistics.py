@@ -24,7 +24,9 @@ def recalibrate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # torch then averages cumulatively
-    network.train()
+    network.eval()
+    for layer in layers:
+        layer.train()  # these alone: dropout would draw
     for inputs, _ in batches:
         network(inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
