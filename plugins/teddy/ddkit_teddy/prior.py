@@ -119,7 +119,8 @@ def member_of(
 
 def sample(run: Run, images: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Serve about so many random training images, the same for every member."""
+    size = min(BATCH, images)
     batches = run.resident.batches(
-        BATCH, run.generator("recalibration"), drop_last=len(run.train) > BATCH
+        size, run.generator("recalibration"), drop_last=len(run.train) > size
     )
-    return islice(batches, ceil(images / BATCH))
+    return islice(batches, ceil(images / size))
