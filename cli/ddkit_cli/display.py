@@ -94,7 +94,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         sheet.add_column(column, overflow="fold", no_wrap=index == 0)
     for row in rows:
         sheet.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 110).print(sheet, highlight=False)
+    Console(width=None if sys.stdout.isatty() else 140).print(sheet, highlight=False)
 
 
 def as_json(value: Any) -> None:
@@ -112,6 +112,6 @@ def human_bytes(count: float) -> str:
 
 
 def percent(accuracies: Sequence[float]) -> str:
-    """Return accuracies as their mean and standard deviation: "73.4 ± 1.2 % (n = 5)"."""
+    """Return accuracies as their mean and standard deviation: "73.4 ± 1.2 %"."""
     spread = f" ± {100 * stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
-    return f"{100 * fmean(accuracies):.1f}{spread} % (n = {len(accuracies)})"
+    return f"{100 * fmean(accuracies):.1f}{spread} %"

@@ -91,7 +91,7 @@ def test_a_failed_download_is_one_line_with_the_remedies(monkeypatch):
 def test_the_cache_is_in_the_home_folder_by_default(monkeypatch):
     monkeypatch.delenv("DDKIT_CACHE")
     monkeypatch.setenv("HOME", "/somewhere")
-    assert str(published.cache_folder()) == "/somewhere/.cache/ddkit/data"
+    assert str(published.cache_folder("data")) == "/somewhere/.cache/ddkit/data"
 
 
 @pytest.mark.parametrize(

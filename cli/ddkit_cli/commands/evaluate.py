@@ -61,11 +61,11 @@ def evaluate(
         return
     display.table(
         str(artifact),
-        ["set", "network", "protocol", "labels", "test accuracy", "over random", "seconds"],
+        ["set", "network", "protocol", "labels", "test accuracy", "n", "over random", "seconds"],
         [
             (
                 row.title, row.evaluation.network, row.evaluation.protocol, row.evaluation.labels,
-                display.percent(row.evaluation.accuracies),
+                display.percent(row.evaluation.accuracies), str(len(row.evaluation.accuracies)),
                 "" if row.over_random is None else f"{100 * row.over_random:+.1f}",
                 f"{row.evaluation.seconds:.0f}",
             )
