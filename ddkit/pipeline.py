@@ -90,7 +90,10 @@ def distill(
         cost = Cost(folder)
         with cost.measure("pool"):
             pool = open_pool(run, "synthesis")
-        cost.figures["pool_training_seconds"] = read_cost(pool.folder).get("training_seconds", 0.0)
+            folders = {pool.folder, open_pool(run, "relabel").folder}
+        cost.figures["pool_training_seconds"] = sum(
+            read_cost(folder).get("training_seconds", 0.0) for folder in folders
+        )
         plugin = Plugin(config.stage("synthesis").plugin)
         objective = plugin.synthesis_loss(run.for_stage("synthesis"), pool)
         engine = Engine(run, objective, snapshot_every=snapshot_every)
