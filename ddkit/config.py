@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -154,9 +154,10 @@ def describe(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
     """Return (name, type, default, meaning) of each field of a model, for people to read."""
     rows = []
     for name, field in model.model_fields.items():
-        kind = str(field.annotation)
-        kind = getattr(field.annotation, "__name__", kind) if "[" not in kind else kind
-        kind = kind.replace("typing.", "").replace("Literal", "").replace("pathlib.", "")
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        plain = isinstance(field.annotation, type) and not get_args(field.annotation)
+        kind = getattr(field.annotation, "__name__", "") if plain else str(field.annotation)
+        kind = " | ".join(map(str, choices)) or kind
         default = "required" if field.default is PydanticUndefined else repr(field.default)
         rows.append((name, kind, default, field.description or ""))
     return rows
