@@ -2,9 +2,6 @@
 
 import hashlib
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ import torch
 
 from ddkit import networks
 from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, load_config
+from ddkit.cost import Cost, read_cost
 from ddkit.data import selection, sources
 from ddkit.data.space import InputSpace
 from ddkit.distilled import ARTIFACT, stored, write_distilled
@@ -240,40 +238,6 @@ def assemble(engine: Engine, shards: list[Shard], store: str) -> Synthetic:
         sum(rates) / len(rates) if rates else None,
         torch.cat(logits)[order] if len(logits) == len(files) else None,
     )
-
-
-class Cost:
-    """Seconds per stage, added up over interrupted tries, in a sidecar beside the artifact."""
-
-    def __init__(self, folder: Path):
-        self.path = folder / "cost.json"
-        self.figures: dict[str, Any] = read_cost(folder)
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            seconds = self.figures.get(f"{stage}_seconds", 0.0) + time.perf_counter() - start
-            self.figures[f"{stage}_seconds"] = round(seconds, 3)
-            write_json(self.path, self.figures)
-
-    def finish(self, engine: Engine, shards: list[Shard]) -> None:
-        peaks = [TensorFile(engine.final(shard)).metadata["peak_bytes"] for shard in shards]
-        self.figures["synthesis_peak_bytes"] = max(peaks)
-        self.figures["device"] = (
-            torch.cuda.get_device_name(engine.run.device)
-            if engine.run.device.type == "cuda"
-            else "cpu"
-        )
-        write_json(self.path, self.figures)
-
-
-def read_cost(folder: Path) -> dict[str, Any]:
-    """Return a run's cost figures; empty where there are none."""
-    path = folder / "cost.json"
-    return read_json(path) if path.exists() else {}
 
 
 def baseline_config(config: RunConfig) -> RunConfig:

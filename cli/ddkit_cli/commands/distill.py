@@ -50,6 +50,7 @@ def distill(
     Started again with the same flags, a run that was stopped or killed goes on where it was.
     """
     from ddkit import pipeline
+    from ddkit.cost import read_cost
     from ddkit.distilled import load
     from ddkit.interrupt import stopping_on_signals
     from ddkit_cli import display
@@ -63,7 +64,7 @@ def distill(
         artifact = pipeline.distill(
             config, folder, progress, overwrite=overwrite, snapshot_every=snapshot_every
         )
-    cost = pipeline.read_cost(folder)
+    cost = read_cost(folder)
     distilled = load(artifact)
     if as_json:
         display.as_json(
