@@ -77,13 +77,14 @@ def distill(
     """
     artifact = folder / ARTIFACT
     device_of(config)
+    # wrong data or too large an ipc are found before a folder is made for them
+    run = None if (folder / "config.toml").exists() else begun(config, folder, progress)
     with locked(folder, "the run", wait=wait):
         remove_temporaries(folder)
         claim(folder, config, overwrite)
         if artifact.exists():
             return artifact
-        run = prepare(config, folder, progress)
-        run.check_initial()
+        run = run or begun(config, folder, progress)
         check_inputs(run)
         cost = Cost(folder)
         with cost.measure("pool"):
@@ -103,6 +104,13 @@ def distill(
             relabel_into(run, images, artifact)
         cost.finish(engine, shards)
     return artifact
+
+
+def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Run:
+    """Return the run with its data loaded, once it is clear what its images start from."""
+    run = prepare(config, folder, progress)
+    run.check_initial()
+    return run
 
 
 def relabel_into(run: Run, images: Synthetic, path: Path) -> None:

@@ -44,6 +44,14 @@ def test_one_line_says_what_where_and_what_to_do(refused, tmp_path, arguments, w
     assert not list(tmp_path.rglob("distilled.safetensors"))
 
 
+@pytest.mark.parametrize("flags", [
+    ["--data", "./nowhere"], ["--ipc", "500"], ["--init", "none.pt"], ["--classes", "nine"],
+])  # fmt: skip
+def test_what_cannot_begin_leaves_no_folder(refused, tmp_path, flags):
+    refused(*TEDDY, *flags)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_empty_folder_is_no_data(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty" in refused(*TEDDY, "--data", "./empty")
