@@ -61,6 +61,11 @@ class LeafState:
         if self._rows is not None:
             self._store_rows(self._rows)
 
+    def is_sound(self) -> Tensor:
+        """Return whether all values are finite and within the leaf's limit, 0-dim."""
+        value = self.value.detach().abs()
+        return (value.isfinite() & (value <= self.leaf.limit)).all()
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return value and optimiser state, for a checkpoint."""
         state = {"value": self.value.detach()}

@@ -7,7 +7,7 @@ this plain object in its inner loop.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, inf, pi
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -69,12 +69,14 @@ class Leaf:
         optimiser: builds the optimiser of this leaf alone.
         schedule: the factor on the learning rate at a fraction 0 ≤ t < 1 of all steps.
         constraint: changes the value in place after each step, such as clipping to valid pixels.
+        limit: a magnitude that no value reaches unless it runs away; the run is then stopped.
     """
 
     value: Tensor
     optimiser: OptimiserFactory
     schedule: Callable[[float], float] | None = None
     constraint: Callable[[Tensor], None] | None = None
+    limit: float = inf
 
 
 class Objective(ABC):

@@ -8,6 +8,7 @@ Each shard ends in a file of its own; a killed run goes on from the last checkpo
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from ddkit.progress import Task
 from ddkit.run import Run
 from ddkit.storage import TensorFile, write_tensors
 
-CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = 30.0  # at most; in the beginning whenever the time has doubled
 SHOW_SECONDS = 0.5  # reading the loss waits for the device: seldom enough to cost nothing
 MEASURED_STEPS = 2  # peak memory is measured over these first steps of a shard
 
@@ -64,7 +65,7 @@ class Engine:
         losses = torch.zeros(steps, device=self.run.device)
         start, peak = self._resume(shard, leaves, losses)
         task.advance(start)
-        saved = shown = time.monotonic()
+        began = saved = shown = time.monotonic()
         good = start  # the step of the last checkpoint
         for step in range(start, steps):
             if step < MEASURED_STEPS:
@@ -77,16 +78,17 @@ class Engine:
             now = time.monotonic()
             stop = stop_requested()
             if now - shown > SHOW_SECONDS:
+                self._check_sound(shard, leaves, losses, good, step + 1)
                 task.show(loss=f"{losses[step].item():.4g}")
                 shown = now
-            if stop or now - saved > self.checkpoint_seconds:
+            if stop or now - saved >= min(self.checkpoint_seconds, saved - began):
                 self._save(shard, leaves, losses, good, step + 1, peak)
                 saved, good = now, step + 1
             if self.snapshot_every and (step + 1) % self.snapshot_every == 0:
                 self._snapshot(shard, leaves, step + 1)
             if stop:
                 raise Stopped
-        self._check_finite(shard, leaves, losses, good, steps)
+        self._check_sound(shard, leaves, losses, good, steps)
         final = self.objective.decode(shard, values(leaves))
         tensors = pack(final) | {"initial": initial, "slots": shard.slots, "losses": losses}
         write_tensors(self.final(shard), tensors, {"peak_bytes": peak})
@@ -106,7 +108,7 @@ class Engine:
         self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor, good: int, step: int,
         peak: int,
     ) -> None:  # fmt: skip
-        self._check_finite(shard, leaves, losses, good, step)
+        self._check_sound(shard, leaves, losses, good, step)
         tensors = {
             f"leaf.{name}.{key}": tensor
             for name, leaf in leaves.items()
@@ -131,22 +133,28 @@ class Engine:
         losses.copy_(file["losses"])
         return int(file.metadata["step"]), int(file.metadata["peak"])
 
-    def _check_finite(
+    def _check_sound(
         self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor, good: int, step: int
     ) -> None:
-        """Read one flag from the device; raises `DdkitError` if a loss or a leaf is not finite."""
-        flags = [torch.isfinite(losses[good:step]).all()]
-        flags += [
-            torch.isfinite(value).all().to(losses.device) for value in values(leaves).values()
-        ]
+        """Read one flag from the device; raises `DdkitError` if a loss or a leaf is not finite.
+
+        A leaf beyond its limit counts as well.
+        """
+        finite = torch.isfinite(losses[good:step])
+        flags = [finite.all()] + [leaf.is_sound().to(losses.device) for leaf in leaves.values()]
         if bool(torch.stack(flags).all()):
             return
-        broken = (~torch.isfinite(losses[good:step])).nonzero()
-        first = good + int(broken[0]) if len(broken) else step - 1
         kept = f"the state of step {good} is kept" if good else "nothing was changed on disk"
+        if bool(finite.all()):
+            name, leaf = next((n, leaf) for n, leaf in leaves.items() if not leaf.is_sound())
+            size = leaf.value.detach().abs().max().item()
+            state = f"has run away to {size:.3g}" if isfinite(size) else "is not finite"
+            what = f"'{name}' of shard {shard.index} {state} by step {step}"
+        else:
+            first = good + int((~finite).nonzero()[0])
+            what = f"the loss of shard {shard.index} is not finite from step {first} on"
         raise DdkitError(
-            f"the loss of shard {shard.index} is not finite from step {first} on ({kept}): "
-            f"{self.objective.advice}, in a new folder (--out) or with --overwrite"
+            f"{what} ({kept}): {self.objective.advice}, in a new folder (--out) or with --overwrite"
         )
 
     def _snapshot(self, shard: Shard, leaves: dict[str, LeafState], step: int) -> None:

@@ -4,6 +4,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -317,10 +318,27 @@ def test_a_loss_that_is_not_finite_stops_in_one_line_and_keeps_the_last_good_sta
     assert same(result(run, tmp_path / "a"), result(run, tmp_path / "b"))
 
 
-def test_a_loss_that_is_not_finite_is_found_without_checkpoints_too(run, tmp_path):
-    with pytest.raises(DdkitError, match=r"not finite from step 3 on \(nothing was changed on"):
+def test_a_loss_that_is_not_finite_is_found_between_checkpoints_too(run, tmp_path):
+    with pytest.raises(DdkitError, match=r"not finite from step 3 on \(the state of step [123] is"):
         result(run, tmp_path / "a", Diverging, checkpoint_seconds=1000)
-    assert not list((tmp_path / "a").rglob("*.safetensors"))
+
+
+def test_a_leaf_beyond_its_limit_stops_the_run_and_keeps_the_last_good_state(run, tmp_path):
+    class RunningAway(Quadratic):
+        def initialise(self, shard):
+            return {"images": replace(super().initialise(shard)["images"], limit=3)}
+
+        def target(self, step):
+            return torch.full((1, 2, 2), 10.0 * step)
+
+    with pytest.raises(DdkitError) as caught:
+        result(run, tmp_path / "a", RunningAway)
+    assert str(caught.value) == (
+        "'images' of shard 0 has run away to 3.2 by step 2 (the state of step 1 is kept): "
+        "lower --set lr, in a new folder (--out) or with --overwrite"
+    )
+    file = TensorFile(next((tmp_path / "a").rglob("*.checkpoint.safetensors")))
+    assert file["leaf.images.value"].abs().max() <= 3
 
 
 @pytest.mark.parametrize("at", [2, STEPS - 1])
