@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ddkit.pool import MemberTask as MemberTask
     from ddkit.pool import Pool as Pool
     from ddkit.pool import TaskContext as TaskContext
+    from ddkit.pool import Together as Together
     from ddkit.run import Run as Run
     from ddkit.trained import load_network as load_network
 
@@ -41,7 +42,7 @@ _HOMES = {
     "labels": ("EpochLabels", "HardLabels", "Labels", "SoftLabels"),
     "objective": ("ImageObjective", "Leaf", "Objective", "Shard", "Synthetic"),
     "plugins": ("Alias",),
-    "pool": ("Member", "MemberTask", "Pool", "TaskContext"),
+    "pool": ("Member", "MemberTask", "Pool", "TaskContext", "Together"),
     "run": ("Run",),
     "trained": ("load_network",),
 }

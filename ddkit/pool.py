@@ -1,12 +1,11 @@
 """Pools: the trained networks that a method works with. Stored in safetensors, opened lazily.
 
 A plugin returns member tasks; each task trains and yields one or several members (a teacher, the
-snapshots of a trajectory). The core runs the tasks, stores each task's members in one file, and
-caches the pool under the hash of all that determines it.
+snapshots of a trajectory). `pool_training` runs the tasks and stores each task's members in one
+file; the pipeline caches the pool under the hash of all that determines it.
 """
 
 import copy
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from ddkit import networks
 from ddkit.data.space import InputSpace
 from ddkit.errors import DdkitError
 from ddkit.networks.pruned import PruningHistory, prune_as
-from ddkit.storage import TensorFile, read_json, write_json, write_tensors
+from ddkit.storage import TensorFile, read_json
 
 
 @dataclass(frozen=True)
@@ -53,16 +52,35 @@ class MemberTask:
         name: unique in the pool; its file is called so.
         train: (context) → yields (number, member). A task that is resumed may yield a number again.
         needs: names of tasks whose members it starts from.
+        together: what it shares with the tasks beside it that may be trained in one go with it.
     """
 
     name: str
     train: "Callable[[TaskContext], Iterator[tuple[int, Member]]]"
     needs: tuple[str, ...] = ()
+    together: "Together | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """How neighbouring tasks that share this object are trained in one go, as one batched network.
+
+    Attributes:
+        size: how many tasks at most are trained at once.
+        train: (names of tasks, context) → yields (name, number, member); all that holds for
+            `MemberTask.train` holds here. The members may differ from those by rounding only.
+        worthwhile: measures whether that is faster than one task after the other. It is asked once
+            for a pool, which then remembers the answer.
+    """
+
+    size: int
+    train: "Callable[[Sequence[str], TaskContext], Iterator[tuple[str, int, Member]]]"
+    worthwhile: Callable[[], bool]
 
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What a task may use: where to keep its checkpoint, and the pool as far as it exists."""
+    """What tasks may use: where to keep their checkpoint, and the pool as far as it exists."""
 
     checkpoint: Path
     pool: "Pool"
@@ -151,7 +169,10 @@ class Pool:
             self._free.clear()  # modules of other architectures hold weights for nothing
             network = copy.deepcopy(self._skeleton(index))
             # detached: the module's own tensor objects, or exchanging would change the cached ones
-            weights = {name: tensor.detach() for name, tensor in self._weights(index).items()}
+            weights = {
+                name: self._weights(index)[name].detach().to(tensor.dtype)
+                for name, tensor in network.state_dict().items()
+            }
             network.load_state_dict(weights, assign=True)
             network.to(self.device).eval().requires_grad_(False)
         self._networks[index] = network
@@ -171,7 +192,8 @@ class Pool:
         weights = self._weights(index)
         for name, tensor in network.state_dict(keep_vars=True).items():
             if self.device.type == "cpu":
-                tensor.data = weights[name]  # the pages of the file itself, nothing is copied
+                # the pages of the file itself: nothing is copied, but for stored bfloat16
+                tensor.data = weights[name].to(tensor.dtype)
             else:
                 tensor.data.copy_(weights[name], non_blocking=True)
 
@@ -221,48 +243,3 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise DdkitError(f"{folder} is no finished pool: it has no pool.json")
     description: dict[str, Any] = read_json(path)
     return description
-
-
-def train_pool(
-    tasks: Sequence[MemberTask],
-    folder: Path,
-    description: Mapping[str, Any],
-    space: InputSpace,
-    device: torch.device,
-) -> None:
-    """Run the tasks that are not finished yet, then write what completes the pool."""
-    write_tensors(folder / "space.safetensors", space.to("cpu").tensors())
-    ready = Pool(folder, device)
-    ready.description = dict(description)
-    for task in tasks:
-        missing = [name for name in task.needs if name not in [m.task for m in ready.members]]
-        if missing:
-            raise DdkitError(f"pool task '{task.name}' needs '{missing[0]}', which comes later")
-        if not (folder / f"{task.name}.safetensors").exists():
-            _run_task(task, folder, ready)
-        ready.add_task(task.name)
-    write_json(folder / "pool.json", {**description, "tasks": [task.name for task in tasks]})
-
-
-def _run_task(task: MemberTask, folder: Path, ready: Pool) -> None:
-    """Run one task; each member is on disk as soon as it exists, the task's file at the end."""
-    partial = folder / "partial" / task.name
-    context = TaskContext(partial / "training.checkpoint.safetensors", ready)
-    for number, member in task.train(context):
-        tensors = {f"{number}.state.{name}": tensor for name, tensor in member.state.items()}
-        tensors |= {f"{number}.extra.{name}": tensor for name, tensor in member.extra.items()}
-        entry = {
-            "number": number,
-            "role": member.role,
-            "step": member.step,
-            "epoch": member.epoch,
-            "figures": dict(member.figures),
-            "pruning": member.pruning,
-        }
-        write_tensors(partial / f"member-{number:05d}.safetensors", tensors, entry)
-    files = [TensorFile(path) for path in sorted(partial.glob("member-*.safetensors"))]
-    tensors = {name: tensor for file in files for name, tensor in file.read().items()}
-    write_tensors(
-        folder / f"{task.name}.safetensors", tensors, {"members": [f.metadata for f in files]}
-    )
-    shutil.rmtree(partial)

@@ -9,7 +9,8 @@ from torch import nn
 from ddkit import networks, pipeline
 from ddkit.config import MethodOptions, StageConfig, option
 from ddkit.errors import DdkitError
-from ddkit.pool import Member, MemberTask, Pool, train_pool
+from ddkit.pool import Member, MemberTask, Pool
+from ddkit.pool_training import train_pool
 from ddkit.storage import TensorFile
 
 SPEC = "convnet:depth=1:width=4:norm=batch"

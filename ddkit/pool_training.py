@@ -1,0 +1,146 @@
+"""Training a pool: which tasks are trained at once, and what is on disk when.
+
+Each member is written as soon as it exists, each task's file when its members are complete, and
+`pool.json` at the end. Killed anywhere, the pool is finished to the same bytes.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddkit.data.space import InputSpace
+from ddkit.errors import DdkitError
+from ddkit.pool import Member, MemberTask, Pool, TaskContext
+from ddkit.storage import TensorFile, read_json, write_json, write_tensors
+
+PLAN = "together.json"  # the tasks' names, in the groups that are trained at once
+Group = list[MemberTask]
+
+
+def train_pool(
+    tasks: Sequence[MemberTask],
+    folder: Path,
+    description: Mapping[str, Any],
+    space: InputSpace,
+    device: torch.device,
+) -> None:
+    """Run the tasks that are not finished yet, then write what completes the pool."""
+    write_tensors(folder / "space.safetensors", space.to("cpu").tensors())
+    ready = Pool(folder, device)
+    ready.description = dict(description)
+    for group in _plan(tasks, folder):
+        _check_needs(group, ready)
+        if not all(_file(folder, task).exists() for task in group):
+            _run(group, folder, ready)
+        for task in group:
+            ready.add_task(task.name)
+    shutil.rmtree(folder / "partial", ignore_errors=True)  # what a kill left of finished tasks
+    write_json(folder / "pool.json", {**description, "tasks": [task.name for task in tasks]})
+
+
+def _plan(tasks: Sequence[MemberTask], folder: Path) -> list[Group]:
+    """Return the tasks in groups that are trained at once; a task trained alone is a group too.
+
+    Batched training rounds otherwise than single training, and a checkpoint fits its group only:
+    so a pool that was killed keeps to the plan it began with, whatever a clock would say today.
+    """
+    if not any(task.together for task in tasks):
+        return [[task] for task in tasks]
+    named = {task.name: task for task in tasks}
+    path = folder / PLAN
+    plan = read_json(path) if path.exists() else []
+    if [name for names in plan for name in names] != list(named):
+        plan = [[task.name for task in group] for group in _worthwhile(_groups(tasks))]
+        write_json(path, plan)
+    return [[named[name] for name in names] for names in plan]
+
+
+def _groups(tasks: Sequence[MemberTask]) -> list[Group]:
+    """Cut the tasks, in their order, into the largest groups that may be trained at once."""
+    groups: list[Group] = []
+    for task in tasks:
+        if groups and _may_join(task, groups[-1]):
+            groups[-1].append(task)
+        else:
+            groups.append([task])
+    return groups
+
+
+def _may_join(task: MemberTask, group: Group) -> bool:
+    together = group[0].together
+    return (
+        together is not None
+        and task.together is together
+        and len(group) < together.size
+        and not any(other.name in task.needs for other in group)
+    )
+
+
+def _worthwhile(groups: Sequence[Group]) -> list[Group]:
+    """Take apart the groups that are trained faster one task after the other."""
+    worthwhile = cache(lambda together: together.worthwhile())  # asked once, measured once
+    plan: list[Group] = []
+    for group in groups:
+        at_once = len(group) > 1 and worthwhile(group[0].together)
+        plan += [group] if at_once else [[task] for task in group]
+    return plan
+
+
+def _check_needs(group: Group, ready: Pool) -> None:
+    """Raise `DdkitError` where a task needs members that do not exist yet."""
+    finished = {member.task for member in ready.members}
+    for task in group:
+        for name in task.needs:
+            if name not in finished:
+                raise DdkitError(f"pool task '{task.name}' needs '{name}', which comes later")
+
+
+def _run(group: Group, folder: Path, ready: Pool) -> None:
+    """Train a group; each member is on disk as soon as it exists, the tasks' files at the end."""
+    partial = folder / "partial"
+    context = TaskContext(partial / group[0].name / "training.checkpoint.safetensors", ready)
+    for name, number, member in _members(group, context):
+        _write_member(partial / name / f"member-{number:05d}.safetensors", number, member)
+    for task in group:
+        _merge(partial / task.name, _file(folder, task))
+    for task in group:  # only now: until all files are there, a killed group needs its members
+        shutil.rmtree(partial / task.name)
+
+
+def _members(group: Group, context: TaskContext) -> Iterator[tuple[str, int, Member]]:
+    """Train a group and yield (task name, number, member)."""
+    first = group[0]
+    if len(group) > 1 and first.together is not None:
+        yield from first.together.train([task.name for task in group], context)
+    else:
+        for number, member in first.train(context):
+            yield first.name, number, member
+
+
+def _write_member(path: Path, number: int, member: Member) -> None:
+    tensors = {f"{number}.state.{name}": tensor for name, tensor in member.state.items()}
+    tensors |= {f"{number}.extra.{name}": tensor for name, tensor in member.extra.items()}
+    entry = {
+        "number": number,
+        "role": member.role,
+        "step": member.step,
+        "epoch": member.epoch,
+        "figures": dict(member.figures),
+        "pruning": member.pruning,
+    }
+    write_tensors(path, tensors, entry)
+
+
+def _merge(partial: Path, path: Path) -> None:
+    """Write the members of a finished task into its one file."""
+    files = [TensorFile(member) for member in sorted(partial.glob("member-*.safetensors"))]
+    tensors = {name: tensor for file in files for name, tensor in file.read().items()}
+    write_tensors(path, tensors, {"members": [file.metadata for file in files]})
+
+
+def _file(folder: Path, task: MemberTask) -> Path:
+    return folder / f"{task.name}.safetensors"
