@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
 from ddkit.data.options import DataOptions
@@ -65,6 +65,7 @@ class RunConfig(Strict):
     init: str = Field("real", description='"real", "noise" or an artifact to start from')
     data: DataOptions = DataOptions()
     options: dict[str, Any] = Field({}, description="the method's options, all of them")
+    pool: str | None = Field(None, description="a finished pool, by name or folder, for all stages")
     pool_from: StageConfig | None = None
     relabel_from: StageConfig | None = None
     evaluate_from: StageConfig | None = None
@@ -75,6 +76,15 @@ class RunConfig(Strict):
     )
     device: str = "cpu"
     threads: int = Field(1, ge=1, description="threads of each unit of work; they change last bits")
+
+    @model_validator(mode="after")
+    def _has_one_pool(self) -> "RunConfig":
+        if self.pool is not None and self.pool_from is not None:
+            raise ValueError(
+                "--pool names a finished pool, --pool-from and --set pool.KEY=… say how one is "
+                "trained: leave one of them out"
+            )
+        return self
 
     def stage(self, name: StageName) -> StageConfig:
         """Return who runs a stage: the method itself unless another plugin was named for it."""

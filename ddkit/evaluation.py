@@ -78,9 +78,20 @@ def protocol_for(name: str) -> Protocol:
     return protocol
 
 
+def own_protocol_name(distilled: DistilledDataset) -> str:
+    """Return the protocol for the kind of labels a set has.
+
+    One soft label per image and a rate learned for SGD steps are meant for dsa-soft.
+    """
+    if distilled.labels.kind == "hard":
+        return "dsa"
+    rated_soft = distilled.labels.kind == "soft" and distilled.learning_rate is not None
+    return "dsa-soft" if rated_soft else "soft"
+
+
 def default_protocol(distilled: DistilledDataset) -> Protocol:
     """Return the protocol for the kind of labels a set has, with its learned rate if it has one."""
-    return rated(protocol_for("dsa" if distilled.labels.kind == "hard" else "soft"), distilled)
+    return rated(protocol_for(own_protocol_name(distilled)), distilled)
 
 
 def device_name(device: torch.device) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ddkit import networks
+from ddkit import named_pool, networks
 from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, load_config
 from ddkit.cost import Cost, read_cost
 from ddkit.data import selection, sources
@@ -18,7 +18,8 @@ from ddkit.errors import DdkitError
 from ddkit.labelling import forget_saved
 from ddkit.objective import Shard, Synthetic
 from ddkit.plugins import METHODS, Plugin
-from ddkit.pool import Pool, train_pool
+from ddkit.pool import Pool
+from ddkit.pool_training import train_pool
 from ddkit.progress import Progress, Silent
 from ddkit.registry import origin
 from ddkit.run import Run, find_device
@@ -37,7 +38,10 @@ POOL_VERSION = 1  # goes up when the core trains or stores pools differently
 
 
 def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -> Run:
-    """Load the training data and return the run; sets torch's thread count for this process."""
+    """Load the training data and return the run; sets torch's thread count for this process.
+
+    Raises `DdkitError` for what is wrong with the data, and for a named pool that does not fit.
+    """
     torch.set_num_threads(config.threads)
     device = device_of(config)
     if device.type == "cuda":
@@ -46,7 +50,10 @@ def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -
     # the pool's seed: distillation seeds that share a pool share its data
     train = sources.load(config.data, "train", seed=config.pool_seed)
     train, holdout = selection.split_holdout(train, config.data.holdout, config.pool_seed)
-    space = InputSpace.fit(train, config.data.space)
+    if config.pool is None:
+        space = InputSpace.fit(train, config.data.space)
+    else:  # its members know no other mean and std than those that they were trained with
+        space = named_pool.open_for(config.pool, config, train).space()
     options = MethodOptions()
     return Run(
         config, options, train, holdout, space.to(device), device, folder, progress or Silent()
@@ -90,9 +97,11 @@ def distill(
         with cost.measure("pool"):
             pool = open_pool(run, "synthesis")
             folders = {pool.folder, open_pool(run, "relabel").folder}
-        cost.figures["pool_training_seconds"] = sum(
-            read_cost(folder).get("training_seconds", 0.0) for folder in folders
-        )
+        figures = [read_cost(folder) for folder in folders]
+        if config.pool is None or "training_seconds" in figures[0]:  # unknown where it is imported
+            cost.figures["pool_training_seconds"] = sum(
+                figure.get("training_seconds", 0.0) for figure in figures
+            )
         plugin = Plugin(config.stage("synthesis").plugin)
         objective = plugin.synthesis_loss(run.for_stage("synthesis"), pool)
         engine = Engine(run, objective, snapshot_every=snapshot_every)
@@ -107,7 +116,7 @@ def distill(
 
 
 def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Run:
-    """Return the run with its data loaded, once it is clear what its images start from."""
+    """Return the run with its data loaded, once its pool fits and its images can start."""
     run = prepare(config, folder, progress)
     run.check_initial()
     return run
@@ -162,6 +171,8 @@ def check_inputs(run: Run) -> None:
         "network": networks.spec_fingerprint(config.network),
         "files": stable_hash([_by_content(config.init), *map(_by_content, options)]),
     }
+    if config.pool is not None:
+        present["pool"] = named_pool.fingerprint(config.pool)
     if not path.exists():
         write_json(path, present)
         return
@@ -185,8 +196,11 @@ def clear(folder: Path) -> None:
 def open_pool(run: Run, stage: StageName) -> Pool:
     """Return the pool that a stage works with, trained first where the cache lacks it.
 
+    The pool that the run names serves every stage, and nothing is trained.
     The pool's hook gets a run whose seed is the pool's, so that distillation seeds can share one.
     """
+    if run.config.pool is not None:
+        return Pool.open(named_pool.folder_of(run.config.pool), run.device)
     source = run.config.pool_stage(stage)
     config = run.config.model_copy(update={"seed": run.config.pool_seed})
     pool_run = replace(run.for_stage(stage, pool=True), config=config)

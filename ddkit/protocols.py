@@ -11,7 +11,11 @@ from ddkit.training import Recipe
 PROTOCOLS = Registry(
     "protocol",
     "ddkit.protocols",
-    {"dsa": "ddkit.protocols:DSA", "soft": "ddkit.protocols:SOFT"},
+    {
+        "dsa": "ddkit.protocols:DSA",
+        "dsa-soft": "ddkit.protocols:DSA_SOFT",
+        "soft": "ddkit.protocols:SOFT",
+    },
     hint="see `ddkit evaluate --help`",
 )
 
@@ -53,6 +57,8 @@ DSA = Protocol(  # the trajectory-matching line's: DSA on, ×0.1 at half (MTT, r
     ),
     augmentation="dsa",
 )  # fmt: skip
+
+DSA_SOFT = DSA.model_copy(update={"name": "dsa-soft", "labels": "own"})  # as TESLA's released code
 
 SOFT = Protocol(  # Teddy, appendix D.3; its 300 epochs are for sets of many steps per epoch
     name="soft",

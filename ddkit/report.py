@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ddkit import evaluation, pipeline
+from ddkit import evaluation, named_pool, pipeline
 from ddkit.config import RunConfig, validated
 from ddkit.data import selection
 from ddkit.data.resident import Resident
@@ -45,7 +45,7 @@ class Row:
 def compare(
     path: Path,
     *,
-    protocols: Sequence[str],
+    protocols: Sequence[str] | None,
     networks: Sequence[str] | None,
     seeds: Sequence[int],
     progress: Progress,
@@ -60,7 +60,8 @@ def compare(
     """Return the rows of a comparison table for the artifact at `path`.
 
     Args:
-        protocols: names; one that needs soft labels is left out for a set without any.
+        protocols: names; one that needs soft labels is left out for a set without any. None for
+            hard labels and the set's own.
         networks: specs; None for the run's own.
         seeds: evaluation seeds.
         recipe: fields of `Recipe` that replace the protocol's; None values are left out.
@@ -74,7 +75,8 @@ def compare(
     """
     distilled = load(path)
     config = config_of(distilled, data, device)
-    chosen = [protocol_of(name, config, recipe or {}) for name in protocols]
+    names = protocols or dict.fromkeys(["dsa", evaluation.own_protocol_name(distilled)])
+    chosen = [protocol_of(name, config, recipe or {}) for name in names]
     chosen = [p for p in chosen if p.labels == "hard" or distilled.labels.kind != "hard"]
     specs = [named_network(spec) for spec in networks] if networks else [own_network(distilled)]
     run = run_of(distilled, config, path.parent, progress)
@@ -148,7 +150,8 @@ def config_of(distilled: DistilledDataset, data: str | None, device: str | None)
 def random_baseline(run: Run) -> Path:
     """Return the artifact of random real images with a run's labelling; cached by data and run."""
     baseline = pipeline.baseline_config(run.config)
-    key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint])
+    pool = named_pool.fingerprint(baseline.pool) if baseline.pool else None
+    key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint, pool])
     return pipeline.distill(baseline, cache_folder("baselines") / key, run.progress, wait=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ddkit import named_pool
 from ddkit.config import RunConfig, StageConfig, StageName, parse_setting, read_toml, validated
 from ddkit.data.options import DataOptions
 from ddkit.errors import DdkitError, unknown
@@ -35,7 +36,7 @@ class Request:
 def resolve(request: Request) -> RunConfig:
     """Return the whole configuration of a run; raises `DdkitError` for what does not fit.
 
-    Later ones win: the method's defaults, its alias, the preset, what the user said.
+    Later ones win: the method's defaults, its alias, the preset, the pool, what the user said.
     """
     plugin, alias = lookup(request.method)
     common = {key: value for key, value in request.common.items() if value is not None}
@@ -58,10 +59,11 @@ def resolve(request: Request) -> RunConfig:
         "network": default_network(plugin, request.sources),
         **({"init": alias.init} if alias and alias.init else {}),
         **{key: preset[key] for key in ("network", "init") if key in preset},
+        **finished_pool(common.get("pool")),
         "pool_seed": seed,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": _threads(),
-        **common,
+        **{key: value for key, value in common.items() if key != "pool"},
         "method": request.method,
         "plugin": plugin,
         "ipc": ipc,
@@ -82,6 +84,14 @@ def default_network(plugin: str, sources: Mapping[StageName, str | None]) -> str
         if preferred is not None:
             return preferred
     return "convnet"
+
+
+def finished_pool(name: str | None) -> dict[str, str]:
+    """Return a named pool, by its path from anywhere, and its network, which no preset changes."""
+    if name is None:
+        return {}
+    network = named_pool.network_of(name)
+    return {"pool": named_pool.settled(name), **({} if network is None else {"network": network})}
 
 
 def with_relabel(config: RunConfig, source: str | None, settings: Iterable[str]) -> RunConfig:

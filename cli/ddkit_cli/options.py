@@ -21,7 +21,17 @@ DATA_FLAGS = (
     "flip",
     "space",
 )
-COMMON_FLAGS = ("ipc", "seed", "pool_seed", "network", "init", "store", "device", "threads")
+COMMON_FLAGS = (
+    "ipc",
+    "seed",
+    "pool",
+    "pool_seed",
+    "network",
+    "init",
+    "store",
+    "device",
+    "threads",
+)
 
 
 def data_options(command: Command) -> Command:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--init", metavar="real|noise|FILE", help="where images start")
 @click.option("--preset", help="published settings by name, or none; default: those that fit")
 @set_option
+@click.option("--pool", metavar="NAME", help="a finished pool (`ddkit pool list`), or its folder")
 @click.option("--pool-from", metavar="METHOD", help="whose pool of networks is used")
 @click.option("--relabel-from", metavar="METHOD", help="who labels the images")
 @click.option("--evaluate-from", metavar="METHOD", help="whose own protocol `evaluate --own` uses")

@@ -9,7 +9,9 @@ from ddkit_cli.options import output_options
 
 @click.command(short_help="train networks on a distilled set and test them, beside random images")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--protocols", default="dsa,soft", show_default=True, help="names, with commas")
+@click.option(
+    "--protocols", help="names, with commas; default: dsa (hard labels), and what the labels suit"
+)
 @click.option("--networks", help="specs, with commas; default: the one of the run")
 @click.option("--seeds", type=int, default=5, show_default=True, help="networks trained per figure")
 @click.option("--epochs", type=int, help="instead of the protocol's")
@@ -23,7 +25,7 @@ from ddkit_cli.options import output_options
 @click.option("--device", help="instead of the run's")
 @output_options
 def evaluate(
-    artifact: Path, protocols: str, networks: str | None, seeds: int, epochs: int | None,
+    artifact: Path, protocols: str | None, networks: str | None, seeds: int, epochs: int | None,
     batch_size: int | None, lr: float | None,
     data: str | None, random: bool, real: bool, tune_lr: bool, own: bool, device: str | None,
     as_json: bool, quiet: bool,
@@ -44,7 +46,7 @@ def evaluate(
     with stopping_on_signals():
         rows = report.compare(
             artifact,
-            protocols=protocols.split(","),
+            protocols=protocols.split(",") if protocols else None,
             networks=networks.split(",") if networks else None,
             seeds=range(seeds),
             recipe={"epochs": epochs, "batch_size": batch_size, "lr": lr},

@@ -1,15 +1,22 @@
 """`ddkit pool`: the cached networks that methods work with."""
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit_cli.options import output_options
+from ddkit_cli.options import DATA_FLAGS, data_options, output_options
+
+if TYPE_CHECKING:
+    from ddkit.pool import Pool
+
+ABOUT = ("plugin", "data_name", "network")  # what a pool's description says first
 
 
-@click.group(short_help="list, inspect and prune cached pools of networks")
+@click.group(short_help="list, inspect, import and prune cached pools of networks")
 def pool() -> None:
-    """List, inspect and prune the cached pools of networks."""
+    """List, inspect, import and prune the cached pools of networks."""
 
 
 @pool.command("list")
@@ -25,17 +32,23 @@ def list_pools(as_json: bool, quiet: bool) -> None:
         return
     display.table(
         "cached pools",
-        ["name", "data", "network", "members", "seed", "size"],
+        ["name", "made by", "data", "network", "members", "seed", "size"],
         [
             (
-                entry.name, str(entry.description.get("data_name", "?")),
-                str(entry.description.get("network", "?")),
+                entry.name,
+                *(_said(entry.description, key) for key in ABOUT),
                 str(entry.members) if entry.finished else "unfinished",
-                str(entry.description.get("seed", "?")), display.human_bytes(entry.bytes),
+                _said(entry.description, "seed"), display.human_bytes(entry.bytes),
             )
             for entry in found
         ],
     )  # fmt: skip
+
+
+def _said(description: dict[str, Any], key: str) -> str:
+    """Return what a pool says of itself; "?" where it says nothing, "-" where there is nothing."""
+    value = description.get(key, "?")
+    return "-" if value is None else str(value)
 
 
 @pool.command()
@@ -79,8 +92,12 @@ def inspect(
             ],
         })  # fmt: skip
         return
+    click.echo(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
+    if not stages and all(m.role == "expert" and not m.figures for m in opened.members):
+        display.table("experts", ["expert", "role", "epochs"], trajectory_rows(opened))
+        return
     display.table(
-        name,
+        "members",
         ["member", "role", "epoch", "step", "figures", *(f"KL, epoch {e}" for e in stages)],
         [
             (
@@ -93,6 +110,92 @@ def inspect(
     )  # fmt: skip
 
 
+def trajectory_rows(opened: "Pool") -> list[tuple[str, str, str]]:
+    """Return one row for each expert: its members differ in nothing but their epoch."""
+    rows = []
+    for task in opened.description["tasks"]:
+        members = [member for member in opened.members if member.task == task]
+        rows.append((task, members[0].role, f"{members[0].epoch} … {members[-1].epoch}"))
+    return rows
+
+
+@pool.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-d", "--data", required=True, help="what the experts were trained on")
+@data_options
+@click.option("--network", metavar="SPEC", required=True, help="the experts' network")
+@click.option("--name", help="of the pool; default: imported- and a hash of its content")
+@click.option("--mean", metavar="A,B,C", help="of pixels in 0 to 1, as the experts' project has it")
+@click.option("--std", metavar="A,B,C", help="likewise; default for both: that of the data")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+    help="of the stored weights",
+)  # fmt: skip
+@output_options
+def import_pool(
+    files: tuple[Path, ...], data: str, network: str, name: str | None, mean: str | None,
+    std: str | None, dtype: Any, as_json: bool, quiet: bool, **flags: Any,
+) -> None:  # fmt: skip
+    """Import expert trajectories, the replay_buffer_*.pt of MTT, TESLA or FTD, as a pool.
+
+    The data flags say what the experts were trained on, as for `ddkit distill`. Nothing in the
+    files is executed, and they are not needed afterwards.
+    """
+    from ddkit.config import validated
+    from ddkit.data.options import DataOptions
+    from ddkit.imported_pool import import_replay
+    from ddkit.pool import Pool
+    from ddkit.pools import size
+    from ddkit_cli import display
+
+    said = {key: value for key, value in flags.items() if value is not None}
+    imported = import_replay(
+        files, validated(DataOptions, {"name": data, **said}, "the data set"), network,
+        name=name, mean=numbers("--mean", mean), std=numbers("--std", std), dtype=dtype,
+        progress=display.progress_for(quiet or as_json),
+    )  # fmt: skip
+    folder, experts, epochs = imported.folder, imported.experts, imported.epochs
+    opened = Pool.open(folder)
+    said["space"] = opened.space().kind
+    follow_up = next_command(folder.name, data, network, said)
+    if as_json:
+        display.as_json({
+            "name": folder.name, "folder": folder, "experts": experts, "epochs": epochs,
+            "bytes": size(folder), "description": opened.description, "next": follow_up,
+        })  # fmt: skip
+        return
+    click.echo(
+        f"pool {folder.name}: {experts} experts of {epochs} epochs, "
+        f"{display.human_bytes(size(folder))}"
+    )
+    click.echo(f"next: {follow_up}")
+
+
+def numbers(flag: str, text: str | None) -> list[float] | None:
+    """Return numbers that are separated by commas; raises `DdkitError` for anything else."""
+    from ddkit.errors import DdkitError
+
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise DdkitError(f"{flag} {text}: give numbers, with commas: 0.49,0.48,0.45") from error
+
+
+def next_command(name: str, data: str, network: str, flags: dict[str, Any]) -> str:
+    """Return the command that distils with an imported pool, on the data it was trained on."""
+    words = ["ddkit", "distill", "--method", "tesla", "--pool", name, "--data", data]
+    for key in DATA_FLAGS:
+        if key == "flip" and key in flags:
+            words.append("--flip" if flags[key] else "--no-flip")
+        elif key in flags and (key, flags[key]) != ("space", "standard"):
+            words += [f"--{key.replace('_', '-')}", str(flags[key])]
+    if ".py:" in network:  # a pool brings its network along, but no file is run unasked
+        words += ["--network", network]
+    return shlex.join(words)
+
+
 @pool.command()
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="all pools")
@@ -101,7 +204,11 @@ def inspect(
 def prune(
     names: tuple[str, ...], everything: bool, unfinished: bool, as_json: bool, quiet: bool
 ) -> None:
-    """Delete pools from the cache; they are trained again when they are needed."""
+    """Delete pools from the cache.
+
+    They are trained again when they are needed, but for imported ones, which must be imported
+    again.
+    """
     from ddkit.errors import DdkitError
     from ddkit.pools import cached, delete, find
     from ddkit_cli import display
