@@ -3,12 +3,13 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
+from ddkit.budget import parse_bytes
 from ddkit.data.options import DataOptions
 from ddkit.errors import DdkitError, unknown
 from ddkit.storage import write_text
@@ -29,6 +30,12 @@ class MethodOptions(Strict):
 
     default_network: ClassVar[str | None] = None
     """The network of a run that names none; None where the method has no preference."""
+
+    cuts_itself: ClassVar[bool] = False
+    """Whether the method cuts the set into independent parts by itself, and needs no --groups."""
+
+    keeps_budget: ClassVar[bool] = False
+    """Whether the method can keep to `memory_budget`; others refuse to have one."""
 
 
 def option(
@@ -71,11 +78,24 @@ class RunConfig(Strict):
     evaluate_from: StageConfig | None = None
     preset: str | None = Field(None, description="the preset that was applied, with its source")
     protocol: dict[str, Any] = Field({}, description="what evaluation changes in protocol `soft`")
+    groups: int = Field(1, ge=1, description="parts that are distilled apart and merged")
+    memory_budget: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(
+        None, gt=0, description="bytes that a step of the synthesis may take, such as 6.5GB"
+    )
     store: Literal["auto", "uint8", "float16", "float32"] = Field(
         "auto", description="how images are stored: auto is uint8 where they are valid pixels"
     )
     device: str = "cpu"
     threads: int = Field(1, ge=1, description="threads of each unit of work; they change last bits")
+
+    @model_validator(mode="after")
+    def _has_groups_of_images(self) -> "RunConfig":
+        if self.groups > self.ipc:
+            raise ValueError(
+                f"--groups {self.groups} is more than the {self.ipc} images per class: a group "
+                "holds one image per class at least"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_one_pool(self) -> "RunConfig":

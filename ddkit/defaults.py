@@ -40,9 +40,6 @@ def evaluate(
     run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
 ) -> Evaluation:
     """The core's protocol for the kind of labels the set has."""
-    from ddkit.evaluation import default_protocol, evaluate_with, open_test
+    from ddkit.evaluation import default_protocol, evaluate_on_test
 
-    protocol = default_protocol(distilled)
-    return evaluate_with(
-        protocol, distilled, open_test(run), network, seeds, run.device, run.progress
-    )
+    return evaluate_on_test(default_protocol(distilled), run, distilled, network, seeds)

@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddkit import networks, seeds, training
@@ -140,6 +141,16 @@ def evaluate_with(
     )  # fmt: skip
 
 
+def evaluate_on_test(
+    protocol: Protocol, run: Run, distilled: DistilledDataset, network: str,
+    evaluation_seeds: Sequence[int],
+) -> Evaluation:  # fmt: skip
+    """Train as a protocol says and test, for a plugin's hook `evaluate`, which sees no test data."""
+    return evaluate_with(
+        protocol, distilled, open_test(run), network, evaluation_seeds, run.device, run.progress
+    )
+
+
 def train_on(
     distilled: DistilledDataset,
     protocol: Protocol,
@@ -169,8 +180,9 @@ def train_on(
 
     model = _create(network, distilled.class_names, distilled.shape, seed, device)
     steps = batch_count(len(distilled), batch)
+    loss = F.l1_loss if protocol.loss == "l1" else labels.loss
     for position in training.fit(
-        model, batches, protocol.recipe, steps_per_epoch=steps, seed=seed, loss=labels.loss
+        model, batches, protocol.recipe, steps_per_epoch=steps, seed=seed, loss=loss
     ):
         if position.epoch_ends:
             watch(model)

@@ -92,8 +92,11 @@ class Objective(ABC):
         self.run = run
 
     def shards(self) -> Sequence[Shard]:
-        """Return the parts of the set, each slot in one of them. Default: one part."""
-        return [self.run.shard(0, torch.arange(self.run.total))]
+        """Return the parts of the set, each slot in one of them.
+
+        Default: the groups that the run asks for, of all classes and some image indices each.
+        """
+        return group_shards(self.run, self.run.config.groups)
 
     @abstractmethod
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
@@ -161,6 +164,16 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
     "cosine": lambda t: 0.5 * (1 + cos(pi * t)),
 }
+
+
+def group_shards(run: "Run", groups: int) -> list[Shard]:
+    """Split the set into groups of image indices, equal up to one index, with all classes in each.
+
+    `groups` is at most the images per class.
+    """
+    slots = torch.arange(run.total).view(len(run.classes), run.ipc)
+    parts = torch.tensor_split(slots, groups, dim=1)
+    return [run.shard(index, part.flatten()) for index, part in enumerate(parts)]
 
 
 def class_balanced_shards(run: "Run", batch_size: int) -> list[Shard]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ddkit.errors import DdkitError
 from ddkit.labelling import forget_saved
 from ddkit.objective import Shard, Synthetic
 from ddkit.plugins import METHODS, Plugin
-from ddkit.pool import Pool
+from ddkit.pool import MemberTask, Pool
 from ddkit.pool_training import train_pool
 from ddkit.progress import Progress, Silent
 from ddkit.registry import origin
@@ -119,7 +120,18 @@ def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Run:
     """Return the run with its data loaded, once its pool fits and its images can start."""
     run = prepare(config, folder, progress)
     run.check_initial()
+    check_stages(run)
     return run
+
+
+def check_stages(run: Run) -> None:
+    """Make what can be made before work begins, so that what does not fit is found by then."""
+    pool = finished_pool(run, "synthesis")
+    if pool is not None:
+        Plugin(run.config.stage("synthesis").plugin).synthesis_loss(
+            run.for_stage("synthesis"), pool
+        )
+    finished_pool(run, "relabel")
 
 
 def relabel_into(run: Run, images: Synthetic, path: Path) -> None:
@@ -188,33 +200,50 @@ def clear(folder: Path) -> None:
     """Remove what a run wrote, and nothing else."""
     for name in ("shards", "snapshots"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    names = ("cost.json", "inputs.json", "config.toml", "contact-sheet.png")
+    names = ("cost.json", "inputs.json", "settled.json", "config.toml", "contact-sheet.png")
     for path in [*folder.glob("distilled*.safetensors"), *(folder / name for name in names)]:
         path.unlink(missing_ok=True)
 
 
 def open_pool(run: Run, stage: StageName) -> Pool:
-    """Return the pool that a stage works with, trained first where the cache lacks it.
-
-    The pool that the run names serves every stage, and nothing is trained.
-    The pool's hook gets a run whose seed is the pool's, so that distillation seeds can share one.
-    """
-    if run.config.pool is not None:
-        return Pool.open(named_pool.folder_of(run.config.pool), run.device)
-    source = run.config.pool_stage(stage)
-    config = run.config.model_copy(update={"seed": run.config.pool_seed})
-    pool_run = replace(run.for_stage(stage, pool=True), config=config)
-    tasks = Plugin(source.plugin).build_pool(pool_run)
-    description = pool_description(pool_run, source)
-    folder = cache_folder("pools") / f"{source.plugin}-{stable_hash(description)}"
-    if not tasks:
-        return Pool(folder, run.device)
+    """Return the pool that a stage works with, trained first where the cache lacks it."""
+    pool = finished_pool(run, stage)
+    if pool is not None:
+        return pool
+    tasks, folder, description = pool_plan(run, stage)
     with locked(folder, "the pool", wait=True):
         if not (folder / "pool.json").exists():
             remove_temporaries(folder)
             with Cost(folder).measure("training"):
                 train_pool(tasks, folder, description, run.space, run.device)
     return Pool.open(folder, run.device)
+
+
+def finished_pool(run: Run, stage: StageName) -> Pool | None:
+    """Return the pool that a stage works with, or None where it must be trained first.
+
+    The pool that the run names serves every stage, and nothing is trained.
+    """
+    if run.config.pool is not None:
+        return Pool.open(named_pool.folder_of(run.config.pool), run.device)
+    tasks, folder, _ = pool_plan(run, stage)
+    if not tasks:
+        return Pool(folder, run.device)
+    return Pool.open(folder, run.device) if (folder / "pool.json").exists() else None
+
+
+def pool_plan(run: Run, stage: StageName) -> tuple[Sequence[MemberTask], Path, dict[str, Any]]:
+    """Return the tasks that train a stage's pool, its folder in the cache, its description.
+
+    The pool's hook gets a run whose seed is the pool's, so that distillation seeds can share one.
+    """
+    source = run.config.pool_stage(stage)
+    config = run.config.model_copy(update={"seed": run.config.pool_seed})
+    pool_run = replace(run.for_stage(stage, pool=True), config=config)
+    tasks = Plugin(source.plugin).build_pool(pool_run)
+    description = pool_description(pool_run, source)
+    folder = cache_folder("pools") / f"{source.plugin}-{stable_hash(description)}"
+    return tasks, folder, description
 
 
 def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
@@ -271,6 +300,8 @@ def baseline_config(config: RunConfig) -> RunConfig:
             "options": {},
             "init": "real",
             "preset": None,
+            "groups": 1,
+            "memory_budget": None,
             "relabel_from": config.stage("relabel"),
             "evaluate_from": None,
         }

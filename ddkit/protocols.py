@@ -14,6 +14,7 @@ PROTOCOLS = Registry(
     {
         "dsa": "ddkit.protocols:DSA",
         "dsa-soft": "ddkit.protocols:DSA_SOFT",
+        "l1": "ddkit.protocols:L1",
         "soft": "ddkit.protocols:SOFT",
     },
     hint="see `ddkit evaluate --help`",
@@ -26,6 +27,7 @@ class Protocol(Strict):
     Attributes:
         name: what tables call it.
         labels: "hard" trains towards the class of each image, "own" towards the set's own labels.
+        loss: "labels" is the loss of the labels' kind, "l1" the mean absolute difference of logits.
         recipe: optimiser, learning rate, schedule, epochs.
         augmentation: "dsa" on every batch, or "none" (the set's own labels bring their own).
         real_epochs: epochs on all real data, which has many more steps in each.
@@ -34,6 +36,7 @@ class Protocol(Strict):
     name: str
     labels: Literal["hard", "own"]
     recipe: Recipe
+    loss: Literal["labels", "l1"] = "labels"
     augmentation: Literal["dsa", "none"] = "none"
     real_epochs: int = Field(30, ge=1)
 
@@ -59,6 +62,8 @@ DSA = Protocol(  # the trajectory-matching line's: DSA on, ×0.1 at half (MTT, r
 )  # fmt: skip
 
 DSA_SOFT = DSA.model_copy(update={"name": "dsa-soft", "labels": "own"})  # as TESLA's released code
+
+L1 = DSA_SOFT.model_copy(update={"name": "l1", "loss": "l1"})  # APM; each set at its own rate
 
 SOFT = Protocol(  # Teddy, appendix D.3; its 300 epochs are for sets of many steps per epoch
     name="soft",

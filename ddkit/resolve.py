@@ -73,7 +73,23 @@ def resolve(request: Request) -> RunConfig:
         "protocol": preset.get("protocol", {}),
         **others,
     }
-    return validated(RunConfig, values, "the run")
+    config = validated(RunConfig, values, "the run")
+    _check_abilities(config)
+    return config
+
+
+def _check_abilities(config: RunConfig) -> None:
+    """Raise `DdkitError` where a run asks for what its method cannot do."""
+    model = Plugin(config.plugin).options_model()
+    if config.groups > 1 and model.cuts_itself:
+        raise DdkitError(
+            f"--groups: the method '{config.method}' cuts the set into independent parts by itself"
+        )
+    if config.memory_budget is not None and not model.keeps_budget:
+        raise DdkitError(
+            f"--memory-budget: the method '{config.method}' has nothing that it could adapt; see "
+            f"`ddkit methods {config.method}` for options such as batch sizes"
+        )
 
 
 def default_network(plugin: str, sources: Mapping[StageName, str | None]) -> str:

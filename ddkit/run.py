@@ -1,5 +1,6 @@
 """`Run`: the one argument every hook gets. It has no test split; only evaluation opens that."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from ddkit.errors import DdkitError
 from ddkit.objective import Shard
 from ddkit.plugins import Plugin
 from ddkit.progress import Progress, Silent
+from ddkit.storage import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,19 @@ class Run:
     def resident(self) -> Resident:
         """The training split on the device."""
         return Resident(self.train, self.space, self.device)
+
+    def settled(self, name: str, choose: Callable[[], Any]) -> Any:
+        """Return what `choose` (→ a JSON value) returned when this run asked first.
+
+        For choices that follow from measurements, which differ from time to time: a run that goes
+        on keeps to what it chose.
+        """
+        path = self.folder / "settled.json"
+        choices = read_json(path) if path.exists() else {}
+        if name not in choices:
+            choices[name] = choose()
+            write_json(path, choices)
+        return choices[name]
 
     def shard(self, index: int, slots: Tensor) -> Shard:
         """Return the shard that holds these slots (int64) of the class-major set."""

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from ddkit.budget import readable
 from ddkit.progress import Progress as Reporter
 from ddkit.progress import Silent
 
@@ -38,7 +39,7 @@ class MemoryColumn(ProgressColumn):
             used = torch.cuda.max_memory_allocated()
         else:
             used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Text(human_bytes(used), style="dim")
+        return Text(readable(used), style="dim")
 
 
 class Bars:
@@ -100,15 +101,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 def as_json(value: Any) -> None:
     """Print a value as JSON to stdout, for machines."""
     click.echo(json.dumps(value, indent=2, sort_keys=True, default=str))
-
-
-def human_bytes(count: float) -> str:
-    """Return bytes as people read them: "640 B", "26.5 kB", "1.2 GB" (powers of 1000)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def percent(accuracies: Sequence[float]) -> str:

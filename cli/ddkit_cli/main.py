@@ -16,7 +16,8 @@ COMMANDS = Registry(
     {
         name: f"ddkit_cli.commands.{name}:{name}"
         for name in (
-            "distill", "evaluate", "train", "relabel", "pool", "methods", "data", "inspect", "show",
+            "distill", "evaluate", "train", "relabel", "merge", "pool", "methods", "data",
+            "inspect", "show",
         )
     },
     hint="see `ddkit --help`",

@@ -31,6 +31,8 @@ COMMON_FLAGS = (
     "store",
     "device",
     "threads",
+    "groups",
+    "memory_budget",
 )
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ddkit.budget import readable
 from ddkit_cli.options import data_options, output_options, resolved, set_option
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 @data_options
 @click.option(
     "--store", type=click.Choice(["auto", "uint8", "float16", "float32"]), help="of images"
+)
+@click.option("--groups", type=int, metavar="G", help="distil G parts of the set apart, and merge")
+@click.option(
+    "--memory-budget", metavar="SIZE", help="of a step, such as 6.5GB, where it can adapt"
 )
 @click.option("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
 @click.option("--threads", type=int, help="CPU threads; results depend on them in the last bits")
@@ -76,9 +81,9 @@ def distill(
         ("artifact", str(artifact)),
         (
             "images",
-            f"{len(distilled)} of {distilled.shape}, {display.human_bytes(distilled.image_bytes)}",
+            f"{len(distilled)} of {distilled.shape}, {readable(distilled.image_bytes)}",
         ),
-        ("labels", f"{distilled.labels.kind}, {display.human_bytes(distilled.labels.bytes)}"),
+        ("labels", f"{distilled.labels.kind}, {readable(distilled.labels.bytes)}"),
         *((name, str(value)) for name, value in sorted(cost.items())),
     ]
     display.table(f"{config.method} on {config.data.tag}, ipc {config.ipc}", ["", ""], rows)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ddkit.budget import readable
 from ddkit_cli.options import output_options
 
 
@@ -32,10 +33,10 @@ def inspect(artifact: Path, as_json: bool, quiet: bool) -> None:
                    f"seed {config['seed']}"),
         ("preset", config["preset"] or "none"),
         ("images", f"{len(distilled)} of {distilled.shape}, {stored}, "
-                   f"{display.human_bytes(distilled.image_bytes)}"),
+                   f"{readable(distilled.image_bytes)}"),
         ("classes", ", ".join(distilled.class_names[:12])
                     + (" …" if len(distilled.class_names) > 12 else "")),
-        ("labels", f"{distilled.labels.kind}, {display.human_bytes(distilled.labels.bytes)}"),
+        ("labels", f"{distilled.labels.kind}, {readable(distilled.labels.bytes)}"),
         ("temperature", f"{distilled.labels.temperature:g}"),
         ("learned rate", "none" if rate is None else f"{rate:.4g}"),
         ("input space", distilled.space.kind),

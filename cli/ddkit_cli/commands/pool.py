@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ddkit.budget import readable
 from ddkit_cli.options import DATA_FLAGS, data_options, output_options
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def list_pools(as_json: bool, quiet: bool) -> None:
                 entry.name,
                 *(_said(entry.description, key) for key in ABOUT),
                 str(entry.members) if entry.finished else "unfinished",
-                _said(entry.description, "seed"), display.human_bytes(entry.bytes),
+                _said(entry.description, "seed"), readable(entry.bytes),
             )
             for entry in found
         ],
@@ -165,8 +166,7 @@ def import_pool(
         })  # fmt: skip
         return
     click.echo(
-        f"pool {folder.name}: {experts} experts of {epochs} epochs, "
-        f"{display.human_bytes(size(folder))}"
+        f"pool {folder.name}: {experts} experts of {epochs} epochs, {readable(size(folder))}"
     )
     click.echo(f"next: {follow_up}")
 
@@ -221,4 +221,4 @@ def prune(
     if as_json:
         display.as_json({"deleted": [folder.name for folder in chosen], "bytes": freed})
     else:
-        click.echo(f"deleted {len(set(chosen))} pools, {display.human_bytes(freed)}")
+        click.echo(f"deleted {len(set(chosen))} pools, {readable(freed)}")

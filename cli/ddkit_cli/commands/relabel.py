@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ddkit.budget import readable
 from ddkit_cli.options import output_options, set_option
 
 
@@ -39,4 +40,4 @@ def relabel(
     if as_json:
         display.as_json({"artifact": out, "labels": labels.kind, "label_bytes": labels.bytes})
     else:
-        click.echo(f"{out}: labels {labels.kind}, {display.human_bytes(labels.bytes)}")
+        click.echo(f"{out}: labels {labels.kind}, {readable(labels.bytes)}")

@@ -19,6 +19,8 @@ class TeddyOptions(MethodOptions):
 
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
+    cuts_itself: ClassVar[bool] = True
+
     pool: Literal["prior", "post"] = option(
         "prior",
         "prior: snapshots of one trajectory; post: pruned copies of a trained model",
