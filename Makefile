@@ -28,6 +28,9 @@ types: $(VENV)/installed
 bench: $(VENV)/installed ## the ratios of benchmarks/, written to benchmarks/results/
 	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.teddy_step
+	$(BIN)/python -m benchmarks.tesla_step
+	$(BIN)/python -m benchmarks.tesla_memory
+	$(BIN)/python -m benchmarks.pool_reads
 	$(BIN)/python -m benchmarks.startup
 
 clean:

@@ -1,0 +1,59 @@
+"""What the benchmarks of accuracy share: runs that are found again, honest evaluations, cells."""
+
+from pathlib import Path
+from statistics import fmean, stdev
+
+from ddkit import pipeline
+from ddkit.config import RunConfig
+from ddkit.distilled import DistilledDataset, load
+from ddkit.evaluation import evaluate_with, open_test, own_protocol_name, protocol_for, rated, tuned
+from ddkit.report import tuning_split
+from ddkit.run import Run
+from ddkit.storage import read_json, stable_hash, write_json
+
+
+def distilled(config: RunConfig, runs: Path, *, snapshot_every: int = 0) -> Path:
+    """Return the artifact of a run, distilled where `runs` has none of this configuration."""
+    folder = runs / stable_hash(config.model_dump(mode="json"))
+    return pipeline.distill(config, folder, snapshot_every=snapshot_every)
+
+
+def accuracy(
+    run: Run, dataset: DistilledDataset, path: Path, evaluations: int, *,
+    protocol: str | None = None, tune: bool = False, epochs: int | None = None,
+) -> float:  # fmt: skip
+    """Return the mean test accuracy over evaluation seeds; kept in a file beside the set at `path`.
+
+    At the learned rate where there is one, or with `tune` at the one that is best on a tenth of
+    the training data, as `ddkit evaluate` does for random images.
+    """
+    name = protocol or own_protocol_name(dataset)
+    kept = path.with_name(f"{path.stem}-{name}-{epochs or 'all'}-{evaluations}.json")
+    if not kept.exists():
+        recipe = rated(protocol_for(name), dataset)
+        if epochs is not None:
+            recipe = recipe.with_recipe(epochs=epochs)
+        network = run.config.network
+        if tune:
+            recipe = tuned(recipe, dataset, tuning_split(run), network, run.device)
+        result = evaluate_with(
+            recipe, dataset, open_test(run), network, range(evaluations), run.device
+        )
+        write_json(kept, result.to_json())
+    return float(read_json(kept)["mean"])
+
+
+def evaluated(
+    config: RunConfig, runs: Path, evaluations: int, *, protocol: str | None = None,
+    tune: bool = False, epochs: int | None = None,
+) -> float:  # fmt: skip
+    """Distil, or find the finished run, and return its mean test accuracy (0 … 1)."""
+    path = distilled(config, runs)
+    run = pipeline.prepare(config, path.parent)
+    return accuracy(run, load(path), path, evaluations, protocol=protocol, tune=tune, epochs=epochs)
+
+
+def cell(values: list[float]) -> str:
+    """Return "mean ± standard deviation" of values in percent."""
+    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{fmean(values):.1f}{spread}"

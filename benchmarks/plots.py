@@ -1,0 +1,43 @@
+"""Plots beside the tables: small PNGs under results/."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from benchmarks.writing import RESULTS
+
+
+def curves(
+    name: str, lines: Mapping[str, Mapping[int, Sequence[float]]], across: str, up: str,
+    *, log: bool = False,
+) -> None:  # fmt: skip
+    """Draw each line's mean over its x, with a band of one standard deviation; write a PNG.
+
+    Args:
+        name: results/<name>.png.
+        lines: title → x → values.
+        across, up: the titles of the axes.
+        log: whether the y axis is logarithmic.
+    """
+    figure, axes = plt.subplots(figsize=(6, 4), dpi=110, layout="constrained")
+    for title, points in lines.items():
+        places = sorted(points)
+        means = [fmean(points[place]) for place in places]
+        spread = [stdev(points[p]) if len(points[p]) > 1 else 0.0 for p in places]
+        axes.plot(places, means, marker="o", markersize=3, label=title)
+        if any(spread):
+            low = [m - s for m, s in zip(means, spread, strict=True)]
+            high = [m + s for m, s in zip(means, spread, strict=True)]
+            axes.fill_between(places, low, high, alpha=0.15)
+    axes.set(xlabel=across, ylabel=up)
+    if log:
+        axes.set_yscale("log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    RESULTS.mkdir(exist_ok=True)
+    figure.savefig(RESULTS / f"{name}.png")
+    plt.close(figure)

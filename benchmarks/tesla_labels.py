@@ -1,0 +1,78 @@
+"""Soft against hard labels, many classes: python -m benchmarks.tesla_labels --data CIFAR100_SMALL
+
+TESLA with each kind of labels from the same experts, beside random real images with hard labels and
+with the experts' labels, each under the identical recipe. Runs are kept under runs/benchmark.
+"""
+
+from pathlib import Path
+
+import click
+import torch
+
+from benchmarks.measuring import cell, evaluated
+from benchmarks.writing import write
+from ddkit import pipeline
+from ddkit.config import RunConfig
+from ddkit.resolve import Request, resolve
+
+RUNS = Path("runs/benchmark/tesla-labels")
+LABELS = ("hard", "target", "last", "learned")
+EVALUATIONS = 2
+EPOCHS = 300  # of an evaluation
+SETTINGS = (
+    "experts=4", "train_epochs=30", "train_batch=64", "student_steps=20", "expert_epochs=3",
+    "max_start_epoch=10", "iterations=150", "lr_images=1000", "lr_student=0.02", "together=1",
+)  # fmt: skip
+
+
+def run_config(labels: str, seed: int, data: str, settings: tuple[str, ...]) -> RunConfig:
+    common = {
+        "ipc": 1, "seed": seed, "pool_seed": 0, "threads": 1,
+        "network": "convnet:depth=2:width=32",
+    }  # fmt: skip
+    wanted = [*SETTINGS, f"labels={labels}", *settings]
+    return resolve(Request("tesla", common, {"name": data, "resize": 16}, wanted, "none"))
+
+
+def random_images(config: RunConfig) -> float:
+    """Return the accuracy of random images with a run's labelling, at a tuned rate."""
+    protocol = "dsa" if config.options["labels"] == "hard" else "dsa-soft"
+    baseline = pipeline.baseline_config(config)
+    return 100 * evaluated(baseline, RUNS, EVALUATIONS, protocol=protocol, tune=True, epochs=EPOCHS)
+
+
+@click.command()
+@click.option("--data", required=True, help="where the images lie")
+@click.option("--seeds", type=int, default=3, help="distillation seeds")
+@click.option("--set", "settings", multiple=True)
+def main(data: str, seeds: int, settings: tuple[str, ...]) -> None:
+    torch.set_num_threads(1)
+    figures: dict[str, list[float]] = {}
+    random: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        for labels in LABELS:
+            config = run_config(labels, seed, data, settings)
+            figures.setdefault(labels, []).append(
+                100 * evaluated(config, RUNS, EVALUATIONS, epochs=EPOCHS)
+            )
+            if labels != "learned":  # random images learn no labels
+                random.setdefault(labels, []).append(random_images(config))
+            click.echo(f"{labels}, seed {seed}: {figures[labels][-1]:.1f}")
+    rows = [
+        (labels, cell(values), cell(random[labels]) if labels in random else "")
+        for labels, values in figures.items()
+    ]
+    config_values = run_config("target", 0, data, settings).model_dump(mode="json")
+    config_values["data"]["name"] = Path(data).name
+    write(
+        "tesla_labels", {"tesla": figures, "random": random, "config": config_values}, rows,
+        ["labels", "TESLA, %", "random real images, %"],
+        "Test accuracy on cifar100-small (100 classes of 100 images) at 16×16, 1 image per class, "
+        f"ConvNet depth 2 width 32: mean and standard deviation over {seeds} distillation seeds, "
+        f"each the mean of {EVALUATIONS} evaluation seeds; {EPOCHS} epochs with DSA, each set with "
+        "its own labels. Random images have the rate that is best on a tenth of the training data.",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Matching training trajectories with one graph in memory: the loss and its exact gradient.
+
+The student takes T steps θ_{i+1} = θ_i − β g_i, g_i = ∇_θ ℓ(θ_i; x_i, y_i), from the expert's θ_t;
+the loss is L = ‖θ_T − θ*‖² / ‖θ_t − θ*‖², with the expert's θ* = θ_{t+M} (Eq. 1 of TESLA).
+
+    pass 1:  θ_0 … θ_T, no graph kept
+    λ ← 2 (θ_T − θ*) / ‖θ_t − θ*‖²
+    for i = T − 1 … 0:
+        v = ⟨g_i, λ⟩, with the graph of g_i made anew
+        ∂L/∂x_i += −β ∂v/∂x_i      ∂L/∂y_i += −β ∂v/∂y_i      ∂L/∂β += −v
+        exact:  λ ← λ − β ∂v/∂θ_i        paper:  λ unchanged
+
+λ is the adjoint ∂L/∂θ_{i+1}: x_i moves every later student, and with them every later gradient.
+Eq. 5 of the paper holds those constant, which freezes λ (with both 2s restored that the print
+drops from its last two terms). At T = 1 the two agree.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ddkit.data.dsa import DsaParameters, apply_dsa
+from ddkit_tesla.students import Parameters, Snapshots, Students
+
+Gradient = Literal["exact", "paper"]
+NetworkFunction = Callable[[Sequence[Tensor], Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one student step sees.
+
+    Attributes:
+        rows: int64 (B,), of the images and their labels; none twice.
+        augmentation: of these B images, or None. Its parameters are kept, not its graph. DSA
+            treats each image apart, so a part of a batch is augmented by a part of them.
+    """
+
+    rows: Tensor
+    augmentation: DsaParameters | None = None
+
+    def parts(self, size: int) -> Iterator["Batch"]:
+        """Serve the batch in parts of at most `size` images; 0 is the whole."""
+        for start in range(0, len(self.rows), size or len(self.rows)):
+            part = slice(start, start + (size or len(self.rows)))
+            augmentation = None if self.augmentation is None else self.augmentation[part]
+            yield Batch(self.rows[part], augmentation)
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """The loss of a matching and its gradients.
+
+    Attributes:
+        loss: L, 0-dim.
+        images: ∂L/∂images, of their shape; 0 for images in no batch.
+        labels: ∂L/∂labels, of their shape; None where the labels do not require grad.
+        learning_rate: ∂L/∂β, 0-dim.
+    """
+
+    loss: Tensor
+    images: Tensor
+    labels: Tensor | None
+    learning_rate: Tensor
+
+
+def match(
+    network: NetworkFunction,
+    start: Sequence[Tensor],
+    target: Sequence[Tensor],
+    batches: Sequence[Batch],
+    images: Tensor,
+    labels: Tensor,
+    learning_rate: Tensor,
+    *,
+    gradient: Gradient = "exact",
+    micro_batch: int = 0,
+    snapshots: Snapshots = Snapshots(),  # noqa: B008 - frozen
+) -> Matched:
+    """Return the loss of T student steps and its gradients, by the recursion above.
+
+    Memory is that of one step's graph, for at most `micro_batch` images of it, and the snapshots.
+
+    Args:
+        network: (parameters, inputs (B, channels, H, W)) → logits (B, classes). It must treat each
+            image apart where `micro_batch` is used, and draw nothing: pass 2 repeats pass 1.
+        start, target: θ_t and θ_{t+M}, the parameters as tensors of equal shapes, in one order.
+        batches: one for each of the T steps.
+        images: (N, channels, H, W), network inputs.
+        labels: int64 (N,) classes, or (N, classes) probabilities; those that require grad get it.
+        learning_rate: β, 0-dim.
+        gradient: "exact", or "paper" for Eq. 5.
+        micro_batch: images per graph; 0 takes each batch whole.
+        snapshots: how the students θ_0 … θ_{T−1} are kept for pass 2.
+    """
+    data = _Data(network, batches, images.detach(), labels.detach(), micro_batch)
+    beta = learning_rate.detach()
+
+    def advance(student: Parameters, step: int) -> Parameters:
+        return _moved(student, data.gradient(student, step), beta)
+
+    students = Students(list(start), len(batches), advance, snapshots)
+    gap = list(torch._foreach_sub(students.last, list(target)))
+    path = list(torch._foreach_sub(list(start), list(target)))
+    distance = _product(path, path)
+    adjoint = list(torch._foreach_mul(gap, 2 / distance))
+    totals = _Slopes(
+        torch.zeros_like(data.images),
+        torch.zeros_like(data.labels) if labels.requires_grad else None,
+        torch.zeros_like(distance),
+    )
+    for step, student in students.backwards():
+        change = data.pull_back(student, step, adjoint, totals, exact=gradient == "exact")
+        if change is not None:
+            adjoint = _moved(adjoint, change, beta)
+    return Matched(
+        loss=_product(gap, gap) / distance,
+        images=totals.images.mul_(-beta),
+        labels=None if totals.labels is None else totals.labels.mul_(-beta),
+        learning_rate=-totals.learning_rate,
+    )
+
+
+@dataclass(eq=False)
+class _Slopes:
+    """The sums over steps of ∂v/∂images, ∂v/∂labels and v."""
+
+    images: Tensor
+    labels: Tensor | None
+    learning_rate: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """What the steps of one matching share, and the two passes of one step."""
+
+    network: NetworkFunction
+    batches: Sequence[Batch]
+    images: Tensor
+    labels: Tensor
+    micro_batch: int
+
+    def gradient(self, student: Parameters, step: int) -> Parameters:
+        """Return g_i at θ_i, with no graph kept."""
+        batch = self.batches[step]
+        student = _leaves(student)
+        total: Parameters | None = None
+        for part in batch.parts(self.micro_batch):
+            loss = self._loss(student, part, *self._rows(part), len(batch.rows))
+            slopes = list(torch.autograd.grad(loss, student))
+            total = slopes if total is None else list(torch._foreach_add(total, slopes))
+        assert total is not None  # noqa: S101 - a batch has images
+        return total
+
+    def pull_back(
+        self, student: Parameters, step: int, adjoint: Parameters, totals: _Slopes, *, exact: bool
+    ) -> Parameters | None:
+        """Add a step's slopes of v = ⟨g_i, λ⟩ to `totals`; return ∂v/∂θ_i where it is `exact`.
+
+        g_i is a mean over images, so v is a sum over parts, each with its own graph.
+        """
+        batch = self.batches[step]
+        student = _leaves(student)
+        change: Parameters | None = None
+        for part in batch.parts(self.micro_batch):
+            inputs, targets = self._rows(part)
+            through = [inputs.requires_grad_()]
+            if totals.labels is not None:
+                through.append(targets.requires_grad_())
+            loss = self._loss(student, part, inputs, targets, len(batch.rows))
+            slopes = torch.autograd.grad(loss, student, create_graph=True)
+            derived = list(
+                torch.autograd.grad(
+                    slopes, through + student * exact, adjoint, materialize_grads=True
+                )
+            )
+            totals.images.index_add_(0, part.rows, derived.pop(0))
+            if totals.labels is not None:
+                totals.labels.index_add_(0, part.rows, derived.pop(0))
+            totals.learning_rate += _product([slope.detach() for slope in slopes], adjoint)
+            if exact:
+                change = derived if change is None else list(torch._foreach_add(change, derived))
+        return change
+
+    def _rows(self, part: Batch) -> tuple[Tensor, Tensor]:
+        return self.images[part.rows], self.labels[part.rows]
+
+    def _loss(
+        self, student: Parameters, part: Batch, inputs: Tensor, targets: Tensor, count: int
+    ) -> Tensor:
+        """Return a part's share of the mean cross-entropy over a batch of `count` images."""
+        if part.augmentation is not None:
+            inputs = apply_dsa(inputs, part.augmentation)
+        return F.cross_entropy(self.network(student, inputs), targets, reduction="sum") / count
+
+
+def _moved(values: Parameters, direction: Parameters, rate: Tensor) -> Parameters:
+    """Return values − rate · direction."""
+    return list(torch._foreach_sub(values, torch._foreach_mul(direction, rate)))
+
+
+def _product(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """Return the inner product over all parameters, 0-dim."""
+    dots = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(left, right, strict=True)]
+    return torch.stack(dots).sum()
+
+
+def _leaves(tensors: Parameters) -> Parameters:
+    return [tensor.detach().requires_grad_() for tensor in tensors]

@@ -1,0 +1,190 @@
+"""TESLA's synthesis: a student on the images shall end where the expert did (Algorithm 1)."""
+
+from collections.abc import Mapping
+from functools import partial
+from math import log
+
+import torch
+from torch import Tensor
+
+from ddkit import DdkitError, Leaf, Objective, Pool, Run, Shard, Synthetic
+from ddkit.data.dsa import draw_dsa
+from ddkit.gradients import with_gradients
+from ddkit.networks import batch_norms, parse
+from ddkit_tesla.experts import check_epochs, trajectories
+from ddkit_tesla.matching import Batch, match
+from ddkit_tesla.options import TeslaOptions
+from ddkit_tesla.students import Snapshots, as_function
+
+FORWARD_BATCH = 512  # images per forward pass where nothing is differentiated
+
+
+class TeslaObjective(Objective):
+    """Eq. 1 over segments of expert trajectories; leaves are images, β and, if learned, labels."""
+
+    advice = "lower the learning rates (--set lr_images=…, --set lr_lr=…)"
+
+    def __init__(self, run: Run, pool: Pool):
+        super().__init__(run)
+        self.options: TeslaOptions = run.options
+        self.steps = self.options.iterations
+        self.pool = pool
+        self.experts = trajectories(pool)
+        self._check_pool()
+        network = run.network(run.generator("student"))
+        self._check_network(network)
+        self.names = [name for name, _ in network.named_parameters()]
+        self.student = as_function(network)
+
+    def initialise(self, shard: Shard) -> dict[str, Leaf]:
+        options = self.options
+        sgd = partial(torch.optim.SGD, momentum=options.momentum)
+
+        def bounded(rate: Tensor) -> None:
+            rate.clamp_(min=options.lr_student_min)
+
+        leaves = {
+            "images": Leaf(self.run.initial_inputs(shard), partial(sgd, lr=options.lr_images)),
+            "learning_rate": Leaf(
+                torch.tensor(options.lr_student),
+                partial(sgd, lr=options.lr_lr),
+                constraint=bounded,
+                limit=options.lr_student_max,
+            ),
+        }
+        if options.labels == "learned":
+            logits = one_hot_logits(shard.classes, len(self.run.classes), options.label_confidence)
+            leaves["labels"] = Leaf(logits, partial(sgd, lr=options.lr_labels))
+        return leaves
+
+    def draw(self, shard: Shard, step: int) -> Mapping[str, Tensor]:
+        """Return the images that the student's batches hold, where those are not all."""
+        drawn = torch.cat(self._batches(shard, step)).unique()
+        if len(drawn) == len(shard):
+            return {}
+        names = ("images", "labels") if self.options.labels == "learned" else ("images",)
+        return dict.fromkeys(names, drawn)
+
+    def loss(self, shard: Shard, leaves: Mapping[str, Tensor], step: int) -> Tensor:
+        options = self.options
+        images, rate = leaves["images"], leaves["learning_rate"]
+        expert, start = self._segment(step)
+        batches = self._batches(shard, step)
+        drawn = torch.cat(batches).unique()
+        labels = self._labels(leaves, shard.classes[drawn], expert, start)
+        matched = match(
+            self.student,
+            self._parameters(expert[start]),
+            self._parameters(expert[start + options.expert_epochs]),
+            [
+                self._augmented(torch.searchsorted(drawn, rows), step, number)
+                for number, rows in enumerate(batches)
+            ],
+            images,
+            labels,
+            rate,
+            gradient=options.gradient,
+            micro_batch=options.micro_batch,
+            snapshots=Snapshots(options.snapshots, options.snapshot_every),
+        )
+        gradients = {images: matched.images, rate: matched.learning_rate}
+        if matched.labels is not None:
+            logits = leaves["labels"]
+            (gradients[logits],) = torch.autograd.grad(labels, logits, matched.labels)
+        return with_gradients(matched.loss, gradients)
+
+    def decode(self, shard: Shard, leaves: Mapping[str, Tensor]) -> Synthetic:
+        images = self.run.space.decode(leaves["images"].detach().to(self.run.device))
+        logits = leaves.get("labels")
+        return Synthetic(
+            images.cpu(),
+            shard.classes,
+            learning_rate=float(leaves["learning_rate"]),
+            label_logits=None if logits is None else logits.detach().cpu(),
+        )
+
+    def _segment(self, step: int) -> tuple[list[int], int]:
+        """Return the expert of an iteration, as members by epoch, and the epoch t to start from."""
+        generator = self.run.generator("segment", step)
+        expert = int(torch.randint(len(self.experts), (), generator=generator))
+        start = int(torch.randint(self.options.max_start_epoch, (), generator=generator))
+        return self.experts[expert], start
+
+    def _batches(self, shard: Shard, step: int) -> list[Tensor]:
+        """Return the rows of each student step: the set in random order, again when it ends."""
+        generator = self.run.generator("student batches", step)
+        size = self.options.batch_syn or len(shard)
+        batches: list[Tensor] = []
+        while len(batches) < self.options.student_steps:
+            batches += torch.split(torch.randperm(len(shard), generator=generator), size)
+        return batches[: self.options.student_steps]
+
+    def _augmented(self, rows: Tensor, step: int, number: int) -> Batch:
+        device = self.run.device
+        if self.options.augmentation == "none":
+            return Batch(rows.to(device))
+        _, height, width = self.run.shape
+        generator = self.run.generator("student dsa", step, number)
+        drawn = draw_dsa(len(rows), (height, width), generator, flip=self.run.train.mirror)
+        return Batch(rows.to(device), drawn.to(device))
+
+    def _labels(
+        self, leaves: Mapping[str, Tensor], classes: Tensor, expert: list[int], start: int
+    ) -> Tensor:
+        """Return int64 classes (N,) or probabilities (N, classes) that the student trains towards.
+
+        Those of an expert are constants, of the images without augmentation (section 3.4).
+        """
+        kind = self.options.labels
+        if kind == "hard":
+            return classes.to(self.run.device)
+        if kind == "learned":
+            return torch.softmax(leaves["labels"], dim=1)
+        teacher = expert[start + self.options.expert_epochs if kind == "target" else -1]
+        with torch.no_grad():
+            network = self.pool.network(teacher)
+            logits = [network(part) for part in torch.split(leaves["images"], FORWARD_BATCH)]
+            return torch.softmax(torch.cat(logits), dim=1)
+
+    def _parameters(self, index: int) -> list[Tensor]:
+        """Return a member's parameters in the student's order, on the device."""
+        state = self.pool.state(index)
+        return [state[name].to(self.run.device, torch.float32) for name in self.names]
+
+    def _check_pool(self) -> None:
+        """Raise `DdkitError` where the experts are of another network or too short."""
+        own, theirs = self.run.config.network, self.pool.description["network"]
+        if parse(own) != parse(theirs):
+            raise DdkitError(
+                f"the pool's experts are of the network {theirs}, the student is {own}: "
+                f"use --network {theirs}, or leave --pool out to train experts"
+            )
+        check_epochs(self.options, min(len(expert) for expert in self.experts) - 1)
+
+    def _check_network(self, network: torch.nn.Module) -> None:
+        """Raise `DdkitError` where an expert's parameters do not make the expert."""
+        check_micro_batch(self.options, network)
+        own = self.pool.state(self.experts[0][0])
+        norms = {id(buffer) for layer in batch_norms(network) for buffer in layer.buffers()}
+        for name, buffer in network.named_buffers():
+            if id(buffer) not in norms and name in own and not torch.equal(own[name], buffer.cpu()):
+                raise DdkitError(
+                    f"this network draws or learns '{name}', which is no parameter: a student with "
+                    "an expert's parameters would be another network; make it a parameter, or the "
+                    "same in every network"
+                )
+
+
+def check_micro_batch(options: TeslaOptions, network: torch.nn.Module) -> None:
+    """Raise `DdkitError` where parts of a batch would not give what the whole batch does."""
+    if options.micro_batch and batch_norms(network):
+        raise DdkitError(
+            "this network has batch norms, whose statistics need the whole batch: use "
+            "--set micro_batch=0, or a network with instance or group norm"
+        )
+
+
+def one_hot_logits(classes: Tensor, count: int, confidence: float) -> Tensor:
+    """Return logits (N, count) float32 whose softmax gives each class in `classes` `confidence`."""
+    height = log(confidence / (1 - confidence) * (count - 1)) if count > 1 else 0.0
+    return height * torch.nn.functional.one_hot(classes, count).float()

@@ -1,0 +1,123 @@
+"""The options of TESLA: MTT's where the paper's appendix A.12, which has its own, is not public."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from ddkit import MethodOptions, option
+from ddkit.config import StageName
+from ddkit.training import SCHEDULE
+
+POOL: tuple[StageName, ...] = ("pool",)
+SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
+LABELS: tuple[StageName, ...] = ("synthesis", "relabel")
+RELABEL: tuple[StageName, ...] = ("relabel",)
+
+
+class TeslaOptions(MethodOptions):
+    """Defaults follow the papers; each one that departs says why."""
+
+    # the experts (MTT, section 4 and released code)
+    experts: int = option(100, "N, how many trajectories", stages=POOL, ge=1)
+    train_epochs: int = option(50, "epochs of each expert", stages=POOL, ge=1)
+    train_lr: float = option(0.01, "learning rate of the experts", stages=POOL, gt=0)
+    train_batch: int = option(256, "batch size of the experts", stages=POOL, ge=1)
+    train_momentum: float = option(0.0, "momentum of the experts", stages=POOL, ge=0, lt=1)
+    train_decay: float = option(0.0, "weight decay of the experts", stages=POOL, ge=0)
+    train_schedule: str = option(
+        "constant", "constant, cosine, half, or step:N (×0.1 every N epochs)", stages=POOL,
+        pattern=SCHEDULE,
+    )  # fmt: skip
+    train_augmentation: Literal["dsa", "none"] = option(
+        "dsa", "of the real images that experts see", stages=POOL
+    )
+    expert_dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "how snapshots are stored; bfloat16 takes half the disk", stages=POOL
+    )
+    together: int = option(
+        10,
+        "experts that are trained as one batched network where that measures 1.3 times as fast, "
+        "as on a GPU; 1: never, then nothing depends on a clock",
+        stages=POOL,
+        ge=1,
+    )
+
+    # the matching
+    gradient: Literal["exact", "paper"] = option(
+        "exact",
+        "exact: the whole gradient of Eq. 1; paper: Eq. 5, which holds the gradients of all other "
+        "steps constant and is not exact for more than one step",
+        stages=SYNTHESIS,
+    )
+    student_steps: int = option(30, "T, steps of the student", stages=SYNTHESIS, ge=1)
+    expert_epochs: int = option(2, "M, epochs of the expert to match", stages=LABELS, ge=1)
+    max_start_epoch: int = option(
+        20, "students start at an expert's epoch below this one", stages=LABELS, ge=1
+    )
+    iterations: int = option(10_000, "matchings (paper, Algorithm 1: K)", stages=SYNTHESIS, ge=0)
+    batch_syn: int = option(
+        0, "synthetic images per student step; 0: all of them", stages=SYNTHESIS, ge=0
+    )
+    augmentation: Literal["dsa", "none"] = option(
+        "dsa", "of the synthetic images that students see", stages=SYNTHESIS
+    )
+    lr_images: float = option(1000.0, "learning rate of the pixels", stages=SYNTHESIS, gt=0)
+    lr_student: float = option(
+        0.01, "β at the beginning, the learning rate of the student", stages=SYNTHESIS, gt=0
+    )
+    lr_lr: float = option(1e-5, "learning rate of β; 0 keeps it", stages=SYNTHESIS, ge=0)
+    lr_student_min: float = option(
+        1e-4, "β is kept at or above this (not published)", stages=SYNTHESIS, gt=0
+    )
+    lr_student_max: float = option(
+        10.0, "a β that reaches this has run away: the run is stopped", stages=SYNTHESIS, gt=0
+    )
+    momentum: float = option(
+        0.5, "of the optimisers of pixels, β and labels", stages=SYNTHESIS, ge=0, lt=1
+    )
+
+    # memory for time
+    micro_batch: int = option(
+        0, "synthetic images per graph, where the batch is too large; 0: the batch",
+        stages=SYNTHESIS, ge=0,
+    )  # fmt: skip
+    snapshots: Literal["device", "host"] = option(
+        "device", "where the T students of an iteration are kept", stages=SYNTHESIS
+    )
+    snapshot_every: int = option(
+        1, "keep every k-th student, take the steps between again; 0: √T", stages=SYNTHESIS, ge=0
+    )
+
+    # soft labels (sections 3.4 and 4.4)
+    labels: Literal["target", "last", "learned", "hard"] = option(
+        "target",
+        "target: of the expert's θ_{t+M}, anew at each iteration; last: of its last epoch; "
+        "learned: logits that are optimised too; hard: the classes",
+        stages=LABELS,
+    )
+    lr_labels: float = option(
+        10.0, "learning rate of learned labels (not published)", stages=SYNTHESIS, gt=0
+    )
+    label_confidence: float = option(
+        0.99, "probability of the class in learned labels at the beginning, which are close to "
+        "one-hot in the paper", stages=SYNTHESIS, gt=0, lt=1,
+    )  # fmt: skip
+    teacher_epoch: int = option(
+        -1,
+        "epoch of the experts that label the final images; -1: the last target epoch, or with "
+        "labels=last the last epoch",
+        stages=RELABEL,
+        ge=-1,
+    )
+    teachers: int = option(
+        0, "experts whose logits are averaged for those labels; 0: all", stages=RELABEL, ge=0
+    )
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> "TeslaOptions":
+        if self.lr_student_min > self.lr_student or self.lr_student >= self.lr_student_max:
+            raise ValueError(
+                f"lr_student must lie between lr_student_min and lr_student_max "
+                f"(got {self.lr_student:g}, {self.lr_student_min:g} and {self.lr_student_max:g})"
+            )
+        return self

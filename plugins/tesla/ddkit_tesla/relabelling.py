@@ -1,0 +1,47 @@
+"""The labels that end in the artifact: made anew for the final images."""
+
+import torch
+from torch import Tensor
+
+from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic
+from ddkit.distilled import as_pixels
+from ddkit_tesla.experts import check_epochs, trajectories
+from ddkit_tesla.options import TeslaOptions
+
+BATCH = 512
+
+
+def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
+    """Return the labels that the options ask for; soft ones as logits, one per image.
+
+    With labels=learned, images that learned none, such as random ones, get those of `target`.
+    """
+    options: TeslaOptions = run.options
+    if options.labels == "hard":
+        return HardLabels(images.classes)
+    if options.labels == "learned" and images.label_logits is not None:
+        return SoftLabels(images.label_logits)
+    members = labelling_members(pool, options)
+    logits = [expert_logits(run, pool, member, images) for member in members]
+    return SoftLabels(torch.stack(logits).mean(0))
+
+
+def labelling_members(pool: Pool, options: TeslaOptions) -> list[int]:
+    """Return the members that label: the first `teachers` experts, at the epoch that was named."""
+    experts = trajectories(pool)
+    last = min(len(expert) for expert in experts) - 1
+    check_epochs(options, last)
+    experts = experts[: options.teachers or len(experts)]
+    epoch = options.teacher_epoch
+    if epoch < 0:
+        target = options.max_start_epoch - 1 + options.expert_epochs
+        epoch = last if options.labels == "last" else target
+    return [expert[epoch] for expert in experts]
+
+
+@torch.no_grad()
+def expert_logits(run: Run, pool: Pool, member: int, images: Synthetic) -> Tensor:
+    """Return a member's logits (N, classes) for images without augmentation, on the CPU."""
+    network = pool.network(member)
+    parts = torch.split(as_pixels(images.images), BATCH)
+    return torch.cat([network(run.space.encode(part.to(run.device))).cpu() for part in parts])
