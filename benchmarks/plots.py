@@ -41,3 +41,25 @@ def curves(
     RESULTS.mkdir(exist_ok=True)
     figure.savefig(RESULTS / f"{name}.png")
     plt.close(figure)
+
+
+def panels(
+    name: str, lines: Mapping[str, Mapping[float, Sequence[float]]], up: str,
+    reference: Sequence[float],
+) -> None:  # fmt: skip
+    """Draw one small plot per line, with error bars and the mean of a reference; write a PNG."""
+    figure, every = plt.subplots(
+        1, len(lines), figsize=(3 * len(lines), 3), dpi=110, sharey=True, layout="constrained"
+    )
+    for axes, (title, points) in zip(every, lines.items(), strict=True):
+        places = sorted(points)
+        means = [fmean(points[place]) for place in places]
+        spread = [stdev(points[p]) if len(points[p]) > 1 else 0.0 for p in places]
+        axes.errorbar(range(len(places)), means, spread, marker="o", markersize=3, capsize=2)
+        axes.axhline(fmean(reference), linestyle=":", color="grey")
+        axes.set(xlabel=title, xticks=range(len(places)), xticklabels=[f"{p:g}" for p in places])
+        axes.grid(alpha=0.3)
+    every[0].set_ylabel(f"{up} (dotted: random)")
+    RESULTS.mkdir(exist_ok=True)
+    figure.savefig(RESULTS / f"{name}.png")
+    plt.close(figure)

@@ -24,10 +24,11 @@ from ddkit.storage import TensorFile
 RUNS = Path("runs/benchmark/tesla-gradient")
 GRADIENTS = ("exact", "paper")
 EVALUATIONS = 3
-EPOCHS = 300  # of an evaluation
+EPOCHS, PROTOCOL = 300, "plain"  # of an evaluation
 SETTINGS = (
-    "experts=4", "train_epochs=15", "max_start_epoch=10", "student_steps=30", "iterations=160",
+    "experts=4", "train_epochs=15", "max_start_epoch=5", "student_steps=30", "iterations=160",
     "lr_images=100", "lr_student=0.05", "labels=hard", "together=1",
+    "train_augmentation=none", "augmentation=none",
 )  # fmt: skip
 
 
@@ -58,9 +59,13 @@ def measured(config: RunConfig, every: int) -> dict[int, float]:
     folder = distilled(config, RUNS, snapshot_every=every).parent
     run = pipeline.prepare(config, folder)
     random = distilled(pipeline.baseline_config(config), RUNS)
-    found = {0: accuracy(run, load(random), random, EVALUATIONS, tune=True, epochs=EPOCHS)}
+    found = {
+        0: accuracy(
+            run, load(random), random, EVALUATIONS, tune=True, epochs=EPOCHS, protocol=PROTOCOL
+        )
+    }
     for step, path in snapshots(run, folder).items():
-        found[step] = accuracy(run, load(path), path, EVALUATIONS, epochs=EPOCHS)
+        found[step] = accuracy(run, load(path), path, EVALUATIONS, epochs=EPOCHS, protocol=PROTOCOL)
     return {step: 100 * value for step, value in found.items()}
 
 
@@ -94,8 +99,9 @@ def main(data: str, seeds: int, every: int, settings: tuple[str, ...]) -> None:
         ["iterations", "exact, %", "paper (Eq. 5), %", "exact − paper, seed by seed"],
         f"Test accuracy on Fashion-MNIST at 14×14, 10 images per class, ConvNet depth 2 width 24, "
         f"T = 30: mean and standard deviation over {seeds} distillation seeds, each the mean of "
-        f"{EVALUATIONS} evaluation seeds; {EPOCHS} epochs with DSA at the learned rate. Random "
-        "images have the rate that is best on a tenth of the training data.",
+        f"{EVALUATIONS} evaluation seeds; {EPOCHS} epochs at the learned rate, no "
+        "augmentation anywhere. Random images have the rate that is best on a tenth of the "
+        "training data.",
     )  # fmt: skip
     curves("tesla_gradient", lines, "iterations", "test accuracy, %")
 

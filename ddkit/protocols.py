@@ -14,6 +14,7 @@ PROTOCOLS = Registry(
     {
         "dsa": "ddkit.protocols:DSA",
         "dsa-soft": "ddkit.protocols:DSA_SOFT",
+        "plain": "ddkit.protocols:PLAIN",
         "l1": "ddkit.protocols:L1",
         "soft": "ddkit.protocols:SOFT",
     },
@@ -61,9 +62,14 @@ DSA = Protocol(  # the trajectory-matching line's: DSA on, ×0.1 at half (MTT, r
     augmentation="dsa",
 )  # fmt: skip
 
+PLAIN = DSA.model_copy(update={"name": "plain", "augmentation": "none"})
+
 DSA_SOFT = DSA.model_copy(update={"name": "dsa-soft", "labels": "own"})  # as TESLA's released code
 
-L1 = DSA_SOFT.model_copy(update={"name": "l1", "loss": "l1"})  # APM; each set at its own rate
+L1 = Protocol(  # APM, appendix A.7, with its rate for CIFAR-10
+    name="l1", labels="own", loss="l1", recipe=DSA.recipe.model_copy(update={"lr": 0.02}),
+    augmentation="dsa",
+)  # fmt: skip
 
 SOFT = Protocol(  # Teddy, appendix D.3; its 300 epochs are for sets of many steps per epoch
     name="soft",
