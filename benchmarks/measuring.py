@@ -21,6 +21,7 @@ def distilled(config: RunConfig, runs: Path, *, snapshot_every: int = 0) -> Path
 def accuracy(
     run: Run, dataset: DistilledDataset, path: Path, evaluations: int, *,
     protocol: str | None = None, tune: bool = False, epochs: int | None = None,
+    lr: float | None = None,
 ) -> float:  # fmt: skip
     """Return the mean test accuracy over evaluation seeds; kept in a file beside the set at `path`.
 
@@ -28,11 +29,11 @@ def accuracy(
     the training data, as `ddkit evaluate` does for random images.
     """
     name = protocol or own_protocol_name(dataset)
-    kept = path.with_name(f"{path.stem}-{name}-{epochs or 'all'}-{evaluations}.json")
+    kept = path.with_name(f"{path.stem}-{name}-{epochs}-{lr}-{evaluations}.json")
     if not kept.exists():
         recipe = rated(protocol_for(name), dataset)
-        if epochs is not None:
-            recipe = recipe.with_recipe(epochs=epochs)
+        changes = {"epochs": epochs, "lr": lr}
+        recipe = recipe.with_recipe(**{k: v for k, v in changes.items() if v is not None})
         network = run.config.network
         if tune:
             recipe = tuned(recipe, dataset, tuning_split(run), network, run.device)
@@ -45,7 +46,7 @@ def accuracy(
 
 def evaluated(
     config: RunConfig, runs: Path, evaluations: int, *, protocol: str | None = None,
-    tune: bool = False, epochs: int | None = None,
+    tune: bool = False, epochs: int | None = None, lr: float | None = None,
 ) -> float:  # fmt: skip
     """Distil, or find the finished run, and return its mean test accuracy (0 … 1)."""
     path = distilled(config, runs)

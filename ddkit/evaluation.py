@@ -27,7 +27,7 @@ from ddkit.run import Run
 from ddkit.training import Diverged
 
 TEST_BATCH = 500
-TUNING_FACTORS = (0.1, 0.3, 1.0, 3.0)
+TUNING_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def evaluate_on_test(
     protocol: Protocol, run: Run, distilled: DistilledDataset, network: str,
     evaluation_seeds: Sequence[int],
 ) -> Evaluation:  # fmt: skip
-    """Train as a protocol says and test, for a plugin's hook `evaluate`, which sees no test data."""
+    """Train as a protocol says and test; for plugins, which see no test data."""
     return evaluate_with(
         protocol, distilled, open_test(run), network, evaluation_seeds, run.device, run.progress
     )
@@ -247,7 +247,7 @@ def tuned(
 ) -> Protocol:  # fmt: skip
     """Return the protocol with the learning rate that does best on the holdout, never on test data.
 
-    Tries the recipe's own times 0.1, 0.3, 1 and 3, one seed each; one that diverges loses.
+    Tries the recipe's own times 0.1, 0.3, 1, 3 and 10, one seed each; one that diverges loses.
     """
     scores = {}
     for rate in (protocol.recipe.lr * factor for factor in TUNING_FACTORS):

@@ -1,6 +1,7 @@
 """Honest numbers: reproducible, the same code for every set, and the test split left alone."""
 
 from math import isnan, sqrt
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,15 @@ from ddkit.data.space import InputSpace
 from ddkit.data.views import draw_views
 from ddkit.distilled import load
 from ddkit.errors import DdkitError
-from ddkit.evaluation import Evaluation, evaluate_with, protocol_for, rated, tuned
+from ddkit.evaluation import (
+    Evaluation,
+    evaluate_with,
+    own_protocol_name,
+    protocol_for,
+    rated,
+    train_on,
+    tuned,
+)
 from ddkit.labels import EpochLabels, SoftLabels, joined
 from ddkit.objective import Synthetic
 from ddkit.progress import Silent
@@ -184,7 +193,7 @@ def rates_tried(monkeypatch, scores) -> list[float]:
 def test_tuning_takes_the_rate_that_does_best_on_the_holdout(artifact, test_set, monkeypatch):
     tried = rates_tried(monkeypatch, lambda rate: -abs(rate - 0.03))
     found = tuned(DSA, load(artifact()), test_set, NET, CPU)
-    assert tried == pytest.approx([0.001, 0.003, 0.01, 0.03])
+    assert tried == pytest.approx([0.001, 0.003, 0.01, 0.03, 0.1])
     assert found.recipe.lr == pytest.approx(0.03)
     assert found.recipe == DSA.with_recipe(lr=found.recipe.lr).recipe
 
@@ -192,7 +201,7 @@ def test_tuning_takes_the_rate_that_does_best_on_the_holdout(artifact, test_set,
 def test_tuning_starts_from_a_learned_rate_under_sgd(artifact, test_set, monkeypatch):
     tried = rates_tried(monkeypatch, lambda rate: rate)
     tuned(rated(DSA, learned := load(artifact(images=with_rate(2.0)))), learned, test_set, NET, CPU)
-    assert tried == pytest.approx([0.2, 0.6, 2.0, 6.0])
+    assert tried == pytest.approx([0.2, 0.6, 2.0, 6.0, 20.0])
 
 
 def test_tuning_another_optimiser_does_not_start_from_a_rate_learned_for_sgd(
@@ -202,7 +211,7 @@ def test_tuning_another_optimiser_does_not_start_from_a_rate_learned_for_sgd(
     tuned(
         rated(SOFT, learned := load(artifact(images=with_rate(2.0)))), learned, test_set, NET, CPU
     )
-    assert tried == pytest.approx([1e-4, 3e-4, 1e-3, 3e-3])
+    assert tried == pytest.approx([1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
 
 
 def test_a_rate_that_diverges_loses_the_tuning_and_does_not_end_it(artifact, test_set):
@@ -307,3 +316,29 @@ def test_an_unknown_protocol_is_refused_with_the_nearest_one():
 def test_the_space_of_the_set_is_the_students(artifact, run):
     path = artifact(space="unit")
     assert load(path).space.fingerprint() == InputSpace.fit(run().train, "unit").fingerprint()
+
+
+@pytest.mark.parametrize(("labels", "rate", "name"), [
+    ("hard", 0.5, "dsa"), ("soft", 0.5, "dsa-soft"), ("soft", None, "soft"), ("epoch", 0.5, "soft"),
+])  # fmt: skip
+def test_the_protocol_follows_from_the_labels_and_a_learned_rate(labels, rate, name):
+    distilled = SimpleNamespace(labels=SimpleNamespace(kind=labels), learning_rate=rate)
+    assert own_protocol_name(distilled) == name
+
+
+def test_l1_trains_towards_the_logits_as_they_are(artifact):
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    distilled = load(artifact(labels=SoftLabels(logits, temperature=20.0)))
+    protocol = protocol_for("l1").with_recipe(epochs=2, lr=0.1)
+    trained = train_on(distilled, protocol, NET, 0, CPU).state_dict()
+
+    by_hand = evaluation._create(NET, distilled.class_names, distilled.shape, 0, CPU)
+    inputs, targets = distilled.inputs(torch.arange(6))
+    optimiser = torch.optim.SGD(by_hand.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
+    for rate in (0.1, 0.01):  # ×0.1 from the middle on
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.zero_grad()
+        (by_hand(inputs) - targets).abs().mean().backward()
+        optimiser.step()
+    for name, tensor in by_hand.state_dict().items():
+        torch.testing.assert_close(trained[name], tensor, rtol=1e-4, atol=1e-5)
