@@ -14,7 +14,7 @@ def parse_bytes(value: Any) -> Any:
     """Return "6.5GB", "800 MB" or "2GiB" as bytes; raises `ValueError` for other texts."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*([\d.]+)\s*([a-z]*)\s*", value.lower())
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]*)\s*", value.lower())
     unit = UNITS.get(match[2] or "b") if match else None
     if match is None or unit is None:
         raise ValueError("a size is a number with a unit, such as 6.5GB or 800MB")

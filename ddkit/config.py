@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -13,6 +13,9 @@ from ddkit.budget import parse_bytes
 from ddkit.data.options import DataOptions
 from ddkit.errors import DdkitError, unknown
 from ddkit.storage import write_text
+
+if TYPE_CHECKING:
+    from ddkit.run import Run
 
 StageName = Literal["pool", "synthesis", "relabel", "evaluate"]
 Model = TypeVar("Model", bound=BaseModel)
@@ -36,6 +39,15 @@ class MethodOptions(Strict):
 
     keeps_budget: ClassVar[bool] = False
     """Whether the method can keep to `memory_budget`; others refuse to have one."""
+
+    provides: ClassVar[tuple[str, ...]] = ()
+    """The roles of the members of the pool that the method builds."""
+
+    needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {}
+    """For each stage the roles it can work with, one of which its pool must have; none: any."""
+
+    def check(self, run: "Run") -> None:
+        """Raise `DdkitError` where a run's synthesis cannot work; called before work begins."""
 
 
 def option(

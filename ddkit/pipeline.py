@@ -126,6 +126,7 @@ def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Run:
 
 def check_stages(run: Run) -> None:
     """Make what can be made before work begins, so that what does not fit is found by then."""
+    run.for_stage("synthesis").options.check(run)
     pool = finished_pool(run, "synthesis")
     if pool is not None:
         Plugin(run.config.stage("synthesis").plugin).synthesis_loss(

@@ -79,7 +79,8 @@ def resolve(request: Request) -> RunConfig:
 
 
 def _check_abilities(config: RunConfig) -> None:
-    """Raise `DdkitError` where a run asks for what its method cannot do."""
+    """Raise `DdkitError` where a run asks for what its methods cannot do."""
+    _check_roles(config)
     model = Plugin(config.plugin).options_model()
     if config.groups > 1 and model.cuts_itself:
         raise DdkitError(
@@ -90,6 +91,21 @@ def _check_abilities(config: RunConfig) -> None:
             f"--memory-budget: the method '{config.method}' has nothing that it could adapt; see "
             f"`ddkit methods {config.method}` for options such as batch sizes"
         )
+
+
+def _check_roles(config: RunConfig) -> None:
+    """Raise `DdkitError` where a stage could not work with the pool that another method trains."""
+    stages: tuple[StageName, ...] = ("synthesis", "relabel")
+    for stage in stages if config.pool is None else ():
+        user, source = config.stage(stage).plugin, config.pool_stage(stage).plugin
+        needed = Plugin(user).options_model().needs.get(stage, ())
+        provided = Plugin(source).options_model().provides
+        if needed and provided and not set(needed) & set(provided):
+            raise DdkitError(
+                f"the {stage} of '{user}' needs members of the role {' or '.join(needed)}, and the "
+                f"pool of '{source}' has {' and '.join(provided)}: name another --pool-from, or "
+                "leave it out"
+            )
 
 
 def default_network(plugin: str, sources: Mapping[StageName, str | None]) -> str:

@@ -40,4 +40,4 @@ def test_a_pool_of_teachers_is_refused(refused):
     teddy = ("unit=step", "first=1", "last=3", "every=2", "train_batch=64", "recalibrate=0")
     flags = [part for setting in teddy for part in ("--set", f"pool.{setting}")]
     line = refused("--pool-from", "teddy", *flags, "--network", "convnet:width=8:norm=batch")
-    assert "TESLA needs a pool of expert trajectories and this one has none" in line
+    assert "the synthesis of 'tesla' needs members of the role expert, and the pool of" in line

@@ -1,6 +1,7 @@
 """The options of Teddy: what the paper sets, and what its text leaves open."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -8,6 +9,9 @@ from ddkit import MethodOptions, option
 from ddkit.config import StageName
 from ddkit.data.resident import Augmentation
 from ddkit.training import SCHEDULE
+
+if TYPE_CHECKING:
+    from ddkit import Run
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
@@ -20,6 +24,8 @@ class TeddyOptions(MethodOptions):
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
     cuts_itself: ClassVar[bool] = True
+    provides: ClassVar[tuple[str, ...]] = ("teacher", "pruned")
+    needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {"synthesis": ("teacher", "pruned")}
 
     pool: Literal["prior", "post"] = option(
         "prior",
@@ -163,6 +169,12 @@ class TeddyOptions(MethodOptions):
     crop_scale: float = option(
         0.08, "smallest share of an image in a crop", stages=RELABEL, gt=0, le=1
     )
+
+    def check(self, run: "Run") -> None:
+        """Refuse networks without batch norms, whose statistics Eq. 7 matches."""
+        from ddkit_teddy.matching import matched_layers
+
+        matched_layers(run.network(run.generator("network to look at")))
 
     @model_validator(mode="after")
     def _ordered(self) -> "TeddyOptions":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ddkit import Labels, MemberTask, MethodOptions, Objective, Pool, Run, Synthetic, hookimpl
 from ddkit_tesla.experts import check_epochs, experts
-from ddkit_tesla.objective import TeslaObjective, check_micro_batch
+from ddkit_tesla.objective import TeslaObjective
 from ddkit_tesla.options import TeslaOptions
 from ddkit_tesla.relabelling import label
 
@@ -16,10 +16,8 @@ def method_config() -> type[MethodOptions]:
 
 @hookimpl
 def build_pool(run: Run) -> Sequence[MemberTask]:
-    training = experts(run)
     check_epochs(run.options, run.options.train_epochs)  # before hours of training
-    check_micro_batch(run.options, training.network(0))
-    return training.tasks()
+    return experts(run).tasks()
 
 
 @hookimpl

@@ -14,9 +14,10 @@ from ddkit.networks import batch_norms, parse
 from ddkit_tesla.experts import check_epochs, trajectories
 from ddkit_tesla.matching import Batch, match
 from ddkit_tesla.options import TeslaOptions
-from ddkit_tesla.students import Snapshots, as_function
+from ddkit_tesla.students import Snapshots, as_function, check_micro_batch
 
 FORWARD_BATCH = 512  # images per forward pass where nothing is differentiated
+RUNAWAY = 1e4  # no input is as large as this, in units of standard deviations
 
 
 class TeslaObjective(Objective):
@@ -44,7 +45,9 @@ class TeslaObjective(Objective):
             rate.clamp_(min=options.lr_student_min)
 
         leaves = {
-            "images": Leaf(self.run.initial_inputs(shard), partial(sgd, lr=options.lr_images)),
+            "images": Leaf(
+                self.run.initial_inputs(shard), partial(sgd, lr=options.lr_images), limit=RUNAWAY
+            ),
             "learning_rate": Leaf(
                 torch.tensor(options.lr_student),
                 partial(sgd, lr=options.lr_lr),
@@ -163,7 +166,7 @@ class TeslaObjective(Objective):
 
     def _check_network(self, network: torch.nn.Module) -> None:
         """Raise `DdkitError` where an expert's parameters do not make the expert."""
-        check_micro_batch(self.options, network)
+        check_micro_batch(self.options.micro_batch, network)
         own = self.pool.state(self.experts[0][0])
         norms = {id(buffer) for layer in batch_norms(network) for buffer in layer.buffers()}
         for name, buffer in network.named_buffers():
@@ -173,15 +176,6 @@ class TeslaObjective(Objective):
                     "an expert's parameters would be another network; make it a parameter, or the "
                     "same in every network"
                 )
-
-
-def check_micro_batch(options: TeslaOptions, network: torch.nn.Module) -> None:
-    """Raise `DdkitError` where parts of a batch would not give what the whole batch does."""
-    if options.micro_batch and batch_norms(network):
-        raise DdkitError(
-            "this network has batch norms, whose statistics need the whole batch: use "
-            "--set micro_batch=0, or a network with instance or group norm"
-        )
 
 
 def one_hot_logits(classes: Tensor, count: int, confidence: float) -> Tensor:

@@ -1,12 +1,16 @@
 """The options of TESLA: MTT's where the paper's appendix A.12, which has its own, is not public."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
 from ddkit import MethodOptions, option
 from ddkit.config import StageName
 from ddkit.training import SCHEDULE
+
+if TYPE_CHECKING:
+    from ddkit import Run
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
@@ -16,6 +20,11 @@ RELABEL: tuple[StageName, ...] = ("relabel",)
 
 class TeslaOptions(MethodOptions):
     """Defaults follow the papers; each one that departs says why."""
+
+    provides: ClassVar[tuple[str, ...]] = ("expert",)
+    needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
+        "synthesis": ("expert",), "relabel": ("expert",),
+    }  # fmt: skip
 
     # the experts (MTT, section 4 and released code)
     experts: int = option(100, "N, how many trajectories", stages=POOL, ge=1)
@@ -112,6 +121,12 @@ class TeslaOptions(MethodOptions):
     teachers: int = option(
         0, "experts whose logits are averaged for those labels; 0: all", stages=RELABEL, ge=0
     )
+
+    def check(self, run: "Run") -> None:
+        """Refuse parts of a batch where the network needs the whole."""
+        from ddkit_tesla.students import check_micro_batch
+
+        check_micro_batch(self.micro_batch, run.network(run.generator("network to look at")))
 
     @model_validator(mode="after")
     def _check_ranges(self) -> "TeslaOptions":

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ddkit import DdkitError
 from ddkit.networks import batch_norms
 
 Parameters = list[Tensor]
@@ -60,6 +61,15 @@ class Students:
     def _moved(self, student: Parameters, device: torch.device | str) -> Parameters:
         # not blocking: copies to the host then land in pinned memory and queue like any operation
         return [tensor.to(device, non_blocking=True) for tensor in student]
+
+
+def check_micro_batch(size: int, network: nn.Module) -> None:
+    """Raise `DdkitError` where parts of a batch would not give what the whole batch does."""
+    if size and batch_norms(network):
+        raise DdkitError(
+            "this network has batch norms, whose statistics need the whole batch: use "
+            "--set micro_batch=0, or a network with instance or group norm"
+        )
 
 
 def as_function(network: nn.Module) -> Callable[[Sequence[Tensor], Tensor], Tensor]:

@@ -1,0 +1,118 @@
+"""The options of APM: the paper's, and what the released code does otherwise."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import model_validator
+
+from ddkit import MethodOptions, option
+from ddkit.config import StageName
+from ddkit.training import SCHEDULE
+from ddkit_apm.matching import checkpoint_epochs
+
+POOL: tuple[StageName, ...] = ("pool",)
+SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
+RELABEL: tuple[StageName, ...] = ("relabel",)
+STUDENTS: tuple[StageName, ...] = ("synthesis", "evaluate")
+
+
+class ApmOptions(MethodOptions):
+    """Defaults follow the paper and its appendix A.7; each one that departs says why."""
+
+    keeps_budget: ClassVar[bool] = True
+    provides: ClassVar[tuple[str, ...]] = ("teacher",)
+    needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
+        "synthesis": ("teacher",), "relabel": ("teacher",),
+    }  # fmt: skip
+
+    # the teachers
+    teachers: int = option(
+        100,
+        "how many converged teachers; 10 are nearly as good (paper, Fig. 5a)",
+        stages=POOL,
+        ge=1,
+    )
+    train_epochs: int = option(100, "epochs of each teacher", stages=POOL, ge=1)
+    train_lr: float = option(0.05, "learning rate of the teachers", stages=POOL, gt=0)
+    train_batch: int = option(256, "batch size of the teachers", stages=POOL, ge=1)
+    train_momentum: float = option(0.9, "momentum of the teachers", stages=POOL, ge=0, lt=1)
+    train_decay: float = option(5e-4, "weight decay of the teachers", stages=POOL, ge=0)
+    train_schedule: str = option(
+        "half", "constant, cosine, half (×0.1 from the middle on), or step:N", stages=POOL,
+        pattern=SCHEDULE,
+    )  # fmt: skip
+    train_augmentation: Literal["dsa", "crop-flip", "none"] = option(
+        "dsa", "of the real images that teachers see (not in the paper; the field's)", stages=POOL
+    )
+    together: int = option(
+        10,
+        "teachers that are trained as one batched network where that measures 1.3 times as fast, "
+        "as on a GPU; 1: never, then nothing depends on a clock",
+        stages=POOL,
+        ge=1,
+    )
+
+    # Algorithm 1
+    rounds: int = option(2500, "R", stages=SYNTHESIS, ge=0)
+    student_epochs: int = option(250, "E, epochs of each round's student", stages=SYNTHESIS, ge=1)
+    checkpoints: int = option(
+        5, "K, checkpoints of the student that images are moved against", stages=SYNTHESIS, ge=1
+    )
+    batch_syn: int = option(
+        0, "B, synthetic images of a round; 0: all of them", stages=SYNTHESIS, ge=0
+    )
+    distance: Literal["l1", "l2", "kl", "cosine"] = option(
+        "l1", "d, between the logits of teacher and student", stages=SYNTHESIS
+    )
+    alpha: float = option(0.1, "weight of the cross-entropy in Eq. 4", stages=SYNTHESIS, ge=0)
+    lr_images: float = option(1.0, "γ, learning rate of the pixels", stages=SYNTHESIS, gt=0)
+    momentum: float = option(0.5, "of the pixels", stages=SYNTHESIS, ge=0, lt=1)
+    late_factor: float = option(
+        0.3, "on the pixels' rate in the second half of the rounds", stages=SYNTHESIS, gt=0
+    )
+    lr_student: float = option(0.02, "η, learning rate of the students", stages=STUDENTS, gt=0)
+    student_batch: int = option(256, "batch size of the students", stages=STUDENTS, ge=1)
+    student_momentum: float = option(0.9, "of the students", stages=STUDENTS, ge=0, lt=1)
+    student_decay: float = option(5e-4, "weight decay of the students", stages=STUDENTS, ge=0)
+
+    # what the released code does otherwise
+    log: bool = option(True, "the logarithm of Eq. 4; the released code has none", stages=SYNTHESIS)
+    student_every: int = option(
+        1, "train a student every n-th round and use it for n; the released code: 3",
+        stages=SYNTHESIS, ge=1,
+    )  # fmt: skip
+    dense_momentum: bool = option(
+        False,
+        "whether images that a round did not draw go on moving by their momentum, as in the "
+        "released code",
+        stages=SYNTHESIS,
+    )
+    student_augmentation: Literal["none", "dsa"] = option(
+        "none",
+        "of the images that students see; the released code has dsa, with the logits of the images "
+        "as they are",
+        stages=SYNTHESIS,
+    )
+
+    # memory for time
+    segment: int = option(
+        0, "images at a time in the gradient of Eq. 4; 0: all of a round, or what fits "
+        "--memory-budget", stages=SYNTHESIS, ge=0,
+    )  # fmt: skip
+
+    # labels and evaluation
+    labels: Literal["ensemble", "teacher", "hard"] = option(
+        "ensemble",
+        "logits: averaged over label_teachers, or of one teacher drawn at random, as in the "
+        "released code; hard: the classes",
+        stages=RELABEL,
+    )
+    label_teachers: int = option(0, "teachers in the ensemble; 0: all", stages=RELABEL, ge=0)
+    evaluation_epochs: int = option(
+        1000, "epochs of the method's own protocol", stages=("evaluate",), ge=1
+    )
+
+    @model_validator(mode="after")
+    def _check_checkpoints(self) -> "ApmOptions":
+        checkpoint_epochs(self.student_epochs, self.checkpoints)
+        return self

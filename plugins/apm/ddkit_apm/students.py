@@ -1,0 +1,80 @@
+"""The students of a round: one network trained towards a teacher's logits, kept K times."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ddkit import Run, training
+from ddkit.data.batching import batch_count, batches_of
+from ddkit.data.dsa import apply_dsa, draw_dsa
+from ddkit.seeds import derive, generator
+from ddkit_apm.distances import DISTANCES
+from ddkit_apm.matching import checkpoint_epochs
+from ddkit_apm.options import ApmOptions
+
+State = dict[str, Tensor]
+
+
+def recipe(options: ApmOptions, epochs: int) -> training.Recipe:
+    """Return how students are trained: ×0.1 from the middle on."""
+    return training.Recipe(
+        epochs=epochs,
+        batch_size=options.student_batch,
+        optimiser="sgd",
+        lr=options.lr_student,
+        momentum=options.student_momentum,
+        weight_decay=options.student_decay,
+        schedule="half",
+    )
+
+
+def train_student(
+    run: Run, network: nn.Module, inputs: Tensor, logits: Tensor, seed: int
+) -> list[State]:
+    """Train `network` in place towards a teacher's logits; return its K checkpoints.
+
+    Args:
+        run: of the synthesis stage, with APM's options.
+        inputs: (B, channels, H, W), the mini-batch as network inputs.
+        logits: (B, classes) of the teacher for these inputs, constants.
+        seed: of the order of the images and of their augmentation.
+    """
+    options: ApmOptions = run.options
+    distance = DISTANCES[options.distance]
+    size = min(options.student_batch, len(inputs))
+
+    def batches(epoch: int) -> training.Batches:
+        order = torch.randperm(len(inputs), generator=generator(seed, "order", epoch))
+        for number, rows in enumerate(batches_of(order.to(inputs.device), size)):
+            seen = inputs[rows]
+            if options.student_augmentation == "dsa":
+                draws = generator(seed, "dsa", epoch, number)
+                shape = (seen.shape[-2], seen.shape[-1])
+                seen = apply_dsa(seen, draw_dsa(len(seen), shape, draws, flip=run.train.mirror))
+            yield seen, logits[rows]
+
+    wanted = set(checkpoint_epochs(options.student_epochs, options.checkpoints))
+    kept = []
+    for position in training.fit(
+        network,
+        batches,
+        recipe(options, options.student_epochs),
+        steps_per_epoch=batch_count(len(inputs), size),
+        seed=derive(seed, "student"),
+        loss=lambda guess, target: distance(target, guess).mean(),
+    ):
+        if position.epoch_ends and position.epoch in wanted:
+            kept.append({name: t.detach().clone() for name, t in network.state_dict().items()})
+    return kept
+
+
+def as_function(skeleton: nn.Module, state: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return inputs → logits of a checkpoint, frozen; `skeleton` is its architecture, in eval."""
+    return partial(_call, skeleton, dict(state))
+
+
+def _call(skeleton: nn.Module, state: State, inputs: Tensor) -> Tensor:
+    logits: Tensor = torch.func.functional_call(skeleton, state, (inputs,))
+    return logits

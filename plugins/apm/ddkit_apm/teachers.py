@@ -1,0 +1,38 @@
+"""The teachers: networks trained on real data until they have converged, one checkpoint each."""
+
+from ddkit import DdkitError, Pool, Run
+from ddkit.real_training import RealTraining
+from ddkit.training import Recipe
+from ddkit_apm.options import ApmOptions
+
+ROLE = "teacher"
+
+
+def teachers(run: Run) -> RealTraining:
+    """Return the teachers that the resolved options ask for; none is chosen among many."""
+    options: ApmOptions = run.options
+    recipe = Recipe(
+        epochs=options.train_epochs,
+        batch_size=options.train_batch,
+        optimiser="sgd",
+        lr=options.train_lr,
+        momentum=options.train_momentum,
+        weight_decay=options.train_decay,
+        schedule=options.train_schedule,
+    )
+    return RealTraining(
+        run, ROLE, options.teachers, recipe, (options.train_epochs,),
+        options.train_augmentation, options.together,
+    )  # fmt: skip
+
+
+def members(pool: Pool) -> list[int]:
+    """Return the indices of a pool's teachers; raises `DdkitError` where it has none."""
+    found = pool.with_role(ROLE)
+    if not found:
+        raise DdkitError(
+            "APM needs a pool of teachers and this one has none (its members are "
+            f"{', '.join(sorted({member.role for member in pool.members})) or 'none'}): leave "
+            "--pool-from out, or name a method that trains teachers"
+        )
+    return found
