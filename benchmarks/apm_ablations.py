@@ -27,11 +27,11 @@ BASE = {
     "rounds": 20, "student_epochs": 100, "checkpoints": 5, "alpha": 0.1, "lr_images": 5.0,
     "lr_student": 0.1,
 }  # fmt: skip
-POOL = {"teachers": TEACHERS, "train_epochs": 20, "together": 1}
+POOL = {"teachers": TEACHERS, "train_epochs": 10, "together": 1}
 CURVES = {
     "checkpoints": ("K, checkpoints", (1, 2, 5, 10)),
     "teachers": ("teachers", (1, 2, 3, 5)),
-    "student_epochs": ("E, epochs of a student", (20, 50, 100, 200)),
+    "student_epochs": ("E, epochs of a student", (25, 50, 100, 200)),
     "alpha": ("α", (0.0, 0.1, 1.0)),
 }
 DEPARTURES = {
