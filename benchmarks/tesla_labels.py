@@ -17,9 +17,9 @@ from ddkit.resolve import Request, resolve
 
 RUNS = Path("runs/benchmark/tesla-labels")
 # Hard labels do best with slow experts, soft ones with faster ones, a larger β (their gradients
-# are smaller) and slower pixels: the best of four tries on a holdout, and of eight for soft ones.
+# are smaller) and slower pixels: the best of four tries on a holdout, and of nine for soft ones.
 HARD = ("train_lr=0.01", "lr_student=0.02", "lr_lr=1e-5", "lr_images=1000")
-SOFT = ("train_lr=0.05", "lr_student=0.3", "lr_lr=1e-5", "lr_images=10")
+SOFT = ("train_lr=0.05", "lr_student=0.2", "lr_lr=1e-6", "lr_images=1")
 LABELS = {"hard": HARD, "learned": HARD, "target": SOFT, "last": SOFT}
 EVALUATIONS = 2
 EPOCHS = 300  # of an evaluation

@@ -62,7 +62,7 @@ def floor(objective: TeslaObjective, shard: Shard) -> Callable[[int], None]:
     parameters = list(network.parameters())
     images = run.initial_inputs(shard)
     drawn = [
-        objective._augmented(rows, 0, number).augmentation
+        objective._augmented(shard, rows, 0, number).augmentation
         for number, rows in enumerate(objective._batches(shard, 0))
     ]
     direction = [torch.randn_like(parameter) * 1e-3 for parameter in parameters]

@@ -86,8 +86,9 @@ def own_protocol_name(distilled: DistilledDataset) -> str:
     """
     if distilled.labels.kind == "hard":
         return "dsa"
-    rated_soft = distilled.labels.kind == "soft" and distilled.learning_rate is not None
-    return "dsa-soft" if rated_soft else "soft"
+    # softened labels have gradients that are smaller by T²: a rate for SGD steps does not fit them
+    for_sgd = distilled.labels.kind == "soft" and distilled.labels.temperature == 1
+    return "dsa-soft" if for_sgd and distilled.learning_rate is not None else "soft"
 
 
 def default_protocol(distilled: DistilledDataset) -> Protocol:

@@ -29,7 +29,7 @@ class LeafState:
 
     def tensor(self, rows: Tensor | None) -> Tensor:
         """Return what the loss differentiates: the leaf on the device, or these rows of it."""
-        if rows is None and self._rows is None:
+        if rows is None and self._rows is None and not self._row_state:
             if not self._whole:
                 self.value = self.value.to(self.device)
                 self._parameter = self.value.requires_grad_()

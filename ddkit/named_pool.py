@@ -8,6 +8,7 @@ import torch
 from ddkit import networks
 from ddkit.config import RunConfig
 from ddkit.data.folders import is_path
+from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.errors import DdkitError, unknown
 from ddkit.pool import Pool, read_description
@@ -64,6 +65,12 @@ def network_of(name: str) -> str | None:
     """Return the network of a pool's members; None for one from a file, never run unasked."""
     spec: str = description_of(name)["network"]
     return spec if networks.parse(spec).path is None else None
+
+
+def space_of(name: str) -> InputSpace:
+    """Return the input space that a pool's members were trained in."""
+    description_of(name)  # refuses what is no finished pool
+    return Pool.open(folder_of(name)).space()
 
 
 def open_for(

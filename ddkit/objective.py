@@ -18,6 +18,7 @@ from ddkit.errors import DdkitError
 if TYPE_CHECKING:
     from ddkit.run import Run
 
+DECODED = 1024  # images at a time that become pixels on the device
 OptimiserFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 
@@ -118,6 +119,12 @@ class Objective(ABC):
     def decode(self, shard: Shard, leaves: Mapping[str, Tensor]) -> Synthetic:
         """Return the shard's images in data space, row i for slot i of the shard."""
 
+    def pixels(self, inputs: Tensor) -> Tensor:
+        """Return network inputs (n, channels, H, W) as pixels on the CPU, part by part."""
+        space, device = self.run.space, self.run.device
+        parts = torch.split(inputs.detach(), DECODED)
+        return torch.cat([space.decode(part.to(device)).cpu() for part in parts])
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return what lives across the steps of a shard beside its leaves, for checkpoints.
 
@@ -156,8 +163,7 @@ class ImageObjective(Objective):
         return {"images": Leaf(images, self.optimiser, SCHEDULES[self.schedule], constraint)}
 
     def decode(self, shard: Shard, leaves: Mapping[str, Tensor]) -> Synthetic:
-        images = self.run.space.decode(leaves["images"].detach().to(self.run.device))
-        return Synthetic(images.cpu(), shard.classes)
+        return Synthetic(self.pixels(leaves["images"]), shard.classes)
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {

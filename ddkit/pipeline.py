@@ -127,12 +127,27 @@ def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Run:
 def check_stages(run: Run) -> None:
     """Make what can be made before work begins, so that what does not fit is found by then."""
     run.for_stage("synthesis").options.check(run)
+    stages: tuple[StageName, ...] = ("synthesis", "relabel")
+    for stage in stages:
+        check_roles(run, stage)
     pool = finished_pool(run, "synthesis")
     if pool is not None:
         Plugin(run.config.stage("synthesis").plugin).synthesis_loss(
             run.for_stage("synthesis"), pool
         )
-    finished_pool(run, "relabel")
+
+
+def check_roles(run: Run, stage: StageName) -> None:
+    """Raise `DdkitError` where a finished pool has no member that a stage could work with."""
+    pool = finished_pool(run, stage)
+    plugin = run.config.stage(stage).plugin
+    needed = Plugin(plugin).options_model().needs.get(stage, ())
+    if pool is not None and len(pool) and needed and not pool.with_role(*needed):
+        raise DdkitError(
+            f"the {stage} of '{plugin}' needs members of the role {' or '.join(needed)}, and the "
+            f"pool {pool.folder.name} has {' and '.join(sorted({m.role for m in pool.members}))}: "
+            "name another pool, or leave it out"
+        )
 
 
 def relabel_into(run: Run, images: Synthetic, path: Path) -> None:

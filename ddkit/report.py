@@ -86,8 +86,9 @@ def compare(
     for network in specs:
         for protocol in chosen:
             rows += _pair(
-                run, config.method, distilled, baseline, protocol, network, test, seeds, tune_lr
-            )
+                run, config.method, distilled, baseline, protocol, network, test, seeds, tune_lr,
+                fixed=(recipe or {}).get("lr") is not None,
+            )  # fmt: skip
         if real:
             protocol = evaluation.protocol_for("dsa")
             result = evaluation.evaluate_real(protocol, run, test, network, seeds)
@@ -167,14 +168,15 @@ def own_protocol(
 def _pair(
     run: Run, title: str, distilled: DistilledDataset, baseline: DistilledDataset | None,
     protocol: Protocol, network: str, test: Resident, seeds: Sequence[int], tune_lr: bool,
+    fixed: bool,
 ) -> list[Row]:  # fmt: skip
-    """Evaluate a set and its baseline under one protocol."""
+    """Evaluate a set and its baseline under one protocol; `fixed`: at its rate, learned or not."""
 
     def trained(dataset: DistilledDataset) -> Evaluation:
-        recipe = evaluation.rated(protocol, dataset)
+        recipe = protocol if fixed else evaluation.rated(protocol, dataset)
         # a learned rate is a tuned one: random images get theirs tuned too, or it would be unfair
         learned = evaluation.rated(protocol, distilled) != protocol
-        tune = tune_lr or (learned and dataset is baseline)
+        tune = tune_lr or (learned and not fixed and dataset is baseline)
         if tune:
             recipe = evaluation.tuned(recipe, dataset, tuning_split(run), network, run.device)
         result = evaluation.evaluate_with(

@@ -67,7 +67,7 @@ def resolve(request: Request) -> RunConfig:
         "method": request.method,
         "plugin": plugin,
         "ipc": ipc,
-        "data": {**preset.get("data", {}), **data},
+        "data": {**preset.get("data", {}), **pool_space(common.get("pool")), **data},
         "options": own.options,
         "preset": preset.get("name"),
         "protocol": preset.get("protocol", {}),
@@ -116,6 +116,11 @@ def default_network(plugin: str, sources: Mapping[StageName, str | None]) -> str
         if preferred is not None:
             return preferred
     return "convnet"
+
+
+def pool_space(name: str | None) -> dict[str, Any]:
+    """Return the kind of input space of the pool that a run names: its members know no other."""
+    return {} if name is None else {"space": named_pool.space_of(name).kind}
 
 
 def finished_pool(name: str | None) -> dict[str, str]:

@@ -318,11 +318,13 @@ def test_the_space_of_the_set_is_the_students(artifact, run):
     assert load(path).space.fingerprint() == InputSpace.fit(run().train, "unit").fingerprint()
 
 
-@pytest.mark.parametrize(("labels", "rate", "name"), [
-    ("hard", 0.5, "dsa"), ("soft", 0.5, "dsa-soft"), ("soft", None, "soft"), ("epoch", 0.5, "soft"),
+@pytest.mark.parametrize(("labels", "temperature", "rate", "name"), [
+    ("hard", 1, 0.5, "dsa"), ("soft", 1, 0.5, "dsa-soft"), ("soft", 20, 0.5, "soft"),
+    ("soft", 1, None, "soft"), ("epoch", 1, 0.5, "soft"),
 ])  # fmt: skip
-def test_the_protocol_follows_from_the_labels_and_a_learned_rate(labels, rate, name):
-    distilled = SimpleNamespace(labels=SimpleNamespace(kind=labels), learning_rate=rate)
+def test_the_protocol_follows_from_the_labels_and_a_learned_rate(labels, temperature, rate, name):
+    kind = SimpleNamespace(kind=labels, temperature=temperature)
+    distilled = SimpleNamespace(labels=kind, learning_rate=rate)
     assert own_protocol_name(distilled) == name
 
 

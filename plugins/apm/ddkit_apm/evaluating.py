@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ddkit import DistilledDataset, Evaluation, Run
-from ddkit.evaluation import evaluate_on_test, own_protocol_name, protocol_for
+from ddkit.evaluation import default_protocol, evaluate_on_test, protocol_for
 from ddkit_apm.options import ApmOptions
 from ddkit_apm.students import recipe
 
@@ -17,7 +17,7 @@ def own_protocol(
     """
     options: ApmOptions = run.options
     if distilled.labels.kind == "hard":
-        protocol = protocol_for(own_protocol_name(distilled))
+        protocol = default_protocol(distilled)
     else:
         protocol = protocol_for("l1").model_copy(
             update={"recipe": recipe(options, options.evaluation_epochs)}

@@ -4,7 +4,7 @@
 
 over the B images of a mini-batch and K checkpoints S_e of a student. It is a sum over images, so
 that its gradient comes in segments of any size, and a sum over checkpoints, so that one student's
-graph is held at a time: memory depends neither on B nor on K.
+graph is held at a time: beside weights and images, memory depends neither on B nor on K.
 """
 
 from collections.abc import Callable, Sequence

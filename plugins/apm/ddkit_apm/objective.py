@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ddkit import ImageObjective, Leaf, Pool, Run, Shard
+from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
 from ddkit.gradients import with_gradients
 from ddkit.seeds import derive
+from ddkit.training import Diverged
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import Logits, prediction_matching
 from ddkit_apm.memory import fitting_segment
@@ -131,4 +132,10 @@ class ApmObjective(ImageObjective):
             logits = torch.cat([network(part) for part in parts])
         student = self.run.network(self.run.generator("student of a round", shard.index, step))
         seed = derive(self.run.config.seed, "student training", shard.index, step)
-        self._students = train_student(self.run, student, inputs, logits, seed)
+        try:
+            self._students = train_student(self.run, student, inputs, logits, seed)
+        except Diverged as error:
+            raise DdkitError(
+                f"the student of round {step} diverged: lower the learning rate of students, "
+                f"which is {self.options.lr_student:g} (--set lr_student=…)"
+            ) from error

@@ -32,7 +32,7 @@ def members(pool: Pool) -> list[int]:
     if not found:
         raise DdkitError(
             "APM needs a pool of teachers and this one has none (its members are "
-            f"{', '.join(sorted({member.role for member in pool.members})) or 'none'}): leave "
-            "--pool-from out, or name a method that trains teachers"
+            f"{', '.join(sorted({member.role for member in pool.members})) or 'none'}): name "
+            "another one (--pool, --pool-from), or train them"
         )
     return found

@@ -25,7 +25,9 @@ class TeddyOptions(MethodOptions):
 
     cuts_itself: ClassVar[bool] = True
     provides: ClassVar[tuple[str, ...]] = ("teacher", "pruned")
-    needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {"synthesis": ("teacher", "pruned")}
+    needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
+        "synthesis": ("teacher", "pruned"), "relabel": ("teacher", "pruned"),
+    }  # fmt: skip
 
     pool: Literal["prior", "post"] = option(
         "prior",

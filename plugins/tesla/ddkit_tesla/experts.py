@@ -41,8 +41,8 @@ def trajectories(pool: Pool) -> list[list[int]]:
         found.setdefault(member.task, {})[member.epoch] = index
     if not found:
         raise DdkitError(
-            "TESLA needs a pool of expert trajectories and this one has none: leave --pool-from "
-            "out, or import one with `ddkit pool import`"
+            "TESLA needs a pool of expert trajectories and this one has none: name another one "
+            "(--pool, --pool-from), train them, or import some with `ddkit pool import`"
         )
     for task, epochs in found.items():
         if sorted(epochs) != list(range(len(epochs))):

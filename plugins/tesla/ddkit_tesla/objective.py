@@ -71,7 +71,7 @@ class TeslaObjective(Objective):
     def loss(self, shard: Shard, leaves: Mapping[str, Tensor], step: int) -> Tensor:
         options = self.options
         images, rate = leaves["images"], leaves["learning_rate"]
-        expert, start = self._segment(step)
+        expert, start = self._segment(shard, step)
         batches = self._batches(shard, step)
         drawn = torch.cat(batches).unique()
         labels = self._labels(leaves, shard.classes[drawn], expert, start)
@@ -80,7 +80,7 @@ class TeslaObjective(Objective):
             self._parameters(expert[start]),
             self._parameters(expert[start + options.expert_epochs]),
             [
-                self._augmented(torch.searchsorted(drawn, rows), step, number)
+                self._augmented(shard, torch.searchsorted(drawn, rows), step, number)
                 for number, rows in enumerate(batches)
             ],
             images,
@@ -97,37 +97,40 @@ class TeslaObjective(Objective):
         return with_gradients(matched.loss, gradients)
 
     def decode(self, shard: Shard, leaves: Mapping[str, Tensor]) -> Synthetic:
-        images = self.run.space.decode(leaves["images"].detach().to(self.run.device))
         logits = leaves.get("labels")
         return Synthetic(
-            images.cpu(),
+            self.pixels(leaves["images"]),
             shard.classes,
             learning_rate=float(leaves["learning_rate"]),
             label_logits=None if logits is None else logits.detach().cpu(),
         )
 
-    def _segment(self, step: int) -> tuple[list[int], int]:
+    def _generator(self, purpose: str, shard: Shard, *indices: int) -> torch.Generator:
+        """Return a group's generator; the first group draws what a set without groups does."""
+        return self.run.generator(purpose, *indices, *([shard.index] if shard.index else []))
+
+    def _segment(self, shard: Shard, step: int) -> tuple[list[int], int]:
         """Return the expert of an iteration, as members by epoch, and the epoch t to start from."""
-        generator = self.run.generator("segment", step)
+        generator = self._generator("segment", shard, step)
         expert = int(torch.randint(len(self.experts), (), generator=generator))
         start = int(torch.randint(self.options.max_start_epoch, (), generator=generator))
         return self.experts[expert], start
 
     def _batches(self, shard: Shard, step: int) -> list[Tensor]:
         """Return the rows of each student step: the set in random order, again when it ends."""
-        generator = self.run.generator("student batches", step)
+        generator = self._generator("student batches", shard, step)
         size = self.options.batch_syn or len(shard)
         batches: list[Tensor] = []
         while len(batches) < self.options.student_steps:
             batches += torch.split(torch.randperm(len(shard), generator=generator), size)
         return batches[: self.options.student_steps]
 
-    def _augmented(self, rows: Tensor, step: int, number: int) -> Batch:
+    def _augmented(self, shard: Shard, rows: Tensor, step: int, number: int) -> Batch:
         device = self.run.device
         if self.options.augmentation == "none":
             return Batch(rows.to(device))
         _, height, width = self.run.shape
-        generator = self.run.generator("student dsa", step, number)
+        generator = self._generator("student dsa", shard, step, number)
         drawn = draw_dsa(len(rows), (height, width), generator, flip=self.run.train.mirror)
         return Batch(rows.to(device), drawn.to(device))
 
@@ -170,7 +173,9 @@ class TeslaObjective(Objective):
         own = self.pool.state(self.experts[0][0])
         norms = {id(buffer) for layer in batch_norms(network) for buffer in layer.buffers()}
         for name, buffer in network.named_buffers():
-            if id(buffer) not in norms and name in own and not torch.equal(own[name], buffer.cpu()):
+            if id(buffer) in norms or name not in own:
+                continue
+            if not torch.equal(own[name], buffer.cpu().to(own[name].dtype)):
                 raise DdkitError(
                     f"this network draws or learns '{name}', which is no parameter: a student with "
                     "an expert's parameters would be another network; make it a parameter, or the "
