@@ -89,13 +89,15 @@ def test_imported_pools_are_listed_inspected_and_deleted(ddkit, flags):
 
 def test_imported_experts_label_images_in_their_own_input_space(ddkit, flags, tmp_path):
     ddkit(*flags, "--name", "mine", "--mean", "0.25", "--std", "0.5")
-    said = ["distill", "-m", "random", "--relabel-from", "teddy", "--set", "relabel.labels=image",
-            "--set", "relabel.label_members=1", "--classes", "0,1,2", "--threads", "1"]  # fmt: skip
+    options = ("teacher_epoch=0", "teachers=1", "max_start_epoch=1", "expert_epochs=1")
+    settings = [part for option in options for part in ("--set", f"relabel.{option}")]
+    said = ["distill", "-m", "random", "--relabel-from", "tesla", *settings,
+            "--classes", "0,1,2", "--threads", "1"]  # fmt: skip
     ddkit(*said, "--pool", "mine", "-o", "run", "-q")
     distilled = library.load(tmp_path / "run")
     pool = library.Pool.open(tmp_path / "cache" / "pools" / "mine")
     pixels = distilled.pixels(torch.arange(3))
-    expected = pool.network(0)((pixels - 0.25) / 0.5).half()
+    expected = pool.network(0)((pixels - 0.25) / 0.5)
     assert torch.allclose(distilled.labels.logits, expected, atol=1e-3)
     config = (tmp_path / "run" / "config.toml").read_text()
     assert 'pool = "mine"' in config
