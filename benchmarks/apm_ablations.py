@@ -14,7 +14,7 @@ import torch
 from benchmarks.measuring import cell, evaluated
 from benchmarks.plots import panels
 from benchmarks.writing import write
-from ddkit import pipeline
+from ddkit import pipeline, stage_pools
 from ddkit.config import RunConfig
 from ddkit.cost import read_cost
 from ddkit.resolve import Request, resolve
@@ -62,7 +62,7 @@ def run_config(
 def first_teachers(data: str, count: int) -> Path:
     """Return a pool of the first `count` teachers: those that a smaller pool would have."""
     run = pipeline.prepare(run_config(data, 0, {}), RUNS)
-    whole = pipeline.open_pool(run, "synthesis")
+    whole = stage_pools.open_pool(run, "synthesis")
     folder = RUNS / f"teachers-{count}"
     folder.mkdir(parents=True, exist_ok=True)
     tasks = whole.description["tasks"][:count]

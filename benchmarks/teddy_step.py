@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from ddkit_teddy.objective import TeddyObjective
 
 from benchmarks.writing import write
-from ddkit import Run, pipeline
+from ddkit import Run, pipeline, stage_pools
 from ddkit.leaves import LeafState
 from ddkit.memory import PeakMemory
 from ddkit.networks import batch_norms
@@ -41,7 +41,7 @@ def prepared(
     common = {"ipc": ipc, "network": network, "threads": torch.get_num_threads()}
     config = resolve(Request("teddy", common, data, settings, "none"))
     run = pipeline.prepare(config, folder)
-    pool = pipeline.open_pool(run, "synthesis")
+    pool = stage_pools.open_pool(run, "synthesis")
     return run, TeddyObjective(run.for_stage("synthesis"), pool)
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from ddkit_tesla.objective import TeslaObjective
 
 from benchmarks.writing import write
-from ddkit import pipeline
+from ddkit import pipeline, stage_pools
 from ddkit.data.dsa import apply_dsa
 from ddkit.leaves import LeafState
 from ddkit.objective import Shard
@@ -38,7 +38,7 @@ def objective_of(network: str, side: int, images: int, steps: int, gradient: str
     common = {"ipc": images // 10, "network": network, "threads": torch.get_num_threads()}
     config = resolve(Request("tesla", common, {"name": "digits", "resize": side}, settings, "none"))
     run = pipeline.prepare(config, folder)
-    return TeslaObjective(run.for_stage("synthesis"), pipeline.open_pool(run, "synthesis"))
+    return TeslaObjective(run.for_stage("synthesis"), stage_pools.open_pool(run, "synthesis"))
 
 
 def iterations(objective: TeslaObjective, shard: Shard) -> Callable[[int], None]:

@@ -16,10 +16,10 @@ from ddkit.data.options import DataOptions
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.errors import DdkitError
-from ddkit.pipeline import POOL_VERSION
 from ddkit.pool import read_description
 from ddkit.progress import Progress, Silent
 from ddkit.replay import Layout
+from ddkit.stage_pools import POOL_VERSION
 from ddkit.storage import (
     cache_folder,
     locked,

@@ -1,16 +1,13 @@
 """The flow, one direction: configuration → run → pool → synthesis → relabel → artifact."""
 
-import hashlib
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ddkit import named_pool, networks
-from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, load_config
+from ddkit.config import MethodOptions, RunConfig, StageName, load_config
 from ddkit.cost import Cost, read_cost
 from ddkit.data import selection, sources
 from ddkit.data.space import InputSpace
@@ -18,15 +15,13 @@ from ddkit.distilled import ARTIFACT, stored, write_distilled
 from ddkit.errors import DdkitError
 from ddkit.labelling import forget_saved
 from ddkit.objective import Shard, Synthetic
-from ddkit.plugins import METHODS, Plugin
-from ddkit.pool import MemberTask, Pool
-from ddkit.pool_training import train_pool
+from ddkit.plugins import Plugin
 from ddkit.progress import Progress, Silent
-from ddkit.registry import origin
 from ddkit.run import Run, find_device
+from ddkit.stage_pools import check_roles, finished_pool, open_pool
 from ddkit.storage import (
     TensorFile,
-    cache_folder,
+    by_content,
     locked,
     read_json,
     remove_temporaries,
@@ -34,8 +29,6 @@ from ddkit.storage import (
     write_json,
 )
 from ddkit.synthesis import Engine
-
-POOL_VERSION = 1  # goes up when the core trains or stores pools differently
 
 
 def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -> Run:
@@ -126,28 +119,14 @@ def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Run:
 
 def check_stages(run: Run) -> None:
     """Make what can be made before work begins, so that what does not fit is found by then."""
-    run.for_stage("synthesis").options.check(run)
+    synthesis = run.for_stage("synthesis")
+    synthesis.options.check(synthesis)
     stages: tuple[StageName, ...] = ("synthesis", "relabel")
     for stage in stages:
         check_roles(run, stage)
     pool = finished_pool(run, "synthesis")
     if pool is not None:
-        Plugin(run.config.stage("synthesis").plugin).synthesis_loss(
-            run.for_stage("synthesis"), pool
-        )
-
-
-def check_roles(run: Run, stage: StageName) -> None:
-    """Raise `DdkitError` where a finished pool has no member that a stage could work with."""
-    pool = finished_pool(run, stage)
-    plugin = run.config.stage(stage).plugin
-    needed = Plugin(plugin).options_model().needs.get(stage, ())
-    if pool is not None and len(pool) and needed and not pool.with_role(*needed):
-        raise DdkitError(
-            f"the {stage} of '{plugin}' needs members of the role {' or '.join(needed)}, and the "
-            f"pool {pool.folder.name} has {' and '.join(sorted({m.role for m in pool.members}))}: "
-            "name another pool, or leave it out"
-        )
+        Plugin(run.config.stage("synthesis").plugin).synthesis_loss(synthesis, pool)
 
 
 def relabel_into(run: Run, images: Synthetic, path: Path) -> None:
@@ -197,7 +176,7 @@ def check_inputs(run: Run) -> None:
     present = {
         "data": run.train.fingerprint,
         "network": networks.spec_fingerprint(config.network),
-        "files": stable_hash([_by_content(config.init), *map(_by_content, options)]),
+        "files": stable_hash([by_content(config.init), *map(by_content, options)]),
     }
     if config.pool is not None:
         present["pool"] = named_pool.fingerprint(config.pool)
@@ -219,75 +198,6 @@ def clear(folder: Path) -> None:
     names = ("cost.json", "inputs.json", "settled.json", "config.toml", "contact-sheet.png")
     for path in [*folder.glob("distilled*.safetensors"), *(folder / name for name in names)]:
         path.unlink(missing_ok=True)
-
-
-def open_pool(run: Run, stage: StageName) -> Pool:
-    """Return the pool that a stage works with, trained first where the cache lacks it."""
-    pool = finished_pool(run, stage)
-    if pool is not None:
-        return pool
-    tasks, folder, description = pool_plan(run, stage)
-    with locked(folder, "the pool", wait=True):
-        if not (folder / "pool.json").exists():
-            remove_temporaries(folder)
-            with Cost(folder).measure("training"):
-                train_pool(tasks, folder, description, run.space, run.device)
-    return Pool.open(folder, run.device)
-
-
-def finished_pool(run: Run, stage: StageName) -> Pool | None:
-    """Return the pool that a stage works with, or None where it must be trained first.
-
-    The pool that the run names serves every stage, and nothing is trained.
-    """
-    if run.config.pool is not None:
-        return Pool.open(named_pool.folder_of(run.config.pool), run.device)
-    tasks, folder, _ = pool_plan(run, stage)
-    if not tasks:
-        return Pool(folder, run.device)
-    return Pool.open(folder, run.device) if (folder / "pool.json").exists() else None
-
-
-def pool_plan(run: Run, stage: StageName) -> tuple[Sequence[MemberTask], Path, dict[str, Any]]:
-    """Return the tasks that train a stage's pool, its folder in the cache, its description.
-
-    The pool's hook gets a run whose seed is the pool's, so that distillation seeds can share one.
-    """
-    source = run.config.pool_stage(stage)
-    config = run.config.model_copy(update={"seed": run.config.pool_seed})
-    pool_run = replace(run.for_stage(stage, pool=True), config=config)
-    tasks = Plugin(source.plugin).build_pool(pool_run)
-    description = pool_description(pool_run, source)
-    folder = cache_folder("pools") / f"{source.plugin}-{stable_hash(description)}"
-    return tasks, folder, description
-
-
-def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
-    """Return all that determines a pool: equal descriptions, one pool in the cache."""
-    model = Plugin(source.plugin).options_model()
-    relevant = {}
-    for name, field in model.model_fields.items():
-        extra = field.json_schema_extra
-        stages = extra.get("stages", ["pool"]) if isinstance(extra, dict) else ["pool"]
-        if isinstance(stages, list) and "pool" in stages:
-            relevant[name] = _by_content(source.options.get(name))
-    return {
-        "version": POOL_VERSION,
-        "plugin": source.plugin,
-        "from": origin(METHODS.entries()[source.plugin]),
-        "options": relevant,
-        "network": run.config.network,
-        "network_fingerprint": networks.spec_fingerprint(run.config.network),
-        "data": run.train.fingerprint,
-        "mirror": run.train.mirror,
-        "data_name": run.config.data.tag,
-        "classes": len(run.classes),
-        "shape": list(run.shape),
-        "space": run.space.fingerprint(),
-        "seed": run.config.seed,
-        "device": run.device.type,
-        "threads": run.config.threads,
-    }
 
 
 def assemble(engine: Engine, shards: list[Shard], store: str) -> Synthetic:
@@ -322,13 +232,3 @@ def baseline_config(config: RunConfig) -> RunConfig:
             "evaluate_from": None,
         }
     )
-
-
-def _by_content(value: Any) -> Any:
-    """A file's path says nothing about what is in it: what was named counts by its content."""
-    if isinstance(value, dict):
-        return {key: _by_content(item) for key, item in value.items()}
-    if isinstance(value, str) and ("." in value or "/" in value) and Path(value).is_file():
-        with Path(value).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    return value

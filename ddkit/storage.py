@@ -178,6 +178,16 @@ def stable_hash(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def by_content(value: Any) -> Any:
+    """Return a JSON value with the paths of files in it replaced by hashes of what is in them."""
+    if isinstance(value, dict):
+        return {key: by_content(item) for key, item in value.items()}
+    if isinstance(value, str) and ("." in value or "/" in value) and Path(value).is_file():
+        with Path(value).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return value
+
+
 def _unwritable(path: Path, error: OSError) -> DdkitError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DdkitError(f"the disk is full: cannot write {path}; free some space and try again")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddkit import networks, pipeline
+from ddkit import networks, pipeline, stage_pools
 from ddkit.config import MethodOptions, StageConfig, option
 from ddkit.errors import DdkitError
 from ddkit.pool import Member, MemberTask, Pool
@@ -227,7 +227,7 @@ def key(method, run):
     method("toy", method_config=lambda: Options)
 
     def key(options=None, **fields) -> str:
-        described = pipeline.pool_description(
+        described = stage_pools.pool_description(
             run(**{"network": SPEC, **fields}), StageConfig(plugin="toy", options=options or {})
         )
         return pipeline.stable_hash(described)
@@ -281,10 +281,10 @@ def test_a_cached_pool_is_trained_once(method, run, data):
     method("toy", method_config=lambda: Options, build_pool=lambda run: [MemberTask("only", task)])
     for seed in (0, 1):  # two distillation seeds share a pool
         work = run(plugin="toy", network=SPEC, seed=seed, pool_seed=5)
-        assert len(pipeline.open_pool(work, "synthesis")) == 1
+        assert len(stage_pools.open_pool(work, "synthesis")) == 1
     assert trained == [1]
     other = run(plugin="toy", network=SPEC, pool_seed=6)
-    pipeline.open_pool(other, "synthesis")
+    stage_pools.open_pool(other, "synthesis")
     assert trained == [1, 1]
 
 

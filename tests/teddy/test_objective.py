@@ -4,12 +4,12 @@ import pytest
 import torch
 from ddkit_teddy.objective import TeddyObjective
 
-from ddkit import DdkitError, Pool, pipeline
+from ddkit import DdkitError, Pool, stage_pools
 from ddkit.objective import class_balanced_shards
 
 
 def objective_of(run) -> TeddyObjective:
-    return TeddyObjective(run, pipeline.open_pool(run, "synthesis"))
+    return TeddyObjective(run, stage_pools.open_pool(run, "synthesis"))
 
 
 def test_each_step_draws_anew_without_repetition(teddy_run):
@@ -97,7 +97,7 @@ def test_a_pool_without_members_is_refused(teddy_run, tmp_path):
 
 
 def test_statistics_that_were_not_measured_are_refused(teddy_run):
-    pool = pipeline.open_pool(teddy_run(), "synthesis")
+    pool = stage_pools.open_pool(teddy_run(), "synthesis")
     objective = TeddyObjective(teddy_run("statistics=exact"), pool)
     with pytest.raises(DdkitError, match="holds no measured statistics"):
         objective.references(pool.with_role("teacher")[0])

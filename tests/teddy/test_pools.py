@@ -6,7 +6,7 @@ from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.prior import wanted_steps
 from safetensors.torch import save_file
 
-from ddkit import DdkitError, networks, pipeline
+from ddkit import DdkitError, networks, stage_pools
 
 FIRST = "features.0.conv.weight"  # of a ConvNet
 
@@ -21,7 +21,7 @@ def test_the_stages_of_table_6_give_the_pool_sizes_of_the_paper():
 
 def test_prior_members_are_snapshots_of_one_trajectory(teddy_run):
     run = teddy_run("recalibrate=0")
-    pool = pipeline.open_pool(run, "synthesis")
+    pool = stage_pools.open_pool(run, "synthesis")
     assert [member.step for member in pool.members] == [1, 3, 5]
     assert {member.role for member in pool.members} == {"teacher"}
     network = run.network(run.generator("trajectory network"))
@@ -42,7 +42,7 @@ def test_prior_members_are_snapshots_of_one_trajectory(teddy_run):
 
 def test_epochs_count_epochs(teddy_run):
     run = teddy_run("unit=epoch", "first=0", "last=2", "every=1", "train_batch=512")
-    pool = pipeline.open_pool(run, "synthesis")
+    pool = stage_pools.open_pool(run, "synthesis")
     assert [member.step for member in pool.members] == [0, 3, 6]
     assert [member.epoch for member in pool.members] == [0, 1, 2]
 
@@ -52,7 +52,7 @@ def test_recalibrated_members_see_what_they_match(teddy_run):
 
     def gap(setting):
         run = teddy_run(setting, "first=3", "last=3")
-        network = pipeline.open_pool(run, "synthesis").network(0)
+        network = stage_pools.open_pool(run, "synthesis").network(0)
         seen = []
         first = networks.batch_norms(network)[0]
         first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -64,7 +64,7 @@ def test_recalibrated_members_see_what_they_match(teddy_run):
 
 def test_post_members_are_cut_copies_of_the_base(teddy_run):
     run = teddy_run("pool=post", "members=3", "last=4", "finetune_epochs=0.1", "prune_ratio=0.25")
-    pool = pipeline.open_pool(run, "synthesis")
+    pool = stage_pools.open_pool(run, "synthesis")
     assert [member.role for member in pool.members] == ["base", "pruned", "pruned", "pruned"]
     assert pool.members[1].step == 0  # spread evenly from no fine-tuning …
     assert pool.members[3].step == round(0.1 * -(-len(run.train) // 32))  # … to the longest
@@ -88,7 +88,7 @@ def test_a_users_own_weights_are_the_base(teddy_run, tmp_path):
     pools = []
     for name in ("mine.safetensors", "mine.pt"):
         run = teddy_run("pool=post", "members=1", f"base={tmp_path / name}", "recalibrate=0")
-        pool = pipeline.open_pool(run, "synthesis")
+        pool = stage_pools.open_pool(run, "synthesis")
         assert torch.equal(pool.state(0)[FIRST], network.state_dict()[FIRST])
         pools.append(pool.folder)
     assert pools[0] != pools[1]  # a pool depends on the file's content
@@ -100,7 +100,7 @@ def test_weights_of_another_network_are_refused_in_one_line(teddy_run, tmp_path)
     with pytest.raises(
         DdkitError, match=r"do not fit --network convnet:width=8:norm=batch"
     ) as info:
-        pipeline.open_pool(run, "synthesis")
+        stage_pools.open_pool(run, "synthesis")
     assert "\n" not in str(info.value)
 
 
@@ -112,5 +112,5 @@ def test_a_pickle_that_is_more_than_weights_is_not_executed(teddy_run, tmp_path)
     torch.save({"weight": Trap()}, tmp_path / "trap.pt")
     run = teddy_run("pool=post", f"base={tmp_path / 'trap.pt'}")
     with pytest.raises(DdkitError, match="holds no plain weights"):
-        pipeline.open_pool(run, "synthesis")
+        stage_pools.open_pool(run, "synthesis")
     assert not (tmp_path / "sprung").exists()

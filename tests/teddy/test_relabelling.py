@@ -5,7 +5,7 @@ import torch
 from ddkit_teddy.relabelling import average, label, labelling_members
 from torch import nn
 
-from ddkit import EpochLabels, SoftLabels, Synthetic, pipeline
+from ddkit import EpochLabels, SoftLabels, Synthetic, stage_pools
 
 
 class Scale(nn.Module):
@@ -60,7 +60,7 @@ def slow_view(images, views, row, size):
 
 def labelled(teddy_run, *settings, ipc=1):
     run = teddy_run(*settings, ipc=ipc).for_stage("relabel")
-    pool = pipeline.open_pool(run, "relabel")
+    pool = stage_pools.open_pool(run, "relabel")
     real = run.initial_real()
     images = Synthetic(real, torch.arange(run.total) // ipc)
     return run, pool, images, label(run, pool, images)
@@ -113,7 +113,7 @@ def test_one_label_per_image(teddy_run):
 
 def test_k_members_are_spread_over_the_pool(teddy_run):
     run = teddy_run("last=9", "every=1")
-    pool = pipeline.open_pool(run, "synthesis")
+    pool = stage_pools.open_pool(run, "synthesis")
     assert labelling_members(pool, 0) == list(range(9))
     assert labelling_members(pool, 3) == [0, 4, 8]
     assert labelling_members(pool, 20) == list(range(9))
@@ -121,5 +121,5 @@ def test_k_members_are_spread_over_the_pool(teddy_run):
 
 def test_the_base_of_a_post_pool_does_not_label(teddy_run):
     run = teddy_run("pool=post", "members=2", "finetune_epochs=0", "prune_ratio=0.25")
-    pool = pipeline.open_pool(run, "synthesis")
+    pool = stage_pools.open_pool(run, "synthesis")
     assert labelling_members(pool, 0) == [1, 2]

@@ -6,14 +6,14 @@ import torch.nn.functional as F
 from ddkit_tesla.experts import experts, trajectories
 from ddkit_tesla.objective import TeslaObjective
 
-from ddkit import DdkitError, Pool, Run, interrupt, pipeline
+from ddkit import DdkitError, Pool, Run, interrupt, stage_pools
 from ddkit.data.dsa import apply_dsa, draw_dsa
 from ddkit.interrupt import Stopped
 from ddkit.real_training import RealTraining
 
 
 def pool_of(run: Run) -> Pool:
-    return pipeline.open_pool(run, "synthesis")
+    return stage_pools.open_pool(run, "synthesis")
 
 
 def contents(pool: Pool) -> dict[str, bytes]:

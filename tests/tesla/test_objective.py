@@ -11,7 +11,7 @@ from ddkit_tesla.objective import TeslaObjective, one_hot_logits
 from torch import Tensor
 from torch.func import functional_call
 
-from ddkit import DdkitError, Pool, Run, pipeline
+from ddkit import DdkitError, Pool, Run, stage_pools
 from ddkit.data.dsa import apply_dsa, draw_dsa
 
 ONE_SEGMENT = ("experts=1", "max_start_epoch=1", "expert_epochs=2")  # from epoch 0 to 2 of 3
@@ -19,7 +19,7 @@ PLAIN = (*ONE_SEGMENT, "augmentation=none")
 
 
 def objective_of(run: Run) -> TeslaObjective:
-    return TeslaObjective(run, pipeline.open_pool(run, "synthesis"))
+    return TeslaObjective(run, stage_pools.open_pool(run, "synthesis"))
 
 
 def leaves_of(objective: TeslaObjective) -> dict[str, Tensor]:
@@ -260,7 +260,7 @@ def test_logits_of_a_confidence():
 
 
 def test_experts_of_another_network_are_refused(tesla_run):
-    pool = pipeline.open_pool(tesla_run(network="convnet:depth=2:width=4"), "synthesis")
+    pool = stage_pools.open_pool(tesla_run(network="convnet:depth=2:width=4"), "synthesis")
     with pytest.raises(DdkitError) as error:
         TeslaObjective(tesla_run(network="convnet:depth=1:width=4"), pool)
     line = str(error.value)

@@ -5,7 +5,7 @@ import torch
 from ddkit_tesla.experts import trajectories
 from ddkit_tesla.relabelling import label
 
-from ddkit import DdkitError, HardLabels, Pool, Run, SoftLabels, Synthetic, pipeline
+from ddkit import DdkitError, HardLabels, Pool, Run, SoftLabels, Synthetic, pipeline, stage_pools
 from ddkit.distilled import load
 from ddkit.storage import TensorFile
 
@@ -23,7 +23,7 @@ def made(run: Run) -> tuple[Pool, Synthetic]:
     """Return the run's pool, and images that no expert has seen."""
     real = run.initial_real()
     images = (real + 0.1 * torch.rand(real.shape, generator=torch.Generator().manual_seed(0))) / 1.1
-    return pipeline.open_pool(run, "relabel"), Synthetic(images, torch.arange(run.total))
+    return stage_pools.open_pool(run, "relabel"), Synthetic(images, torch.arange(run.total))
 
 
 def by_hand(run: Run, pool: Pool, pixels: torch.Tensor, experts: int, epoch: int) -> torch.Tensor:
@@ -127,7 +127,7 @@ def test_a_label_epoch_beyond_the_experts_is_refused_before_images_are_made(tesl
 def test_the_artifact_of_a_run_has_the_labels_of_its_final_images(tesla_run):
     run = tesla_run("labels=target")
     distilled = load(pipeline.distill(run.config, run.folder))
-    pool = pipeline.open_pool(run, "relabel")
+    pool = stage_pools.open_pool(run, "relabel")
     rows = torch.arange(10)
     expected = by_hand(run, pool, distilled.pixels(rows), 2, 2)
     torch.testing.assert_close(distilled.labels.targets(rows, 0), expected, rtol=1e-4, atol=1e-4)
@@ -152,7 +152,7 @@ def test_tesla_labels_random_images(tesla_run):
     distilled = load(pipeline.distill(run.config, run.folder))
     assert distilled.labels.kind == "soft"
     assert distilled.learning_rate is None
-    pool = pipeline.open_pool(run, "relabel")
+    pool = stage_pools.open_pool(run, "relabel")
     assert len(trajectories(pool)) == 2
     rows = torch.arange(10)
     torch.testing.assert_close(distilled.pixels(rows), run.initial_real(), rtol=0, atol=1e-6)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from ddkit_tesla.objective import TeslaObjective, one_hot_logits
 
-from ddkit import DdkitError, Run, interrupt, pipeline
+from ddkit import DdkitError, Run, interrupt, pipeline, stage_pools
 from ddkit.distilled import load
 from ddkit.interrupt import Stopped
 from ddkit.storage import TensorFile
@@ -13,7 +13,7 @@ PLAIN = ("experts=1", "max_start_epoch=1", "expert_epochs=2", "augmentation=none
 
 
 def objective_of(run: Run) -> TeslaObjective:
-    return TeslaObjective(run, pipeline.open_pool(run, "synthesis"))
+    return TeslaObjective(run, stage_pools.open_pool(run, "synthesis"))
 
 
 def shard_of(run: Run) -> TensorFile:
