@@ -15,7 +15,7 @@ import torch
 from ddkit.data.space import InputSpace
 from ddkit.errors import DdkitError
 from ddkit.pool import Member, MemberTask, Pool, TaskContext
-from ddkit.storage import TensorFile, read_json, write_json, write_tensors
+from ddkit.storage import TensorFile, read_json, write_json, write_tensors, write_text
 
 PLAN = "together.json"  # the tasks' names, in the groups that are trained at once
 Group = list[MemberTask]
@@ -102,9 +102,13 @@ def _check_needs(group: Group, ready: Pool) -> None:
 def _run(group: Group, folder: Path, ready: Pool) -> None:
     """Train a group; each member is on disk as soon as it exists, the tasks' files at the end."""
     partial = folder / "partial"
-    context = TaskContext(partial / group[0].name / "training.checkpoint.safetensors", ready)
-    for name, number, member in _members(group, context):
-        _write_member(partial / name / f"member-{number:05d}.safetensors", number, member)
+    first = partial / group[0].name
+    context = TaskContext(first / "training.checkpoint.safetensors", ready)
+    trained = first / "trained"  # the checkpoint is gone by then
+    if not trained.exists():
+        for name, number, member in _members(group, context):
+            _write_member(partial / name / f"member-{number:05d}.safetensors", number, member)
+        write_text(trained, "")
     for task in group:
         _merge(partial / task.name, _file(folder, task))
     for task in group:  # only now: until all files are there, a killed group needs its members

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -133,12 +133,16 @@ class RealTraining:
             for key, tensor in network.state_dict().items()
         }
         figures = {}
-        if self.run.holdout is not None:
-            holdout = Resident(self.run.holdout, self.run.space, self.run.device)
+        if self._holdout is not None:
             training = network.training
-            figures["holdout_accuracy"] = accuracy(network, holdout.ordered(TEST_BATCH))
+            figures["holdout_accuracy"] = accuracy(network, self._holdout.ordered(TEST_BATCH))
             network.train(training)
         return Member(state, self.role, epoch * self.per_epoch, epoch, figures)
+
+    @cached_property
+    def _holdout(self) -> Resident | None:
+        split = self.run.holdout
+        return None if split is None else Resident(split, self.run.space, self.run.device)
 
     def _epochs(self, training: Iterator[Position], title: str) -> Iterator[int]:
         """Serve each kept epoch when it has ended, with a progress bar over all."""

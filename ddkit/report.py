@@ -151,6 +151,10 @@ def config_of(distilled: DistilledDataset, data: str | None, device: str | None)
 def random_baseline(run: Run) -> Path:
     """Return the artifact of random real images with a run's labelling; cached by data and run."""
     baseline = pipeline.baseline_config(run.config)
+    try:
+        replace(run, config=baseline).check_initial()
+    except DdkitError as error:  # a merged set may have more images than a class has real ones
+        raise DdkitError(f"no random images to compare with: {error}; or --no-random") from error
     pool = named_pool.fingerprint(baseline.pool) if baseline.pool else None
     key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint, pool])
     return pipeline.distill(baseline, cache_folder("baselines") / key, run.progress, wait=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ddkit import Run, interrupt, pipeline
+from ddkit import Run, interrupt, pipeline, stage_pools
 from ddkit.plugins import Plugin
 from ddkit.resolve import Request, resolve
 from ddkit.storage import TensorFile
@@ -51,7 +51,7 @@ def synthesised() -> Callable[..., TensorFile]:
 
     def make(run: Run, folder: str = "run", **options: Any) -> TensorFile:
         run = replace(run, folder=run.folder.with_name(folder))
-        objective = Plugin("apm").synthesis_loss(run, pipeline.open_pool(run, "synthesis"))
+        objective = Plugin("apm").synthesis_loss(run, stage_pools.open_pool(run, "synthesis"))
         engine = Engine(run, objective, **options)
         engine.synthesise()
         return TensorFile(engine.final(objective.shards()[0]))

@@ -11,7 +11,7 @@ from ddkit_apm.matching import prediction_matching
 from ddkit_apm.objective import ApmObjective
 from ddkit_apm.students import as_function
 
-from ddkit import DdkitError, Run, interrupt, pipeline
+from ddkit import DdkitError, Run, interrupt, pipeline, stage_pools
 from ddkit.interrupt import Stopped
 from ddkit.memory import PeakMemory
 
@@ -31,14 +31,16 @@ def narrow_run(apm_run):
 
 def needed(run: Run, *segments: int) -> list[int]:
     """Return the bytes of a round's update for each segment: networks, images, what is live."""
-    objective = ApmObjective(run, pipeline.open_pool(run, "synthesis"))
+    objective = ApmObjective(run, stage_pools.open_pool(run, "synthesis"))
     shard = objective.shards()[0]
     inputs = run.initial_inputs(shard)
     teacher = objective.pool.network(0)
     states = [run.network(run.generator("any", n)).state_dict() for n in range(2)]
     students = [as_function(objective.skeleton, state) for state in states]
     weights = sum(
-        tensor.nbytes for state in (teacher.state_dict(), *states) for tensor in state.values()
+        tensor.nbytes
+        for state in (teacher.state_dict(), objective.skeleton.state_dict(), *states)
+        for tensor in state.values()
     )
     found = []
     for segment in segments:
@@ -46,7 +48,7 @@ def needed(run: Run, *segments: int) -> list[int]:
             prediction_matching(
                 inputs, shard.classes, teacher, students, DISTANCES["l1"], segment=segment
             )
-        found.append(weights + inputs.nbytes + memory.peak)
+        found.append(weights + 2 * inputs.nbytes + memory.peak)  # images and their momentum
     return found
 
 
@@ -186,3 +188,36 @@ def test_a_whole_round_keeps_to_the_budget(narrow_run, synthesised):
 def test_a_segment_that_does_not_fit_the_budget_is_refused(narrow_run, synthesised):
     with pytest.raises(DdkitError, match="segment"):
         synthesised(narrow_run("segment=40", memory_budget=needed(narrow_run(), 5)[0]))
+
+
+def test_a_budget_that_is_too_small_is_found_before_a_teacher_is_trained(narrow_run, monkeypatch):
+    monkeypatch.setattr("ddkit.stage_pools.train_pool", lambda *_: pytest.fail("trained a pool"))
+    run = narrow_run(memory_budget="9kB")
+    with pytest.raises(DdkitError, match=r"a segment of 1 image, the smallest, needs [\d.]+ kB"):
+        pipeline.distill(run.config, run.folder)
+    assert not run.folder.exists()
+
+
+def test_the_early_figure_is_that_of_the_round(narrow_run, synthesised):
+    """What untrained networks need is what trained ones need."""
+    run = narrow_run(memory_budget="9kB")
+    with pytest.raises(DdkitError) as early:
+        run.options.check(run)
+    with pytest.raises(DdkitError) as late:
+        synthesised(run)
+    assert str(early.value) == str(late.value)
+
+
+def test_momentum_of_the_whole_set_counts_where_it_moves_on(narrow_run):
+    drawn, dense = (
+        narrow_run("batch_syn=10", f"dense_momentum={way}", memory_budget="9kB")
+        for way in ("false", "true")
+    )
+    sizes = []
+    for run in (drawn, dense):
+        with pytest.raises(DdkitError) as error:
+            run.options.check(run)
+        sizes.append(size(str(error.value)))
+    image = 8 * 8 * 4
+    # the leaf and its momentum are 40 images instead of 10; a gradient of 40 and a copy of 10 come
+    assert sizes[1] - sizes[0] == pytest.approx((2 * 30 + 40 + 10) * image, abs=200)

@@ -9,7 +9,7 @@ from ddkit_apm.students import train_student
 from ddkit_apm.teachers import members
 from torch import Tensor, nn
 
-from ddkit import DdkitError, Pool, Run, interrupt, pipeline
+from ddkit import DdkitError, Pool, Run, interrupt, pipeline, stage_pools
 from ddkit.distilled import load
 from ddkit.interrupt import Stopped
 from ddkit.seeds import derive
@@ -21,7 +21,7 @@ SHORT = ("student_epochs=1", "checkpoints=1")  # where students do not matter
 
 
 def objective_of(run: Run) -> ApmObjective:
-    return ApmObjective(run, pipeline.open_pool(run, "synthesis"))
+    return ApmObjective(run, stage_pools.open_pool(run, "synthesis"))
 
 
 def start_of(run: Run) -> Tensor:
@@ -455,7 +455,7 @@ def test_a_pool_without_teachers_is_refused(tmp_path, apm_run):
 
 def test_only_the_teachers_of_a_pool_are_drawn(apm_run):
     run = apm_run("student_every=2", *SHORT)
-    pool = pipeline.open_pool(run, "synthesis")
+    pool = stage_pools.open_pool(run, "synthesis")
     pool.members = (replace(pool.members[0], role="expert"), pool.members[1])
     assert members(pool) == [1]
     objective = ApmObjective(run, pool)

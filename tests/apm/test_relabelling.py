@@ -4,7 +4,7 @@ import pytest
 import torch
 from ddkit_apm.relabelling import label
 
-from ddkit import DdkitError, HardLabels, Pool, Run, SoftLabels, Synthetic, pipeline
+from ddkit import DdkitError, HardLabels, Pool, Run, SoftLabels, Synthetic, pipeline, stage_pools
 from ddkit.distilled import load
 from ddkit.storage import TensorFile
 
@@ -28,7 +28,7 @@ def made(run: Run) -> tuple[Pool, Synthetic]:
     """Return the run's pool, and images that no teacher has seen."""
     real = run.initial_real()
     images = (real + 0.1 * torch.rand(real.shape, generator=torch.Generator().manual_seed(0))) / 1.1
-    return pipeline.open_pool(run, "relabel"), Synthetic(images, torch.arange(run.total))
+    return stage_pools.open_pool(run, "relabel"), Synthetic(images, torch.arange(run.total))
 
 
 def by_hand(run: Run, pool: Pool, pixels: torch.Tensor, *teachers: int) -> torch.Tensor:
@@ -106,7 +106,7 @@ def test_more_images_than_one_forward_pass_takes(apm_run):
 def test_the_artifact_of_a_run_has_the_labels_of_its_final_images(apm_run):
     run = apm_run()
     distilled = load(pipeline.distill(run.config, run.folder))
-    pool = pipeline.open_pool(run, "relabel")
+    pool = stage_pools.open_pool(run, "relabel")
     rows = torch.arange(10)
     expected = by_hand(run, pool, distilled.pixels(rows), 0, 1)
     assert distilled.labels.kind == "soft"
@@ -127,7 +127,7 @@ def test_teddy_works_with_the_teachers_of_apm(apm_run):
     settings = (*TEDDY, *of_stage("pool", APM))
     run = apm_run(*settings, method="teddy", sources={"pool": "apm"}, network=BATCH_NORM)
     distilled = load(pipeline.distill(run.config, run.folder))
-    pool = pipeline.open_pool(run, "synthesis")
+    pool = stage_pools.open_pool(run, "synthesis")
     assert pool.description["plugin"] == "apm"
     assert [member.role for member in pool.members] == ["teacher"] * 2
     assert distilled.labels.kind == "epoch"
@@ -140,7 +140,7 @@ def test_apm_labels_random_images(apm_run):
     settings = of_stage("relabel", APM)
     run = apm_run(*settings, method="random", sources={"relabel": "apm"})
     distilled = load(pipeline.distill(run.config, run.folder))
-    pool = pipeline.open_pool(run, "relabel")
+    pool = stage_pools.open_pool(run, "relabel")
     rows = torch.arange(10)
     torch.testing.assert_close(distilled.pixels(rows), run.initial_real(), rtol=0, atol=1e-6)
     expected = by_hand(run, pool, distilled.pixels(rows), 0, 1)

@@ -1,6 +1,8 @@
 """The segment that a memory budget allows."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,8 @@ from torch import Tensor, nn
 from ddkit import DdkitError, Run
 from ddkit.budget import largest_fitting, readable
 from ddkit.memory import PeakMemory
+from ddkit.objective import group_shards
+from ddkit.progress import Silent
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import Logits, prediction_matching
 from ddkit_apm.options import ApmOptions
@@ -15,32 +19,64 @@ from ddkit_apm.options import ApmOptions
 TRAINING_COPIES = 3  # a student, its gradient, its momentum
 
 
+def check_budget(run: Run) -> None:
+    """Raise `DdkitError` where a run's budget is too small, before a teacher is trained.
+
+    Memory does not depend on what weights are: untrained networks need as much.
+    """
+    options: ApmOptions = run.options
+    largest = group_shards(run, run.config.groups)[0]
+    size = min(options.batch_syn or len(largest), len(largest))
+    inputs = torch.zeros(size, *run.shape, device=run.device)
+    classes = torch.zeros(size, dtype=torch.int64, device=run.device)
+    network = run.network(run.generator("network to measure")).eval().requires_grad_(False)
+    dense = options.dense_momentum and size < len(largest)
+    whole = len(largest) * inputs[0].nbytes if dense else inputs.nbytes
+    silent = replace(run, progress=Silent())
+    fitting_segment(silent, network, network, inputs, classes, whole, [network])
+
+
 def fitting_segment(
-    run: Run, skeleton: nn.Module, inputs: Tensor, classes: Tensor, teacher: Logits,
+    run: Run, teacher: nn.Module, skeleton: nn.Module, inputs: Tensor, classes: Tensor, leaf: int,
     students: Sequence[Logits],
 ) -> int:  # fmt: skip
     """Return the segment that was asked for, or the largest that keeps to the run's budget.
 
-    Counted are the teacher and K checkpoints, the mini-batch and its gradient, and what is live in
-    the update; training a student must fit as well, whatever the segment.
+    Counted are the teacher, the students' skeleton and K checkpoints, the images on the device with
+    gradient and momentum, and what is live in the update; training a student must fit as well,
+    whatever the segment.
+
+    Args:
+        leaf: bytes of the images that the step differentiates: the mini-batch, or with
+            `dense_momentum` the whole set.
 
     Raises:
         DdkitError: the segment, or not even one of 1 image, or the student's training does not fit.
     """
     options: ApmOptions = run.options
     budget: int = run.config.memory_budget or 0
-    weights = sum(tensor.nbytes for tensor in skeleton.state_dict().values())
-    fixed = (1 + options.checkpoints) * weights + inputs.nbytes
+    weights = weights_of(skeleton)
+    networks = weights_of(teacher) + (1 + options.checkpoints) * weights
+    apart = leaf + inputs.nbytes if leaf > inputs.nbytes else 0  # its gradient, a copy of rows
+    fixed = networks + leaf + apart + (leaf if options.momentum else 0)
 
     def peak(segment: int) -> int:
         """Measure two segments: of the first, its gradients are still there."""
         measured = inputs[: 2 * segment]
         rest = inputs.nbytes - measured.nbytes  # of the gradient of the mini-batch
-        with PeakMemory(run.device) as memory:
-            prediction_matching(
-                measured, classes[: 2 * segment], teacher, students[:1],
-                DISTANCES[options.distance], segment=segment,
-            )  # fmt: skip
+        try:
+            with PeakMemory(run.device) as memory:
+                prediction_matching(
+                    measured, classes[: 2 * segment], teacher, students[:1],
+                    DISTANCES[options.distance], segment=segment,
+                )  # fmt: skip
+        except torch.OutOfMemoryError as error:
+            if segment > 1:
+                return sys.maxsize
+            raise DdkitError(
+                f"a segment of 1 image, the smallest, does not fit {run.device} beside what is "
+                "there already: free some of its memory, or take a smaller network"
+            ) from error
         return int(fixed + rest + memory.peak)
 
     segment = options.segment or largest_fitting(peak, budget, len(inputs), "a segment")
@@ -58,6 +94,11 @@ def fitting_segment(
         )
     run.progress.note(f"segments of {segment} images keep to {readable(budget)}")
     return segment
+
+
+def weights_of(network: nn.Module) -> int:
+    """Return the bytes of a network's parameters and buffers."""
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
 
 
 def training_peak(run: Run, inputs: Tensor) -> int:

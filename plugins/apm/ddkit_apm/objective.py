@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
 from ddkit.gradients import with_gradients
@@ -73,7 +73,7 @@ class ApmObjective(ImageObjective):
             DISTANCES[options.distance],
             alpha=options.alpha,
             log=options.log,
-            segment=self._segment(inputs, classes, teacher, students),
+            segment=self._segment(teacher, inputs, classes, images.nbytes, students),
         )
         if dense:
             gradient = torch.zeros_like(images).index_copy_(0, rows.to(images.device), gradient)
@@ -101,14 +101,17 @@ class ApmObjective(ImageObjective):
         ]
 
     def _segment(
-        self, inputs: Tensor, classes: Tensor, teacher: Logits, students: Sequence[Logits]
-    ) -> int:
+        self, teacher: nn.Module, inputs: Tensor, classes: Tensor, leaf: int,
+        students: Sequence[Logits],
+    ) -> int:  # fmt: skip
         """Return the images at a time: as said, or as the memory budget allows, settled once."""
         if self.run.config.memory_budget is None:
             return self.options.segment
         chosen: int = self.run.settled(
             "segment",
-            lambda: fitting_segment(self.run, self.skeleton, inputs, classes, teacher, students),
+            lambda: fitting_segment(
+                self.run, teacher, self.skeleton, inputs, classes, leaf, students
+            ),
         )
         return chosen
 

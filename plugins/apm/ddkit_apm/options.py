@@ -1,7 +1,7 @@
 """The options of APM: the paper's, and what the released code does otherwise."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -9,6 +9,9 @@ from ddkit import MethodOptions, option
 from ddkit.config import StageName
 from ddkit.training import SCHEDULE
 from ddkit_apm.matching import checkpoint_epochs
+
+if TYPE_CHECKING:
+    from ddkit import Run
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
@@ -111,6 +114,12 @@ class ApmOptions(MethodOptions):
     evaluation_epochs: int = option(
         1000, "epochs of the method's own protocol", stages=("evaluate",), ge=1
     )
+
+    def check(self, run: "Run") -> None:
+        if run.config.memory_budget is not None:
+            from ddkit_apm.memory import check_budget
+
+            check_budget(run)
 
     @model_validator(mode="after")
     def _check_checkpoints(self) -> "ApmOptions":
