@@ -1,0 +1,65 @@
+"""The names that people type, and the presets behind them."""
+
+import pytest
+
+from ddkit import load, pipeline
+from ddkit.plugins import ALIASES, METHODS, Plugin, lookup
+from ddkit.resolve import Request, find_preset, preset_names, resolve
+
+ALL = [(method, name) for method in ("herding", "k-center") for name in preset_names(method)]
+
+
+@pytest.mark.parametrize("name", ["herding", "k-center"])
+def test_an_alias_is_named_as_its_rule(name):
+    plugin, alias = lookup(name)
+    assert name in ALIASES.entries()
+    assert name not in METHODS.entries()
+    assert plugin == "selection"
+    assert alias.options == {"rule": name}
+    assert alias.summary
+    config = resolve(Request(name, preset="none"))
+    assert (config.method, config.plugin, config.options["rule"]) == (name, "selection", name)
+    assert (config.network, config.init) == ("convnet", "real")
+
+
+def test_the_plugin_itself_is_herding_on_features_of_one_network():
+    options = resolve(Request("selection", preset="none")).options
+    assert options == {
+        "rule": "herding", "features": "network", "teachers": 1, "train_epochs": 30,
+        "train_lr": 0.01, "train_batch": 256, "train_momentum": 0.9, "train_decay": 5e-4,
+        "train_schedule": "half", "train_augmentation": "dsa",
+    }  # fmt: skip
+
+
+def test_labels_and_evaluation_are_the_cores():
+    assert Plugin("selection").overridden() == ["method_config", "build_pool", "synthesis_loss"]
+
+
+def test_both_rules_have_presets_for_digits():
+    names = ["digits-ipc1", "digits-ipc10"]
+    assert preset_names("herding") == names
+    assert preset_names("k-center") == names
+
+
+@pytest.mark.parametrize(("method", "name"), ALL)
+def test_a_preset_is_applied_and_runs(method, name, tmp_path):
+    preset = find_preset(method, *lookup(method), tag="", ipc=1, choice=name)
+    ipc = int(name.rsplit("ipc", 1)[1])
+    config = resolve(Request(method, {"ipc": ipc, "threads": 1}, {}, ["train_epochs=1"]))
+    assert config.preset == f"{name} ({preset['source']})"
+    assert preset["source"].startswith("ddkit's own")
+    assert "Not published" in preset["notes"]
+    assert (config.network, config.init) == (preset["network"], "real")
+    kept = {key: value for key, value in preset["options"].items() if key != "train_epochs"}
+    assert {key: config.options[key] for key in kept} == kept
+    assert config.options["rule"] == method
+    distilled = load(pipeline.distill(config, tmp_path / "run"))
+    assert len(distilled) == 10 * ipc
+    assert distilled.labels.kind == "hard"
+
+
+def test_the_pool_has_as_many_teachers_as_the_options_ask_for(configured, tmp_path):
+    for count in (1, 3):
+        run = pipeline.prepare(configured(f"teachers={count}"), tmp_path / "run")
+        tasks = Plugin("selection").build_pool(run.for_stage("pool"))
+        assert [task.name for task in tasks] == [f"teacher-{index:04d}" for index in range(count)]
