@@ -75,7 +75,14 @@ COLUMNS = (
 
 
 def test_the_presets_of_mtt_are_its_published_table():
-    assert preset_names("mtt") == sorted(MTT)
+    names = [name for name in preset_names("mtt") if not name.startswith("digits")]
+    assert names == sorted(MTT)
+
+
+@pytest.mark.parametrize("ipc", [1, 10])
+def test_on_digits_mtt_has_the_settings_of_tesla_with_hard_labels(ipc):
+    mtt, tesla = (resolve(Request(name, {"ipc": ipc})) for name in ("mtt", "tesla"))
+    assert (mtt.options, mtt.network, mtt.init) == (tesla.options, tesla.network, tesla.init)
 
 
 @pytest.mark.parametrize("name", MTT)
