@@ -19,7 +19,7 @@ from ddkit_apm.matching import prediction_matching
 from ddkit_apm.students import as_function
 from torch import Tensor, nn
 
-from benchmarks.plots import curves
+from benchmarks.plots import trade_off
 from benchmarks.writing import write
 from ddkit import networks, training
 from ddkit.memory import PeakMemory
@@ -31,21 +31,25 @@ SEGMENTS = (80, 40, 20, 10, 5, 1)
 REPEATS = 7
 
 
-def network(seed: int) -> nn.Module:
+def network(seed: int, dtype: torch.dtype = torch.float32) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
-    return networks.create(NETWORK, classes=CLASSES, shape=SHAPE, generator=generator).to(DEVICE)
+    made = networks.create(NETWORK, classes=CLASSES, shape=SHAPE, generator=generator)
+    return made.to(DEVICE, dtype)
 
 
 class Update:
     """One round's mini-batch, teacher and checkpoints."""
 
-    def __init__(self, images: int = IMAGES, checkpoints: int = CHECKPOINTS):
+    def __init__(
+        self, images: int = IMAGES, checkpoints: int = CHECKPOINTS,
+        dtype: torch.dtype = torch.float32,
+    ):  # fmt: skip
         generator = torch.Generator().manual_seed(0)
-        self.inputs = torch.randn(images, *SHAPE, generator=generator).to(DEVICE)
+        self.inputs = torch.randn(images, *SHAPE, generator=generator).to(DEVICE, dtype)
         self.classes = (torch.arange(images) % CLASSES).to(DEVICE)
-        self.teacher = network(0).eval().requires_grad_(False)
-        self.networks = [network(1 + number) for number in range(checkpoints)]
-        skeleton = network(0).eval().requires_grad_(False)
+        self.teacher = network(0, dtype).eval().requires_grad_(False)
+        self.networks = [network(1 + number, dtype) for number in range(checkpoints)]
+        skeleton = network(0, dtype).eval().requires_grad_(False)
         self.students = [
             as_function(skeleton, {k: v.detach() for k, v in student.state_dict().items()})
             for student in self.networks
@@ -90,6 +94,10 @@ def seconds(works: Sequence[Callable[[], object]]) -> list[float]:
     return [statistics.median(found[1:]) for found in times]
 
 
+def apart(gradient: Tensor, reference: Tensor) -> float:
+    return ((gradient - reference).norm() / reference.norm()).item()
+
+
 def training_ratio() -> float:
     """Return the time of a student's training over that of a bare loop of the same steps."""
     inputs = torch.randn(100, 1, 14, 14).to(DEVICE)
@@ -130,24 +138,27 @@ def main() -> None:
     works = [update.plain, *(lambda s=segment: update.gradient(s) for segment in SEGMENTS)]
     times = seconds(works)
     reference = update.gradient()
-    plain_gap = ((update.plain() - reference).norm() / reference.norm()).item()
+    plain_gap = apart(update.plain(), reference)
+    double = Update(dtype=torch.float64)
+    exact = double.gradient()
     found = {}
     for segment, took in zip(SEGMENTS, times[1:], strict=True):
-        gradient = update.gradient(segment)
         found[segment] = {
             "peak": peak(lambda s=segment: update.gradient(s)),
             "seconds": took,
-            "difference": ((gradient - reference).norm() / reference.norm()).item(),
+            "difference": apart(update.gradient(segment), reference),
+            "difference_float64": apart(double.gradient(segment), exact),
         }
     by_k = {k: peak(partial(Update(checkpoints=k).gradient, 10)) for k in (1, 5, 10)}
     student = training_ratio()
     rows = [
         (f"segment {s}", f"{f['peak'] / 1e6:.1f} MB", f"{1e3 * f['seconds']:.0f} ms",
-         f"{times[0] / f['seconds']:.2f} ×", f"{f['difference']:.0e}")
+         f"{times[0] / f['seconds']:.2f} ×", f"{f['difference']:.0e}",
+         f"{f['difference_float64']:.0e}")
         for s, f in found.items()
     ]  # fmt: skip
     rows.append(("the plain way, all at once", f"{peak(update.plain) / 1e6:.1f} MB",
-                 f"{1e3 * times[0]:.0f} ms", "1 ×", f"{plain_gap:.0e}"))  # fmt: skip
+                 f"{1e3 * times[0]:.0f} ms", "1 ×", f"{plain_gap:.0e}", ""))  # fmt: skip
     note = (
         f"{NETWORK}, {IMAGES} images of {SHAPE}, K = {CHECKPOINTS}; medians of {REPEATS - 1}, in "
         "turn. With a segment of 10: "
@@ -156,10 +167,13 @@ def main() -> None:
     )
     write("apm_memory",
           {"segments": found, "plain_seconds": times[0], "checkpoints": by_k, "student": student},
-          rows, ["gradient of Eq. 4", "peak", "time", "faster than the plain way", "difference"],
+          rows, ["gradient of Eq. 4", "peak", "time", "faster than the plain way", "difference",
+           "in float64"],
           note)  # fmt: skip
-    lines = {"peak of live tensors": {s: [f["peak"] / 1e6] for s, f in found.items()}}
-    curves("apm_memory", lines, "segment, images at a time", "MB")
+    points = {
+        f"{s} at a time": (1e3 * f["seconds"], f["peak"] / 1e6) for s, f in found.items()
+    }  # fmt: skip
+    trade_off("apm_memory", points, "time of an update, ms", "peak of live tensors, MB")
 
 
 if __name__ == "__main__":

@@ -63,3 +63,18 @@ def panels(
     RESULTS.mkdir(exist_ok=True)
     figure.savefig(RESULTS / f"{name}.png")
     plt.close(figure)
+
+
+def trade_off(name: str, points: Mapping[str, tuple[float, float]], across: str, up: str) -> None:
+    """Draw points (x, y), joined in their order, each with its name; write a PNG."""
+    figure, axes = plt.subplots(figsize=(6, 4), dpi=110, layout="constrained")
+    axes.plot(*zip(*points.values(), strict=True), marker="o", markersize=4)
+    for title, place in points.items():
+        axes.annotate(title, place, xytext=(6, 6), textcoords="offset points", fontsize=8)
+    axes.set(
+        xlabel=across, ylabel=up, xlim=(0, 1.2 * max(x for x, _ in points.values())), yscale="log"
+    )
+    axes.grid(alpha=0.3, which="both")
+    RESULTS.mkdir(exist_ok=True)
+    figure.savefig(RESULTS / f"{name}.png")
+    plt.close(figure)
