@@ -32,6 +32,7 @@ bench: $(VENV)/installed ## the ratios of benchmarks/, written to benchmarks/res
 	$(BIN)/python -m benchmarks.tesla_memory
 	$(BIN)/python -m benchmarks.apm_memory
 	$(BIN)/python -m benchmarks.pool_reads
+	$(BIN)/python -m benchmarks.evaluation_seeds
 	$(BIN)/python -m benchmarks.startup
 
 clean:

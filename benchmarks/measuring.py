@@ -4,10 +4,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from ddkit import pipeline
+from ddkit.comparison import tuning_split
 from ddkit.config import RunConfig
 from ddkit.distilled import DistilledDataset, load
 from ddkit.evaluation import evaluate_with, open_test, own_protocol_name, protocol_for, rated, tuned
-from ddkit.report import tuning_split
 from ddkit.run import Run
 from ddkit.storage import read_json, stable_hash, write_json
 

@@ -8,6 +8,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, repeat, zip_longest
+from math import inf
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ddkit.errors import DdkitError
-from ddkit.training import Batches, Position, Recipe, fit
+from ddkit.training import Batches, Diverged, Position, Recipe, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 WARM_UP = 2  # steps that are not timed: the first ones allocate and choose kernels
@@ -116,7 +117,7 @@ def speedup(
         seconds in turn / seconds batched; 0 where torch.func cannot batch the network, which may
         branch on values, or where the batched one does not fit into memory.
     """
-    taken = len(networks) * (WARM_UP + steps)
+    taken = WARM_UP + len(networks) * steps
     single = fit(
         copy.deepcopy(networks[0]),
         lambda epoch: cycle(zip(inputs, targets, strict=True)),
@@ -127,14 +128,42 @@ def speedup(
         lambda epoch: repeat((inputs, targets)),
         recipe, steps_per_epoch=taken, seed=0, loss=loss,
     )  # fmt: skip
+    return time_ratio(single, batched, len(networks), inputs.device, steps=steps)
+
+
+def time_ratio(
+    single: Iterator[Position],
+    batched: Iterator[Position],
+    count: int,
+    device: torch.device,
+    *,
+    steps: int = 7,
+    longest: float = inf,
+) -> float:
+    """Return how many times longer `count` steps of one training take than one of a batched one.
+
+    Args:
+        single, batched: trainings that have not begun; some steps of both are taken.
+        count: how many networks the batched one has.
+        device: where they are.
+        steps: how many batched steps are timed.
+        longest: seconds; where a single step takes longer, the batched one is not tried.
+
+    Returns:
+        the ratio of the medians; 0 where the batched training fails or is not tried.
+    """
+    alone = [_seconds(single, 1, device) for _ in range(WARM_UP)][-1]
+    if alone > longest:
+        return 0.0
     in_turn, together = [], []
-    for _ in range(WARM_UP + steps):
-        in_turn.append(_seconds(single, len(networks), inputs.device))
-        try:
-            together.append(_seconds(batched, 1, inputs.device))
-        except RuntimeError:
-            return 0.0
-    return median(in_turn[WARM_UP:]) / median(together[WARM_UP:])
+    try:
+        _seconds(batched, WARM_UP, device)
+        for _ in range(steps):
+            together.append(_seconds(batched, 1, device))
+            in_turn.append(_seconds(single, count, device))
+    except (Diverged, RuntimeError):
+        return 0.0
+    return median(in_turn) / median(together)
 
 
 def _seconds(training: Iterator[Position], steps: int, device: torch.device) -> float:

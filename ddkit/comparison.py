@@ -177,10 +177,7 @@ def _pair(
     """Evaluate a set and its baseline under one protocol; `fixed`: at its rate, learned or not."""
 
     def trained(dataset: DistilledDataset) -> Evaluation:
-        recipe = protocol if fixed else evaluation.rated(protocol, dataset)
-        # a learned rate is a tuned one: random images get theirs tuned too, or it would be unfair
-        learned = evaluation.rated(protocol, distilled) != protocol
-        tune = tune_lr or (learned and not fixed and dataset is baseline)
+        recipe, tune = recipe_for(protocol, dataset, distilled, tune=tune_lr, fixed=fixed)
         if tune:
             recipe = evaluation.tuned(recipe, dataset, tuning_split(run), network, run.device)
         result = evaluation.evaluate_with(
@@ -196,6 +193,26 @@ def _pair(
         _row(title, result, result.mean - random.mean, distilled),
         _row("random real images", random, None, baseline),
     ]
+
+
+def recipe_for(
+    protocol: Protocol, dataset: DistilledDataset, distilled: DistilledDataset, *, tune: bool,
+    fixed: bool,
+) -> tuple[Protocol, bool]:  # fmt: skip
+    """Return a protocol with a set's own learning rate, and whether it is to be tuned instead.
+
+    A learned rate is a tuned one: where the distilled set brings one, what stands beside it is
+    tuned on the holdout, or the comparison would be unfair.
+
+    Args:
+        dataset: what is trained on: `distilled` itself, or a baseline.
+        tune: whether every set is tuned.
+        fixed: whether the rate was said, and holds for all.
+    """
+    if fixed:
+        return protocol, tune
+    learned = evaluation.rated(protocol, distilled) != protocol
+    return evaluation.rated(protocol, dataset), tune or (learned and dataset is not distilled)
 
 
 def _row(

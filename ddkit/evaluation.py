@@ -4,23 +4,30 @@ Only this module opens the test split.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, stdev
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from ddkit import networks, seeds, training
+from ddkit import seeds, training
 from ddkit.data import sources
-from ddkit.data.batching import batch_count, batches_of
-from ddkit.data.dsa import apply_dsa, draw_dsa
+from ddkit.data.batching import batch_count
 from ddkit.data.resident import Resident
 from ddkit.distilled import DistilledDataset
+from ddkit.distilled_training import (
+    Started,
+    at_once,
+    augmented,
+    create,
+    followed,
+    train_on,
+    train_together,
+)
 from ddkit.errors import DdkitError
-from ddkit.labels import HardLabels
+from ddkit.memory import PeakMemory
 from ddkit.progress import Progress, Silent
 from ddkit.protocols import PROTOCOLS, Protocol
 from ddkit.run import Run
@@ -40,6 +47,8 @@ class Evaluation:
         labels: the kind of labels trained towards.
         learning_rate: the one used; `tuned` where the holdout chose it.
         seconds: training and testing, all seeds, on `device`.
+        together: how many networks were trained at once; batched training rounds otherwise.
+        peak_bytes: of live tensors in the first two steps, with weights and images.
     """
 
     accuracies: tuple[float, ...]
@@ -51,6 +60,8 @@ class Evaluation:
     device: str = "cpu"
     tuned: bool = False
     own: bool = False
+    together: int = 1
+    peak_bytes: int = 0
 
     @property
     def mean(self) -> float:
@@ -121,24 +132,46 @@ def evaluate_with(
     evaluation_seeds: Sequence[int],
     device: torch.device,
     progress: Progress | None = None,
+    together: bool | None = None,
 ) -> Evaluation:
     """Train `network` on a distilled set once per seed, and test each.
 
     Learned learning rates are the caller's to put in: `rated` does it.
+
+    Args:
+        together: whether seeds are trained as one batched network, where that is possible; None
+            measures what is faster.
     """
     start = time.perf_counter()
-    accuracies = []
-    with (progress or Silent()).task(
-        f"{protocol.name} on {network}", len(evaluation_seeds) * protocol.recipe.epochs
-    ) as task:
-        for seed in evaluation_seeds:
-            trained = train_on(distilled, protocol, network, seed, device, lambda _: task.advance())
-            accuracies.append(training.accuracy(trained, test.ordered(TEST_BATCH)))
-            task.show(accuracy=f"{accuracies[-1]:.1%}")
+    title, epochs = f"{protocol.name} on {network}", protocol.recipe.epochs
+
+    def accuracies(size: int, memory: PeakMemory) -> tuple[float, ...]:
+        found: list[float] = []
+        with (progress or Silent()).task(title, len(evaluation_seeds) * epochs) as task:
+            for first in range(0, len(evaluation_seeds), size):
+                group = evaluation_seeds[first : first + size]
+                trained = train_together(
+                    distilled, protocol, network, group, device,
+                    lambda networks: task.advance(len(networks)), None if found else memory,
+                )  # fmt: skip
+                found += [training.accuracy(model, test.ordered(TEST_BATCH)) for model in trained]
+                task.show(accuracy=f"{found[-1]:.1%}")
+        return tuple(found)
+
+    most = at_once(distilled, protocol, network, evaluation_seeds, device, together)
+    for size in dict.fromkeys([most, 1]):
+        memory = PeakMemory(device)
+        try:
+            found = accuracies(size, memory)
+            break
+        except (Diverged, RuntimeError):  # one of several, or torch.func cannot batch the network
+            if size == 1:
+                raise
     return Evaluation(
-        tuple(accuracies), network, protocol.name,
+        found, network, protocol.name,
         "hard" if protocol.labels == "hard" else distilled.labels.kind,
         protocol.recipe.lr, time.perf_counter() - start, device_name(device),
+        together=size, peak_bytes=memory.peak,
     )  # fmt: skip
 
 
@@ -152,44 +185,6 @@ def evaluate_on_test(
     )
 
 
-def train_on(
-    distilled: DistilledDataset,
-    protocol: Protocol,
-    network: str,
-    seed: int,
-    device: torch.device,
-    watch: Callable[[nn.Module], None] = lambda network: None,
-) -> nn.Module:
-    """Return `network`, freshly initialised from `seed` and trained on a distilled set.
-
-    `watch` is called with it after every epoch.
-    """
-    hard = protocol.labels == "hard"
-    labels = (HardLabels(distilled.classes) if hard else distilled.labels).to(device)
-    batch = min(protocol.recipe.batch_size, len(distilled))
-    space = distilled.space.to(device)
-    pixels = distilled.pixels(torch.arange(len(distilled))).to(device)
-    mirror = bool(distilled.metadata["mirror"])
-
-    def batches(epoch: int) -> training.Batches:
-        order = torch.randperm(len(distilled), generator=seeds.generator(seed, "order", epoch))
-        for index, rows in enumerate(batches_of(order.to(device), batch)):
-            inputs = space.encode(labels.view(pixels, rows, epoch))
-            if protocol.augmentation == "dsa":
-                inputs = augmented(inputs, seed, epoch, index, mirror)
-            yield inputs, labels.targets(rows, epoch)
-
-    model = _create(network, distilled.class_names, distilled.shape, seed, device)
-    steps = batch_count(len(distilled), batch)
-    loss = F.l1_loss if protocol.loss == "l1" else labels.loss
-    for position in training.fit(
-        model, batches, protocol.recipe, steps_per_epoch=steps, seed=seed, loss=loss
-    ):
-        if position.epoch_ends:
-            watch(model)
-    return model
-
-
 def evaluate_real(
     protocol: Protocol,
     run: Run,
@@ -198,27 +193,32 @@ def evaluate_real(
     evaluation_seeds: Sequence[int],
 ) -> Evaluation:
     """Train `network` on all real data with a protocol's recipe and hard labels, and test it."""
-    start = time.perf_counter()
+    began = time.perf_counter()
     recipe = protocol.with_recipe(epochs=protocol.real_epochs).recipe
-    accuracies = []
+    real = run.resident
+    steps = batch_count(len(run.train), recipe.batch_size)
+    memory = PeakMemory(run.device)
+    accuracies: list[float] = []
+
+    def batches(seed: int, epoch: int) -> training.Batches:
+        shuffle = seeds.generator(seed, "order", epoch)
+        for index, (inputs, labels) in enumerate(real.batches(recipe.batch_size, shuffle)):
+            if protocol.augmentation == "dsa":
+                inputs = augmented(inputs, seed, epoch, index, run.train.mirror)
+            yield inputs, labels
+
+    def start(seed: int) -> Started:
+        model = create(network, run.classes, run.shape, seed, run.device)
+        return [model], training.fit(
+            model, partial(batches, seed), recipe, steps_per_epoch=steps, seed=seed
+        )
+
     with run.progress.task(
         f"all real data on {network}", len(evaluation_seeds) * recipe.epochs
     ) as task:
         for seed in evaluation_seeds:
-
-            def batches(epoch: int, seed: int = seed) -> training.Batches:
-                shuffle = seeds.generator(seed, "order", epoch)
-                real = run.resident.batches(recipe.batch_size, shuffle)
-                for index, (inputs, labels) in enumerate(real):
-                    if protocol.augmentation == "dsa":
-                        inputs = augmented(inputs, seed, epoch, index, run.train.mirror)
-                    yield inputs, labels
-
-            model = _create(network, run.classes, run.shape, seed, run.device)
-            steps = batch_count(len(run.train), recipe.batch_size)
-            for position in training.fit(model, batches, recipe, steps_per_epoch=steps, seed=seed):
-                if position.epoch_ends:
-                    task.advance()
+            watched = None if accuracies else memory
+            (model,) = followed(partial(start, seed), lambda _: task.advance(), watched)
             accuracies.append(training.accuracy(model, test.ordered(TEST_BATCH)))
             task.show(accuracy=f"{accuracies[-1]:.1%}")
     return Evaluation(
@@ -227,8 +227,9 @@ def evaluate_real(
         protocol.name,
         "hard",
         recipe.lr,
-        time.perf_counter() - start,
+        time.perf_counter() - began,
         device_name(run.device),
+        peak_bytes=memory.peak + real.images.nbytes,
     )
 
 
@@ -259,20 +260,3 @@ def tuned(
         else:
             scores[rate] = training.accuracy(model, holdout.ordered(TEST_BATCH))
     return protocol.with_recipe(lr=max(scores, key=lambda rate: scores[rate]))
-
-
-def augmented(inputs: Tensor, seed: int, epoch: int, batch: int, mirror: bool) -> Tensor:
-    """Return a batch of network inputs under DSA, drawn for (seed, epoch, batch)."""
-    generator = seeds.generator(seed, "dsa", epoch, batch)
-    size = (inputs.shape[-2], inputs.shape[-1])
-    return apply_dsa(inputs, draw_dsa(len(inputs), size, generator, flip=mirror))
-
-
-def _create(
-    network: str, classes: Sequence[str], shape: tuple[int, int, int], seed: int,
-    device: torch.device,
-) -> nn.Module:  # fmt: skip
-    generator = seeds.generator(seed, "evaluation network")
-    return networks.create(network, classes=len(classes), shape=shape, generator=generator).to(
-        device
-    )

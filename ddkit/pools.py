@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddkit import evaluation, report, seeds
+from ddkit import comparison, evaluation, seeds
 from ddkit.data.resident import Resident
 from ddkit.distilled import load
+from ddkit.distilled_training import train_on
 from ddkit.errors import DdkitError, unknown
 from ddkit.pool import Pool, read_description
 from ddkit.progress import Progress
@@ -95,10 +96,10 @@ def student_distances(
     Teddy); distributions are compared on up to 1,000 real training images, in nats.
     """
     distilled = load(artifact)
-    config = report.config_of(distilled, data, None)
+    config = comparison.config_of(distilled, data, None)
     protocol = evaluation.default_protocol(distilled).with_recipe(epochs=epochs)
-    network = report.own_network(distilled)
-    run = report.run_of(distilled, config, artifact.parent, progress)
+    network = comparison.own_network(distilled)
+    run = comparison.run_of(distilled, config, artifact.parent, progress)
     pool = Pool.open(folder, run.device)
     if (len(run.classes), list(run.shape)) != (
         pool.description["classes"],
@@ -127,7 +128,7 @@ def student_distances(
                 row.append(kl(teacher, own))
 
     with progress.task("student", epochs) as task:
-        evaluation.train_on(distilled, protocol, network, 0, run.device, compare)
+        train_on(distilled, protocol, network, 0, run.device, compare)
     return stages, rows
 
 

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ddkit import evaluation, pipeline, report, training
+from ddkit import comparison, evaluation, pipeline, training
 from ddkit.data import sources
 from ddkit.data.resident import Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.views import draw_views
 from ddkit.distilled import load
+from ddkit.distilled_training import create, train_on
 from ddkit.errors import DdkitError
 from ddkit.evaluation import (
     Evaluation,
@@ -19,7 +20,6 @@ from ddkit.evaluation import (
     own_protocol_name,
     protocol_for,
     rated,
-    train_on,
     tuned,
 )
 from ddkit.labels import EpochLabels, SoftLabels, joined
@@ -119,7 +119,7 @@ def test_training_on_a_set_is_a_plain_loop(artifact, batch):
         recipe=Recipe(epochs=3, batch_size=batch, lr=0.1, schedule="constant"),
     )  # fmt: skip
     distilled = load(artifact())
-    found = evaluation.train_on(distilled, plain, NET, 7, CPU)
+    found = train_on(distilled, plain, NET, 7, CPU)
     model = networks.create(
         NET, classes=3, shape=(1, 8, 8), generator=seeds.generator(7, "evaluation network")
     )
@@ -150,7 +150,7 @@ def test_labels_of_each_epoch_come_with_their_augmentation(artifact, monkeypatch
 
     monkeypatch.setattr(training, "fit", spied)
     protocol = SOFT.with_recipe(batch_size=4)
-    evaluation.train_on(distilled, protocol, NET, 0, CPU)
+    train_on(distilled, protocol, NET, 0, CPU)
     for epoch, batches in enumerate(seen):
         whole, targets = distilled.inputs(torch.arange(6), epoch)
         assert [len(labels) for _, labels in batches] == [4, 2]
@@ -234,7 +234,7 @@ def test_tuning_never_reads_the_test_split(run, data, artifact, monkeypatch):
     for holdout in (0.0, 0.25):
         config = run(data={"name": "digits", "holdout": holdout}).config
         work = pipeline.prepare(config, run().folder)
-        split = report.tuning_split(work)
+        split = comparison.tuning_split(work)
         assert len(split) == (9 if holdout else 3)
         assert tuned(DSA, distilled, split, NET, CPU).recipe.lr > 0
 
@@ -246,7 +246,7 @@ def compared(run, data, tmp_path, monkeypatch):
 
     def compare(path=path, **options):
         chosen = {"protocols": ["dsa"], "networks": None, "seeds": [0, 1], "recipe": {"epochs": 3}}
-        return report.compare(path, progress=Silent(), **{**chosen, "real": False, **options})
+        return comparison.compare(path, progress=Silent(), **{**chosen, "real": False, **options})
 
     compare.path = path
     return compare
@@ -334,7 +334,7 @@ def test_l1_trains_towards_the_logits_as_they_are(artifact):
     protocol = protocol_for("l1").with_recipe(epochs=2, lr=0.1)
     trained = train_on(distilled, protocol, NET, 0, CPU).state_dict()
 
-    by_hand = evaluation._create(NET, distilled.class_names, distilled.shape, 0, CPU)
+    by_hand = create(NET, distilled.class_names, distilled.shape, 0, CPU)
     inputs, targets = distilled.inputs(torch.arange(6))
     optimiser = torch.optim.SGD(by_hand.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
     for rate in (0.1, 0.01):  # ×0.1 from the middle on

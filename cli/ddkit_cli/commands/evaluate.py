@@ -36,7 +36,7 @@ def evaluate(
     identical recipe: one draw of them, where the images of the run with its seed start. Nothing is
     chosen on test data.
     """
-    from ddkit import report
+    from ddkit import comparison
     from ddkit.errors import DdkitError
     from ddkit.interrupt import stopping_on_signals
     from ddkit_cli import display
@@ -44,7 +44,7 @@ def evaluate(
     if seeds < 1:
         raise DdkitError(f"--seeds must be 1 or more (got {seeds})")
     with stopping_on_signals():
-        rows = report.compare(
+        rows = comparison.compare(
             artifact,
             protocols=protocols.split(",") if protocols else None,
             networks=networks.split(",") if networks else None,

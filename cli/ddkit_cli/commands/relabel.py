@@ -21,7 +21,7 @@ def relabel(
     device: str | None, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Label the images of ARTIFACT anew and write them to --out."""
-    from ddkit import pipeline, report
+    from ddkit import comparison, pipeline
     from ddkit.distilled import load
     from ddkit.errors import DdkitError
     from ddkit.interrupt import stopping_on_signals
@@ -31,10 +31,10 @@ def relabel(
     if out.exists():
         raise DdkitError(f"--out {out} exists already: name a new file")
     distilled = load(artifact)
-    config = with_relabel(report.config_of(distilled, data, device), relabel_from, settings)
+    config = with_relabel(comparison.config_of(distilled, data, device), relabel_from, settings)
     progress = display.progress_for(quiet or as_json)
     with stopping_on_signals():
-        run = report.run_of(distilled, config, out.parent, progress)
+        run = comparison.run_of(distilled, config, out.parent, progress)
         pipeline.relabel_into(run, distilled.synthetic(), out)
     labels = load(out).labels
     if as_json:

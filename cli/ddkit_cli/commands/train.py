@@ -24,8 +24,9 @@ def train(
 
     Needs the artifact alone, not the data it was distilled from.
     """
-    from ddkit import evaluation, report
+    from ddkit import comparison, evaluation
     from ddkit.distilled import load
+    from ddkit.distilled_training import train_on
     from ddkit.interrupt import stopping_on_signals
     from ddkit.run import find_device
     from ddkit.trained import save_network
@@ -38,13 +39,13 @@ def train(
         chosen = evaluation.rated(evaluation.protocol_for(protocol), distilled)
     if epochs is not None:
         chosen = chosen.with_recipe(epochs=epochs)
-    spec = report.named_network(network) if network else report.own_network(distilled)
+    spec = comparison.named_network(network) if network else comparison.own_network(distilled)
     progress = display.progress_for(quiet or as_json)
     with (
         stopping_on_signals(),
         progress.task(f"{chosen.name} on {spec}", chosen.recipe.epochs) as bar,
     ):
-        model = evaluation.train_on(distilled, chosen, spec, seed, where, lambda _: bar.advance())
+        model = train_on(distilled, chosen, spec, seed, where, lambda _: bar.advance())
     save_network(
         out, model, spec, distilled, {"protocol": chosen.model_dump(mode="json"), "seed": seed}
     )
