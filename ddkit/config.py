@@ -46,6 +46,27 @@ class MethodOptions(Strict):
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {}
     """For each stage the roles it can work with, one of which its pool must have; none: any."""
 
+    steps_option: ClassVar[str | None] = None
+    """The option that says how many steps the synthesis takes; None where it takes none."""
+
+    def rehearsed(self) -> Mapping[str, Any]:
+        """Return options that give a small pool and few labels, with steps as they are.
+
+        A run is estimated by doing it so, and by scaling what that took by `work` and `volume`.
+        """
+        return {}
+
+    def work(self, stage: StageName, per_epoch: int) -> float:
+        """Return how much the stage "pool" or "relabel" has to do, in a unit of the method's own.
+
+        `per_epoch` is the number of batches that an epoch on the real data has.
+        """
+        return 1.0
+
+    def volume(self, stage: StageName) -> float:
+        """Return how much the stage "pool" or "relabel" writes, in a unit of the method's own."""
+        return 1.0
+
     def check(self, run: "Run") -> None:
         """Raise `DdkitError` where a run's synthesis cannot work; called before work begins."""
 

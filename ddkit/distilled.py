@@ -174,8 +174,6 @@ def write_distilled(
         metadata: what only the run knows: classes, config, data fingerprint, network.
         part_bytes: images beyond this size go into several files beside `path`.
     """
-    import ddkit
-
     tensors = {"classes": images.classes, **space.to("cpu").tensors(), **labels.tensors()}
     if images.learning_rate is not None:
         tensors["learning_rate"] = torch.tensor(images.learning_rate, dtype=torch.float64)
@@ -186,11 +184,7 @@ def write_distilled(
         "format_version": FORMAT_VERSION,
         "value_range": [images.images.min().item(), images.images.max().item()],
         "labels": {"kind": labels.kind, "temperature": labels.temperature},
-        "versions": {
-            "ddkit": ddkit.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         **metadata,
     }
     rows = max(1, part_bytes // images.images[:1].nbytes)
@@ -204,3 +198,14 @@ def write_distilled(
     for name, part in zip(names, parts, strict=True):
         write_tensors(path.with_name(name), {"images": part}, {"format": "ddkit.images"})
     write_tensors(path, tensors, header | {"image_files": names})
+
+
+def versions() -> dict[str, str]:
+    """Return what results may depend on beside the configuration."""
+    import ddkit
+
+    return {
+        "ddkit": ddkit.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

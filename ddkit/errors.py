@@ -12,6 +12,10 @@ class DdkitError(Exception):
     """
 
 
+class Busy(DdkitError):  # noqa: N818 - it names what is so
+    """Another process works in a folder."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> DdkitError:
     """Return the error for a `name` that is no known `kind`, with the nearest match in it.
 

@@ -18,6 +18,11 @@ def stop_requested() -> bool:
     return _requested.is_set()
 
 
+def request_stop() -> None:
+    """Ask the work of this process to stop at its next safe point."""
+    _requested.set()
+
+
 def check_stop() -> None:
     """Raise `Stopped` if someone has asked for it: for work that has nothing to save."""
     if stop_requested():

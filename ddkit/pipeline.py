@@ -10,6 +10,7 @@ from ddkit import named_pool, networks
 from ddkit.config import MethodOptions, RunConfig, StageName, load_config
 from ddkit.cost import Cost, read_cost
 from ddkit.data import selection, sources
+from ddkit.data.access import sealed_test
 from ddkit.data.space import InputSpace
 from ddkit.distilled import ARTIFACT, stored, write_distilled
 from ddkit.errors import DdkitError
@@ -76,6 +77,14 @@ def distill(
         DdkitError: the folder holds another run, or anything in the run fails in a known way.
         Stopped: on request, after what is needed to go on was written.
     """
+    with sealed_test():
+        return _distill(config, folder, progress, overwrite, snapshot_every, wait)
+
+
+def _distill(
+    config: RunConfig, folder: Path, progress: Progress | None, overwrite: bool,
+    snapshot_every: int, wait: bool,
+) -> Path:  # fmt: skip
     artifact = folder / ARTIFACT
     device_of(config)
     # wrong data or too large an ipc are found before a folder is made for them
@@ -131,9 +140,10 @@ def check_stages(run: Run) -> None:
 
 def relabel_into(run: Run, images: Synthetic, path: Path) -> None:
     """Label finished images as the run's relabel stage does, and write the artifact."""
-    pool = open_pool(run, "relabel")
     stage = run.for_stage("relabel")
-    labels = Plugin(run.config.stage("relabel").plugin).relabel(stage, pool, images)
+    with sealed_test():
+        pool = open_pool(run, "relabel")
+        labels = Plugin(run.config.stage("relabel").plugin).relabel(stage, pool, images)
     write_distilled(path, images, labels, run.space, describe(run))
     forget_saved(stage, images)
 

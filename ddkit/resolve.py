@@ -62,7 +62,7 @@ def resolve(request: Request) -> RunConfig:
         **finished_pool(common.get("pool")),
         "pool_seed": seed,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "threads": _threads(),
+        "threads": available_cores(),
         **{key: value for key, value in common.items() if key != "pool"},
         "method": request.method,
         "plugin": plugin,
@@ -226,6 +226,8 @@ def _by_stage(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
     return sorted_settings
 
 
-def _threads() -> int:
-    """The cores that this process may use: a container may give fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_cores() -> int:
+    """Return the cores that this process may use, which may be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ddkit.errors import DdkitError
+from ddkit.errors import Busy, DdkitError
 from ddkit.interrupt import check_stop
 
 TEMPORARY = re.compile(r"\..+\.(safetensors|json|toml|png)\.[a-z0-9_]{8}")
@@ -147,7 +147,7 @@ class TensorFile:
 
 @contextmanager
 def locked(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold `folder` for this process; a second one waits, or gets a `DdkitError` at once.
+    """Hold `folder` for this process; a second one waits, or gets a `Busy` at once.
 
     The lock goes with the process, so a killed one leaves nothing to clean up.
     """
@@ -163,7 +163,7 @@ def locked(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
                     raise
                 check_stop()
     except Timeout as error:
-        raise DdkitError(f"{what} {folder} is in use by another process; wait for it") from error
+        raise Busy(f"{what} {folder} is in use by another process; wait for it") from error
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -48,6 +49,30 @@ class Engine:
             for shard in pending:
                 self._optimise(shard, task)
 
+    def pace(self, steps: int, seconds: float) -> float:
+        """Return the seconds of a step of the first shard; nothing is stored.
+
+        At most `steps` steps are taken, and no further one after `seconds`; the first is not
+        counted where there are more, for it allocates and chooses kernels.
+        """
+        shard = self.objective.shards()[0]
+        leaves = self._leaves(shard)
+        taken: list[float] = []
+        for step in range(max(1, min(steps, self.objective.steps))):
+            began = time.perf_counter()
+            self._step(shard, leaves, step).item()  # waits for the device
+            taken.append(time.perf_counter() - began)
+            if sum(taken) > seconds:
+                break
+        return fmean(taken[1:] or taken)
+
+    def stepped(self) -> Synthetic:
+        """Return the first shard's images after one step; nothing is stored."""
+        shard = self.objective.shards()[0]
+        leaves = self._leaves(shard)
+        self._step(shard, leaves, 0)
+        return self.objective.decode(shard, values(leaves))
+
     def final(self, shard: Shard) -> Path:
         """Return the file a finished shard is in."""
         return self.run.folder / "shards" / f"shard-{shard.index:05d}.safetensors"
@@ -57,10 +82,7 @@ class Engine:
 
     def _optimise(self, shard: Shard, task: Task) -> None:
         steps = self.objective.steps
-        leaves = {
-            name: LeafState(leaf, self.run.device)
-            for name, leaf in self.objective.initialise(shard).items()
-        }
+        leaves = self._leaves(shard)
         initial = self.objective.decode(shard, values(leaves)).images.clone()
         losses = torch.zeros(steps, device=self.run.device)
         start, peak = self._resume(shard, leaves, losses)
@@ -93,6 +115,12 @@ class Engine:
         tensors = pack(final) | {"initial": initial, "slots": shard.slots, "losses": losses}
         write_tensors(self.final(shard), tensors, {"peak_bytes": peak})
         self.checkpoint(shard).unlink(missing_ok=True)
+
+    def _leaves(self, shard: Shard) -> dict[str, LeafState]:
+        return {
+            name: LeafState(leaf, self.run.device)
+            for name, leaf in self.objective.initialise(shard).items()
+        }
 
     def _step(self, shard: Shard, leaves: dict[str, LeafState], step: int) -> Tensor:
         """Take one step of all leaves and return its loss, on the device."""

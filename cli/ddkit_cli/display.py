@@ -5,8 +5,9 @@ import resource
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isnan
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -26,6 +27,9 @@ from rich.text import Text
 from ddkit.budget import readable
 from ddkit.progress import Progress as Reporter
 from ddkit.progress import Silent
+
+if TYPE_CHECKING:
+    from ddkit.bench.measures import Spread
 
 
 class MemoryColumn(ProgressColumn):
@@ -107,3 +111,23 @@ def percent(accuracies: Sequence[float]) -> str:
     """Return accuracies as their mean and standard deviation: "73.4 ± 1.2 %"."""
     spread = f" ± {100 * stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
     return f"{100 * fmean(accuracies):.1f}{spread} %"
+
+
+def spread(found: "Spread") -> str:
+    """Return accuracies as their mean and the standard deviation over sets: "73.4 ± 1.2 %"."""
+    between = "" if isnan(found.between) else f" ± {100 * found.between:.1f}"
+    return f"{100 * found.mean:.1f}{between} %"
+
+
+def signed(difference: float | None) -> str:
+    """Return a difference of accuracies in points: "+3.1"; empty where there is none."""
+    return "" if difference is None else f"{100 * difference:+.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people read it: "40 s", "12 min", "3.5 h"; empty where there is none."""
+    if seconds < 0.5:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -16,8 +16,8 @@ COMMANDS = Registry(
     {
         name: f"ddkit_cli.commands.{name}:{name}"
         for name in (
-            "distill", "evaluate", "train", "relabel", "merge", "pool", "methods", "data",
-            "inspect", "show",
+            "distill", "evaluate", "bench", "report", "train", "relabel", "merge", "pool",
+            "methods", "data", "inspect", "show",
         )
     },
     hint="see `ddkit --help`",
@@ -61,7 +61,7 @@ def main() -> NoReturn:
         fail(error.format_message())
     except (Stopped, KeyboardInterrupt, click.Abort):
         said = sys.argv[1:]
-        if said[:1] in (["distill"], ["relabel"]):
+        if said[:1] in (["distill"], ["relabel"], ["bench"]):
             text = "what was done is kept, the same command goes on from there:\n  "
             text += shlex.join(["ddkit", *said])
         else:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ddkit.data import folders, hub
+from ddkit.data.access import check_unsealed, kept
 from ddkit.data.names import DATA
 from ddkit.data.options import DataOptions
 from ddkit.data.selection import choose_classes, imbalanced, resized, split_holdout
@@ -23,8 +24,14 @@ def load(options: DataOptions, split: SplitName, *, seed: int = 0) -> Split:
 
     A built-in name wins over a folder of that name in the current directory; ./name is always
     the folder. `seed` matters for the imbalanced draw alone, which concerns the training split.
-    Raises `DdkitError` for an unknown name and for what is wrong with the data.
+    Raises `DdkitError` for an unknown name, for what is wrong with the data, and for the test split
+    while a set is distilled.
     """
+    check_unsealed(split)
+    return kept(options, split, seed, lambda: _read(options, split, seed))
+
+
+def _read(options: DataOptions, split: SplitName, seed: int) -> Split:
     found = _find(options, split)
     if options.flip is not None:
         found = replace(found, mirror=options.flip)

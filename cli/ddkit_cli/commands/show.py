@@ -22,17 +22,18 @@ def show(
 
     For a run's folder, each image stands beside the one it started from.
     """
+    from ddkit import sheets
     from ddkit.distilled import artifact_path, load
     from ddkit.errors import DdkitError
-    from ddkit_cli import display, sheet
+    from ddkit_cli import display
 
     if per_class < 1 or max_classes < 1:
         raise DdkitError("--per-class and --max-classes must be 1 or more")
     path = artifact_path(artifact)
     distilled = load(path)
     target = out or path.with_name("contact-sheet.png")
-    initial = sheet.initial_images(path.parent, len(distilled))
-    sheet.draw(distilled, initial, target, per_class=per_class, max_classes=max_classes)
+    initial = sheets.initial_images(path.parent, len(distilled))
+    sheets.draw(distilled, initial, target, per_class=per_class, max_classes=max_classes)
     if as_json:
         display.as_json({"sheet": target, "initial": initial is not None})
     else:

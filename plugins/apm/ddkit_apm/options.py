@@ -1,7 +1,7 @@
 """The options of APM: the paper's, and what the released code does otherwise."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -23,6 +23,7 @@ class ApmOptions(MethodOptions):
     """Defaults follow the paper and its appendix A.7; each one that departs says why."""
 
     keeps_budget: ClassVar[bool] = True
+    steps_option: ClassVar[str | None] = "rounds"
     provides: ClassVar[tuple[str, ...]] = ("teacher",)
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "synthesis": ("teacher",), "relabel": ("teacher",),
@@ -114,6 +115,19 @@ class ApmOptions(MethodOptions):
     evaluation_epochs: int = option(
         1000, "epochs of the method's own protocol", stages=("evaluate",), ge=1
     )
+
+    def rehearsed(self) -> Mapping[str, Any]:
+        return {"teachers": 1, "label_teachers": 1, "train_epochs": 2, "together": 1}
+
+    def work(self, stage: StageName, per_epoch: int) -> float:
+        if stage == "pool":
+            return self.teachers * self.train_epochs * per_epoch
+        if self.labels == "teacher":
+            return 1.0
+        return min(self.label_teachers or self.teachers, self.teachers)
+
+    def volume(self, stage: StageName) -> float:
+        return self.teachers if stage == "pool" else 1.0
 
     def check(self, run: "Run") -> None:
         if run.config.memory_budget is not None:

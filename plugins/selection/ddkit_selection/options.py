@@ -1,6 +1,7 @@
 """The options of coreset selection: the rule, the features, and the networks they come from."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ddkit import DdkitError, MethodOptions, option
 from ddkit.config import StageName
@@ -51,6 +52,12 @@ class SelectionOptions(MethodOptions):
     train_augmentation: Literal["dsa", "crop-flip", "none"] = option(
         "dsa", "of the real images that the networks are trained on", stages=POOL
     )
+
+    def rehearsed(self) -> Mapping[str, Any]:
+        return {"train_epochs": 2}
+
+    def work(self, stage: StageName, per_epoch: int) -> float:
+        return self.train_epochs * per_epoch if stage == "pool" else 1.0
 
     def check(self, run: "Run") -> None:
         if run.config.init != "real":

@@ -1,7 +1,7 @@
 """The options of Teddy: what the paper sets, and what its text leaves open."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -24,6 +24,7 @@ class TeddyOptions(MethodOptions):
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
     cuts_itself: ClassVar[bool] = True
+    steps_option: ClassVar[str | None] = "iterations"
     provides: ClassVar[tuple[str, ...]] = ("teacher", "pruned")
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "synthesis": ("teacher", "pruned"), "relabel": ("teacher", "pruned"),
@@ -171,6 +172,38 @@ class TeddyOptions(MethodOptions):
     crop_scale: float = option(
         0.08, "smallest share of an image in a crop", stages=RELABEL, gt=0, le=1
     )
+
+    def rehearsed(self) -> Mapping[str, Any]:
+        members = min(self.teachers, self._pool_members())  # as many as a step draws
+        small: dict[str, Any] = {
+            "unit": "step", "first": 1, "last": members, "every": 1, "train_epochs": 0,
+            "label_epochs": 2, "finetune_epochs": 0.0,
+        }  # fmt: skip
+        return small | ({"members": members} if self.pool == "post" else {})
+
+    def work(self, stage: StageName, per_epoch: int) -> float:
+        if stage == "relabel":
+            members = self._pool_members()
+            return self.volume("relabel") * min(self.label_members or members, members)
+        steps = self.last * (per_epoch if self.unit == "epoch" else 1)
+        if self.pool == "prior":
+            return steps
+        share = self.finetune_batch / self.train_batch  # of the work of a step
+        batches = per_epoch * self.train_batch / self.finetune_batch
+        return steps + self.members * self.finetune_epochs / 2 * batches * share
+
+    def volume(self, stage: StageName) -> float:
+        if stage == "relabel":
+            return self.label_epochs if self.labels == "epoch" else 1.0
+        if self.pool == "prior":
+            return self._pool_members()
+        left = self.prune_to_parameters or self.prune_to_macs or (1 - self.prune_ratio) ** 2
+        return 1 + self.members * left  # in models that are not pruned: the base is one
+
+    def _pool_members(self) -> int:
+        if self.pool == "post":
+            return self.members
+        return len(range(self.first, self.last + 1, self.every))
 
     def check(self, run: "Run") -> None:
         """Refuse networks without batch norms, whose statistics Eq. 7 matches."""

@@ -1,7 +1,7 @@
 """The options of TESLA: MTT's where the paper's appendix A.12, which has its own, is not public."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -21,6 +21,7 @@ RELABEL: tuple[StageName, ...] = ("relabel",)
 class TeslaOptions(MethodOptions):
     """Defaults follow the papers; each one that departs says why."""
 
+    steps_option: ClassVar[str | None] = "iterations"
     provides: ClassVar[tuple[str, ...]] = ("expert",)
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "synthesis": ("expert",), "relabel": ("expert",),
@@ -121,6 +122,19 @@ class TeslaOptions(MethodOptions):
     teachers: int = option(
         0, "experts whose logits are averaged for those labels; 0: all", stages=RELABEL, ge=0
     )
+
+    def rehearsed(self) -> Mapping[str, Any]:
+        matched = self.max_start_epoch - 1 + self.expert_epochs
+        epochs = min(self.train_epochs, max(matched, self.teacher_epoch))
+        return {"experts": 1, "teachers": 1, "train_epochs": epochs, "together": 1}
+
+    def work(self, stage: StageName, per_epoch: int) -> float:
+        if stage == "pool":
+            return self.experts * self.train_epochs * per_epoch
+        return min(self.teachers or self.experts, self.experts)
+
+    def volume(self, stage: StageName) -> float:
+        return self.experts * (self.train_epochs + 1) if stage == "pool" else 1.0
 
     def check(self, run: "Run") -> None:
         """Refuse parts of a batch where the network needs the whole."""

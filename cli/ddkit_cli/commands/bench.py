@@ -1,0 +1,173 @@
+"""`ddkit bench`: methods head to head, on the same data, networks and recipes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ddkit_cli.options import DATA_FLAGS, data_options, output_options
+
+if TYPE_CHECKING:
+    from ddkit.bench.config import BenchConfig
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command(short_help="compare methods on the same data, networks and recipes")
+@click.option("-m", "--methods", help="with commas; default: random,teddy,tesla,apm")
+@click.option("-d", "--data", help="names or folders, with commas; default: digits")
+@click.option("--ipc", metavar="N,N,…", help="images per class; default: 1")
+@click.option("--network", metavar="SPEC", help="to distil with; default: each method's own")
+@click.option("--networks", help="specs, with commas: trained on the sets; default: convnet")
+@click.option("--protocols", help="with commas; default: dsa,plain,own")
+@click.option("--epochs", type=int, help="of every protocol, instead of its own")
+@click.option("--seeds", type=int, help="distillation seeds; default: 1")
+@click.option("--evaluation-seeds", type=int, help="networks per set and protocol; default: 3")
+@click.option("--selection", help="the selection baseline, or none; default: herding")
+@click.option("--real/--no-real", default=None, help="networks trained on all real data too")
+@click.option("--tune", is_flag=True, default=None, help="every learning rate on the holdout")
+@click.option(
+    "--budget-minutes", type=float, help="of synthesis per set: each method gets as many steps"
+)
+@click.option(
+    "--task", type=click.Choice(["accuracy", "continual", "ranking", "imbalanced"]),
+    help="what sets are used for; default: accuracy",
+)  # fmt: skip
+@data_options
+@click.option(
+    "--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="an option of a method"
+)
+@click.option("--config", type=click.Path(path_type=Path), help="a TOML file; flags win over it")
+@click.option("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
+@click.option(
+    "--threads", type=int, help="CPU threads of each worker; default: 1, so that workers don't meet"
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="processes; default: one per core, on a GPU one"
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/bench"),
+              show_default=True, help="folder of the store and of all runs")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="list the cells, with time, memory and disk")
+@output_options
+def bench(
+    out: Path, workers: int | None, dry_run: bool, as_json: bool, quiet: bool, **flags: Any
+) -> None:
+    """Compare methods on the same data, with the same networks and the same recipes.
+
+    Random real images and a selection stand beside each set. What is finished is kept: the same
+    command goes on where it was. `ddkit report` makes a page of it.
+    """
+    from ddkit.bench.workers import default_workers, run_workers
+    from ddkit.errors import DdkitError
+    from ddkit.interrupt import stopping_on_signals
+    from ddkit_cli import display
+
+    config = bench_config(flags)
+    progress = display.progress_for(quiet or as_json)
+    count = workers or default_workers(config)
+    if dry_run:
+        list_cells(config, out, count, as_json)
+        return
+    with stopping_on_signals():
+        failed = run_workers(config, out, count, progress)
+    show_results(out, as_json)
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise DdkitError(f"{failed[0]}{more}; all else is done, the same command tries again")
+    click.echo(f"next: ddkit report {out}", err=True)
+
+
+def bench_config(flags: dict[str, Any]) -> "BenchConfig":
+    """Return the bench of a TOML file and of flags, which win."""
+    from ddkit.bench.config import read_config
+    from ddkit.errors import DdkitError
+
+    data = {name: flags[name] for name in DATA_FLAGS if flags[name] is not None}
+    names = flags["data"].split(",") if flags["data"] else None
+    if data and names is None:
+        if flags["config"] is not None:
+            flag = f"--{next(iter(data)).replace('_', '-')}"
+            raise DdkitError(f"{flag} goes with --data: in {flags['config']} each set says it")
+        names = ["digits"]
+    said = {
+        "methods": listed(flags["methods"]),
+        "data": [{"name": name, **data} for name in names] if names else None,
+        "ipc": listed(flags["ipc"]),
+        "networks": listed(flags["networks"]),
+        "protocols": listed(flags["protocols"]),
+        **{
+            name: flags[name]
+            for name in (
+                "selection", "network", "epochs", "seeds", "evaluation_seeds", "real", "tune",
+                "budget_minutes", "task", "device", "threads",
+            )
+        },
+    }  # fmt: skip
+    settings = dict[str, list[str]]()
+    for text in flags["settings"]:
+        method, _, setting = text.partition(".")
+        if not method or not all(setting.partition("=")[:2]):
+            raise DdkitError(f"'--set {text}' is not of the form METHOD.key=value")
+        settings.setdefault(method, []).append(setting)
+    return read_config(flags["config"], said, settings)
+
+
+def listed(text: str | None) -> list[str] | None:
+    """Return what commas separate; None where nothing was said."""
+    return text.split(",") if text else None
+
+
+def list_cells(config: "BenchConfig", out: Path, workers: int, as_json: bool) -> None:
+    """Print what would be done, and what it would take."""
+    from ddkit.bench.forecast import Forecaster
+    from ddkit.budget import readable
+    from ddkit_cli import display
+
+    forecasts = list(Forecaster(config, out).forecasts())
+    if as_json:
+        display.as_json([
+            {**vars(forecast), "cell": forecast.cell.about(), "seconds": forecast.seconds}
+            for forecast in forecasts
+        ])  # fmt: skip
+        return
+    columns = ["cell", "figures", "pool", "synthesis", "evaluation", "memory", "disk"]
+    display.table(f"{out}: what is not done yet", columns, [
+        (
+            forecast.cell.title, str(forecast.figures), display.duration(forecast.pool_seconds),
+            display.duration(forecast.synthesis_seconds),
+            display.duration(forecast.evaluation_seconds),
+            readable(forecast.peak_bytes), readable(forecast.disk_bytes),
+        )
+        for forecast in forecasts
+    ])  # fmt: skip
+    total = sum(forecast.seconds for forecast in forecasts)
+    disk = sum(forecast.disk_bytes for forecast in forecasts)
+    click.echo(
+        f"about {display.duration(total / workers)} with {workers} worker(s), "
+        f"{readable(disk)} of disk; shared baselines are counted with each cell"
+    )
+
+
+def show_results(out: Path, as_json: bool) -> None:
+    """Print the figures of a bench, a line per method and protocol."""
+    from ddkit.bench import tables
+    from ddkit.bench.results import read_results
+    from ddkit.bench.store import Store
+    from ddkit_cli import display
+
+    results = read_results(Store(out, create=False))
+    if as_json:
+        display.as_json(tables.as_json(results))
+        return
+    columns = ["method", "data", "ipc", "network", "protocol", "accuracy", "sets × networks",
+               "over random", "over selection", "synthesis", ""]  # fmt: skip
+    display.table(str(out), columns, [
+        (
+            row.name, row.data, str(row.ipc), row.network, row.protocol,
+            display.spread(row.accuracy), f"{row.accuracy.sets} × {row.accuracy.networks}",
+            display.signed(row.over_random), display.signed(row.over_selection),
+            f"{row.seconds['synthesis']:.0f} s", row.recipe,
+        )
+        for row in results.rows
+    ])  # fmt: skip

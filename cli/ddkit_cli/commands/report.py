@@ -1,0 +1,49 @@
+"""`ddkit report`: a bench as one page, as Markdown and as CSV."""
+
+from pathlib import Path
+
+import click
+
+from ddkit_cli.options import output_options
+
+NAMES = {"html": "report.html", "md": "report.md", "csv": "results.csv"}
+
+
+@click.command(short_help="make a page, Markdown or CSV of what a bench found")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("runs/bench"))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="default: in the bench's folder")
+@click.option("--format", "formats", default="html", show_default=True, metavar="html,md,csv",
+              help="what is written, with commas")  # fmt: skip
+@output_options
+def report(folder: Path, out: Path | None, formats: str, as_json: bool, quiet: bool) -> None:
+    """Make one HTML page of the bench in FOLDER (default: runs/bench): it needs nothing else.
+
+    What is finished so far is in it, so a bench may still be running.
+    """
+    from ddkit.bench import tables
+    from ddkit.bench.page.html import render
+    from ddkit.bench.results import read_results
+    from ddkit.bench.store import Store
+    from ddkit.errors import DdkitError, unknown
+    from ddkit.storage import write_text
+    from ddkit_cli import display
+
+    asked = list(dict.fromkeys(formats.split(",")))
+    for name in asked:
+        if name not in NAMES:
+            raise unknown("format", name, NAMES)
+    if out is not None and len(asked) > 1:
+        raise DdkitError("-o names one file: ask for one --format with it")
+    store = Store(folder, create=False)
+    results = read_results(store)
+    if as_json:
+        display.as_json(tables.as_json(results))
+        return
+    for name in asked:
+        path = out or folder / NAMES[name]
+        if name == "html":
+            text = render(store, results)
+        else:
+            text = tables.markdown(results) if name == "md" else tables.csv_text(results)
+        write_text(path, text)
+        click.echo(str(path))

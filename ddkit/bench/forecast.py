@@ -1,0 +1,142 @@
+"""What a bench will take, cell by cell, before anything is done: time, memory and disk."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ddkit import evaluation, pipeline
+from ddkit.bench.cells import Cell, cells, run_key, steps_option
+from ddkit.bench.config import OWN, BenchConfig
+from ddkit.bench.figures import Figures
+from ddkit.bench.harness import figures_of, settled_paces
+from ddkit.bench.store import NAME, Store
+from ddkit.config import RunConfig, StageName
+from ddkit.data import sources
+from ddkit.data.access import keeping_splits
+from ddkit.distilled import ARTIFACT, load, write_distilled
+from ddkit.distilled_training import train_on
+from ddkit.labels import HardLabels
+from ddkit.progress import Silent
+from ddkit.rehearsal import Data, Estimate, Rehearsal, rehearse
+from ddkit.stage_pools import finished_pool, pool_plan
+
+TIMED_EPOCHS = 5
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one cell will still take; all zero where it is done.
+
+    Attributes:
+        figures: evaluations that are missing.
+        pool_seconds: zero where an earlier cell, or an earlier run, trains the pool.
+    """
+
+    cell: Cell
+    figures: int
+    pool_seconds: float
+    synthesis_seconds: float
+    evaluation_seconds: float
+    peak_bytes: int
+    disk_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        return self.pool_seconds + self.synthesis_seconds + self.evaluation_seconds
+
+
+class Forecaster:
+    """Rehearses each kind of cell once; nothing is written but what is thrown away."""
+
+    def __init__(self, bench: BenchConfig, folder: Path):
+        self.bench = bench
+        self.folder = folder
+        self._estimates: dict[str, Estimate] = {}
+        self._epochs: dict[tuple[str, int, str], float] = {}
+        self._pools: set[Path] = set()
+
+    def forecasts(self) -> Iterator[Forecast]:
+        """Return the forecast of every cell, in the order in which they are done."""
+        with keeping_splits(), TemporaryDirectory(prefix="ddkit-forecast-") as scratch:
+            known = self.folder if (self.folder / NAME).exists() else Path(scratch)
+            store = Store(known)
+            figures = figures_of(self.bench, known, store, Silent())
+            for cell in cells(self.bench, settled_paces(self.bench, store)):
+                yield self._forecast(cell, figures)
+
+    def _forecast(self, cell: Cell, figures: Figures) -> Forecast:
+        missing = [f for f in figures.of(cell) if not figures.is_stored(f)]
+        if not missing:
+            return Forecast(cell, 0, 0.0, 0.0, 0.0, 0, 0)
+        data = Data.of(sources.load(cell.asked, "train", seed=0))
+        seconds = sum(
+            self._epoch_seconds(cell, data, figure.network) * self._epochs_of(figure.protocol)
+            for figure in missing
+        )
+        left = [
+            config
+            for config in figures.runs(cell)
+            if figures.store.result("set", run_key(config)) is None
+        ]
+        estimates = [self._estimate(config) for config in left]
+        pools = [e for c, e in zip(left, estimates, strict=True) if self._needs_pool(c)]
+        return Forecast(
+            cell,
+            len(missing),
+            sum(e.pool_seconds for e in pools),
+            sum(self._synthesis_seconds(c, e) for c, e in zip(left, estimates, strict=True)),
+            seconds * self.bench.evaluation_seeds,
+            max((e.peak_bytes for e in estimates), default=0),
+            sum(e.image_bytes + e.label_bytes for e in estimates)
+            + sum(e.pool_bytes for e in pools),
+        )
+
+    def _estimate(self, config: RunConfig) -> Estimate:
+        """Rehearse a run, once for all seeds, and for all parts with as many classes."""
+        data = Data.of(sources.load(config.data, "train", seed=0))
+        alike = {"seed": 0, "data": config.data.model_copy(update={"classes": None})}
+        key = f"{run_key(config.model_copy(update=alike))} {data.classes}"
+        if key not in self._estimates:
+            self._estimates[key] = rehearse(config, data)
+        return self._estimates[key]
+
+    def _synthesis_seconds(self, config: RunConfig, estimate: Estimate) -> float:
+        minutes = self.bench.budget_minutes
+        if minutes is None or steps_option(config) is None:
+            return estimate.synthesis_seconds + estimate.relabel_seconds
+        return 60 * minutes + estimate.relabel_seconds
+
+    def _needs_pool(self, config: RunConfig) -> bool:
+        """Whether a run trains pools that neither the cache has nor an earlier cell trains."""
+        run = pipeline.prepare(config, self.folder)
+        stages: tuple[StageName, ...] = ("synthesis", "relabel")
+        untrained = {
+            pool_plan(run, stage)[1] for stage in stages if finished_pool(run, stage) is None
+        } - self._pools
+        self._pools |= untrained
+        return bool(untrained)
+
+    def _epochs_of(self, protocol: str) -> int:
+        """Return the epochs of a protocol; of a set's own labels, those of soft ones."""
+        name = "soft" if protocol == OWN else protocol
+        return self.bench.epochs or evaluation.protocol_for(name).recipe.epochs
+
+    def _epoch_seconds(self, cell: Cell, data: Data, network: str) -> float:
+        """Measure an epoch of a training on as many images as the cell has."""
+        key = (cell.data, cell.ipc, network)
+        if key not in self._epochs:
+            with TemporaryDirectory(prefix="ddkit-forecast-") as folder:
+                rehearsal = Rehearsal(cell.config, data, Path(folder))
+                images = rehearsal.images()
+                path = Path(folder) / ARTIFACT
+                labels = HardLabels(images.classes)
+                run = rehearsal.run
+                write_distilled(path, images, labels, run.space, pipeline.describe(run))
+                protocol = evaluation.protocol_for("dsa").with_recipe(epochs=TIMED_EPOCHS)
+                train_on(load(path), protocol, network, 0, run.device)  # the first one warms up
+                began = time.perf_counter()
+                train_on(load(path), protocol, network, 0, run.device)
+                self._epochs[key] = (time.perf_counter() - began) / TIMED_EPOCHS
+        return self._epochs[key]

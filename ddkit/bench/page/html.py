@@ -1,0 +1,210 @@
+"""Gathers what the page shows, and renders it: one file, with style, script and images in it."""
+
+import base64
+import hashlib
+import re
+import shlex
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from ddkit.bench.page import charts, columns, heat, images
+from ddkit.bench.results import Results, Row
+from ddkit.bench.store import Store
+from ddkit.bench.tables import HOW_TO_READ, as_json, csv_text, duration
+from ddkit.config import RunConfig, validated
+from ddkit.errors import DdkitError
+
+STYLES = ("base.css", "tables.css", "figures.css", "print.css")
+SCRIPTS = ("theme.js", "tables.js", "figures.js")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One run of the bench: its resolved configuration, and the command that repeats it."""
+
+    title: str
+    note: str
+    toml: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was asked for: the file that `ddkit bench --config` takes, with the versions."""
+
+    title: str
+    toml: str
+    versions: str
+
+
+def render(store: Store, results: Results) -> str:
+    """Return the page of a bench; the same store, the same bytes."""
+    folder = store.path.parent
+    sets = {entry.key: entry for entry in store.all("set") if entry.result}
+    made_with = {key: str(entry.result["config"]["network"]) for key, entry in sets.items()}
+    looks = charts.styles([row.name for row in results.rows])
+    style = Markup("\n".join(_asset(name) for name in STYLES))  # noqa: S704 - our own file
+    scripts = [Markup(_asset(name)) for name in SCRIPTS]  # noqa: S704 - our own files
+    environment = Environment(
+        loader=PackageLoader("ddkit.bench.page"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["breakable"] = _breakable
+    return environment.get_template("report.html.j2").render(
+        title=folder.resolve().name,
+        style=style,
+        scripts=scripts,
+        hashes=[_digest(script) for script in scripts],
+        how_to_read=HOW_TO_READ,
+        facts=_facts(results),
+        choices=columns.choices(results),
+        main=columns.main_table(results),
+        scores=columns.scores_table(results),
+        differences=columns.differences_table(results),
+        rankings=columns.rankings_table(results),
+        panels=charts.panels(results.rows, looks),
+        chart=charts,
+        heat_maps=heat.heat_maps(results.rows, made_with),
+        sheets=_sheets(folder, results, sets),
+        cells=_cells(folder, results, sets),
+        benches=_benches(store),
+        failed=results.failed,
+        devices=_devices(store),
+        until=max((e.at for kind in ("bench", "figure") for e in store.all(kind)), default=""),
+        figures=as_json(results),
+        csv="data:text/csv;charset=utf-8;base64,"
+        + base64.b64encode(csv_text(results).encode()).decode(),
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("ddkit.bench.page") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _breakable(text: str) -> Markup:
+    """Return text that may break after colons, as the specs of networks are long."""
+    return Markup("<wbr>").join(escape(part) for part in re.split("(?<=:)", text))
+
+
+def _digest(script: str) -> str:
+    """Return what the page's policy allows a script by: no other one runs in it."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _facts(results: Results) -> list[tuple[int, str]]:
+    """Return how much there is of what, for the head of the page."""
+    counts = [
+        (len({row.name for row in results.rows}), "method"),
+        (len({row.data for row in results.rows}), "data set"),
+        (len({row.ipc for row in results.rows}), "ipc"),
+        (len({row.network for row in results.rows}), "network"),
+        (len({row.protocol for row in results.rows}), "protocol"),
+        (len(results.failed), "failed cell"),
+    ]
+    return [
+        (count, what if count == 1 or what == "ipc" else f"{what}s")
+        for count, what in counts
+        if count or what != "failed cell"
+    ]
+
+
+def _runs(results: Results, sets: dict[str, Any]) -> list[tuple[Row, str]]:
+    """Return each run once, with a row that it is of: methods in order, seeds in order."""
+    found: dict[tuple[str, str], Row] = {}
+    for row in results.rows:
+        for key in row.runs:
+            if key in sets:
+                found.setdefault((row.name, key), row)
+    return [(row, key) for (_, key), row in found.items()]
+
+
+def _about(row: Row, config: dict[str, Any]) -> tuple[str, dict[str, list[str]]]:
+    """Return the title of a run without its seed, and what filters find it by."""
+    found_by = {"method": [row.name], "data": [row.data], "ipc": [str(row.ipc)]}
+    classes = config["data"].get("classes")
+    # a task that takes classes apart has runs of several, which are told apart by these
+    part = f" · {', '.join(map(str, classes))}" if isinstance(classes, list | tuple) else ""
+    return f"{row.name} · {row.data} · ipc {row.ipc}{part}", found_by
+
+
+def _sheets(folder: Path, results: Results, sets: dict[str, Any]) -> list[images.Sheet]:
+    """Return a sheet for each method, data set and ipc: that of the first distillation seed."""
+    chosen: dict[str, tuple[int, Row, str]] = {}
+    for row, key in _runs(results, sets):
+        config = sets[key].result["config"]
+        title, _ = _about(row, config)
+        seed = config["seed"]
+        if title not in chosen or seed < chosen[title][0]:
+            chosen[title] = (seed, row, key)
+    room = images.PAGE_BYTES // max(1, len(chosen))
+    found = []
+    for title, (seed, row, key) in chosen.items():
+        stored = sets[key].result
+        _, found_by = _about(row, stored["config"])
+        about = f"seed {seed}"
+        found.append(images.sheet(folder / stored["folder"], title, about, found_by, room))
+    return found
+
+
+def _cells(
+    folder: Path, results: Results, sets: dict[str, Any]
+) -> list[tuple[str, dict[str, list[str]], list[Configuration]]]:
+    """Return the runs by method, data set and ipc: (title, what finds them, a run per seed)."""
+    cells: dict[str, tuple[str, dict[str, list[str]], list[Configuration]]] = {}
+    for row, key in _runs(results, sets):
+        title, found_by = _about(row, sets[key].result["config"])
+        cell = cells.setdefault(title, (title, found_by, []))
+        cell[2].append(_configuration(folder, sets[key].result))
+    return list(cells.values())
+
+
+def _configuration(folder: Path, stored: dict[str, Any]) -> Configuration:
+    path = folder / stored["folder"] / "config.toml"
+    try:
+        toml = validated(RunConfig, stored["config"], "the store").to_toml()
+    except DdkitError as error:
+        toml = f"# this version of ddkit cannot read it: {error}"
+    cost = stored["cost"]
+    seconds = sum(cost.get(f"{stage}_seconds", 0.0) for stage in ("synthesis", "relabel"))
+    gone = "" if path.exists() else "; the file is gone: save the text below as one"
+    return Configuration(
+        f"seed {stored['config']['seed']}",
+        f"{stored['labels']} labels, {duration(seconds)} without the pool, "
+        f"on {cost.get('device', stored['config']['device'])}{gone}",
+        toml,
+        f"ddkit distill --config {shlex.quote(str(path))}",
+    )
+
+
+def _benches(store: Store) -> list[Bench]:
+    """Return the benches that were started in the folder, each as its TOML file."""
+    return [
+        Bench(
+            ", ".join(entry.about.get("methods", ())),
+            tomli_w.dumps(_without_none(entry.about)),
+            ", ".join(f"{name} {version}" for name, version in (entry.result or {}).items()),
+        )
+        for entry in store.all("bench")
+    ]
+
+
+def _devices(store: Store) -> list[str]:
+    """Return what the figures were measured on: seconds of different ones don't compare."""
+    found = [entry.result.get("device", "") for entry in store.all("evaluation") if entry.result]
+    return sorted({device for device in found if device})
+
+
+def _without_none(value: Any) -> Any:
+    """Return a value as TOML can say it: unset keys, which have None as their default, left out."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return value

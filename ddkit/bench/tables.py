@@ -1,0 +1,230 @@
+"""The figures of a bench as text: CSV and JSON for machines, Markdown for people."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from math import isnan
+from typing import Any
+
+from ddkit.bench.measures import Spread
+from ddkit.bench.results import Difference, Results, Row, Scores
+from ddkit.budget import readable
+
+HOW_TO_READ = (
+    "Figures are mean test accuracies in percent; n is sets × networks: how many sets were "
+    "distilled, each from a seed of its own, and how many networks were trained on each of them. "
+    "± is the standard deviation over distillation seeds, that is of the means of the sets; how "
+    "much networks differ that were trained on one and the same set stands apart.",
+    "Random real images and the selection are trained under the identical recipe. Where a set's "
+    "own learning rate was learned or tuned, theirs is tuned on held-out training data. Networks "
+    "on all real data see hard labels. Nothing is chosen on the test split.",
+    "p comes from a paired t-test over distillation seeds: between methods with Holm's correction "
+    "for all pairs that are compared under the same conditions, against random images without a "
+    "correction. A single distillation seed allows no test. “Level” means that no method does "
+    "better beyond noise (p < 0.05); with few seeds that is weak evidence of being equally good.",
+)
+
+Fields = Sequence[tuple[str, Callable[[Row], Any]]]
+
+CSV_FIELDS: Fields = (
+    ("method", lambda row: row.name),
+    ("data", lambda row: row.data),
+    ("ipc", lambda row: row.ipc),
+    ("network", lambda row: row.network),
+    ("protocol", lambda row: row.protocol),
+    ("recipe", lambda row: row.recipe),
+    ("labels", lambda row: row.labels),
+    ("accuracy", lambda row: row.accuracy.mean),
+    ("sd_sets", lambda row: row.accuracy.between),
+    ("sd_networks", lambda row: row.accuracy.within),
+    ("sets", lambda row: row.accuracy.sets),
+    ("networks_per_set", lambda row: row.accuracy.networks),
+    ("random", lambda row: row.random and row.random.mean),
+    ("random_sd_sets", lambda row: row.random and row.random.between),
+    ("selection", lambda row: row.selection and row.selection.mean),
+    ("selection_sd_sets", lambda row: row.selection and row.selection.between),
+    ("real", lambda row: row.real and row.real.mean),
+    ("real_sd_networks", lambda row: row.real and row.real.within),
+    ("over_random", lambda row: row.over_random),
+    ("p_random", lambda row: row.p_random),
+    ("over_selection", lambda row: row.over_selection),
+    ("level_with_best", lambda row: level(row.level)),
+    ("pool_seconds", lambda row: row.seconds["pool"]),
+    ("synthesis_seconds", lambda row: row.seconds["synthesis"]),
+    ("relabel_seconds", lambda row: row.seconds["relabel"]),
+    ("evaluation_seconds", lambda row: row.seconds["evaluation"]),
+    ("synthesis_peak_bytes", lambda row: row.peak_bytes["synthesis"]),
+    ("evaluation_peak_bytes", lambda row: row.peak_bytes["evaluation"]),
+    ("image_bytes", lambda row: row.image_bytes),
+    ("label_bytes", lambda row: row.label_bytes),
+    ("learning_rates", lambda row: " ".join(f"{rate:g}" for rate in row.learning_rates)),
+    ("tuned", lambda row: row.tuned),
+    ("runs", lambda row: " ".join(row.runs)),
+)
+"""A column each; accuracies and differences are fractions, 0 … 1."""
+
+MARKDOWN_FIELDS: Fields = (
+    ("method", lambda row: row.name),
+    ("data", lambda row: row.data),
+    ("ipc", lambda row: row.ipc),
+    ("network", lambda row: row.network),
+    ("protocol", lambda row: conditions(row.protocol, row.recipe)),
+    ("labels", lambda row: row.labels),
+    ("accuracy", lambda row: accuracy(row.accuracy)),
+    ("n", lambda row: trained(row.accuracy)),
+    ("random", lambda row: accuracy(row.random)),
+    ("selection", lambda row: accuracy(row.selection)),
+    ("all real", lambda row: accuracy(row.real)),
+    ("over random", lambda row: points(row.over_random)),
+    ("p", lambda row: p_value(row.p_random)),
+    ("best?", lambda row: level(row.level)),
+    ("synthesis", lambda row: duration(row.seconds["synthesis"])),
+    ("peak", lambda row: memory(row.peak_bytes["synthesis"])),
+    ("images + labels", lambda row: readable(row.image_bytes + row.label_bytes)),
+)
+
+
+def csv_text(results: Results) -> str:
+    """Return the rows as CSV; what is not known is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([name for name, _ in CSV_FIELDS])
+    writer.writerows([plain(value(row), "") for _, value in CSV_FIELDS] for row in results.rows)
+    return text.getvalue()
+
+
+def markdown(results: Results) -> str:
+    """Return the report as Markdown; it renders alike wherever tables do."""
+    parts = ["# Bench", *HOW_TO_READ]
+    if not results.rows:
+        parts.append("Nothing is finished yet.")
+    else:
+        names = [name for name, _ in MARKDOWN_FIELDS]
+        cells = [[value(row) for _, value in MARKDOWN_FIELDS] for row in results.rows]
+        parts += ["## Accuracy", _markdown_table(names, cells)]
+    scores = measured(results)
+    if scores:
+        names = ["method", "data", "ipc", "network", "recipe", "HLR", "IOR", "LRS", "ARS"]
+        parts += ["## Scores", _markdown_table(names, (
+            (s.method, s.data, s.ipc, s.network, s.recipe, points(s.recovery),
+             points(s.over_random), score(s.lrs), score(s.ars))
+            for s in scores
+        ))]  # fmt: skip
+    if results.differences:
+        names = ["data", "ipc", "network", "protocol", "methods", "difference", "p", "n", ""]
+        parts += ["## Differences between methods", _markdown_table(names, (
+            (*d.group[:3], conditions(*d.group[3:]), f"{d.first} − {d.second}",
+             points(d.difference), p_value(d.p), d.sets, verdict(d))
+            for d in results.differences
+        ))]  # fmt: skip
+    if results.rankings:
+        names = ["method", "data", "ipc", "protocol", "Spearman's ρ, by seed", "networks"]
+        parts += ["## Ranking of networks", _markdown_table(names, (
+            (r.method, r.data, r.ipc, conditions(r.protocol, r.recipe),
+             " ".join(score(value) for value in r.correlations), r.networks)
+            for r in results.rankings
+        ))]  # fmt: skip
+    if results.failed:
+        parts += ["## Failed", _markdown_table(["cell", "error"], results.failed)]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Return all figures as JSON values; what is not known is null."""
+    found: dict[str, Any] = plain(asdict(results), None)
+    return found
+
+
+def plain(value: Any, unknown: Any) -> Any:
+    """Return a value with None and NaN, at any depth, replaced by `unknown`."""
+    if isinstance(value, dict):
+        return {key: plain(item, unknown) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, unknown) for item in value]
+    return unknown if value is None or (isinstance(value, float) and isnan(value)) else value
+
+
+def measured(results: Results) -> list[Scores]:
+    """Return the scores that are known at all: some tasks have not the protocols they need."""
+    return [
+        found for found in results.scores
+        if {found.recovery, found.over_random, found.lrs, found.ars} != {None}
+    ]  # fmt: skip
+
+
+def memory(count: int) -> str:
+    """Return a peak; empty where nothing was measured, as there were no steps."""
+    return readable(count) if count else ""
+
+
+def accuracy(found: Spread | None) -> str:
+    """Return an accuracy with its standard deviation over sets: "73.4 ± 1.2"."""
+    if found is None:
+        return ""
+    between = "" if isnan(found.between) else f" ± {100 * found.between:.1f}"
+    return f"{100 * found.mean:.1f}{between}"
+
+
+def trained(found: Spread) -> str:
+    """Return how many sets, and networks on each: "5 × 3"."""
+    return f"{found.sets} × {found.networks}"
+
+
+def points(difference: float | None) -> str:
+    """Return a difference of accuracies in points: "+3.1"; "0.0" has no sign."""
+    if difference is None:
+        return ""
+    text = f"{100 * difference:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
+
+
+def score(value: float | None) -> str:
+    return "" if value is None or isnan(value) else f"{value:.3f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    if isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def level(known: bool | None) -> str:
+    """Return in a word whether nothing is better beyond noise."""
+    return "not tested" if known is None else "level" if known else "behind"
+
+
+def verdict(found: Difference) -> str:
+    """Return in words what a test says."""
+    if isnan(found.p):
+        return "not tested: one distillation seed"
+    if not found.significant:
+        return "within noise"
+    return f"{found.first if found.difference > 0 else found.second} is better"
+
+
+def conditions(protocol: str, recipe: str) -> str:
+    return f"{protocol}, {recipe}" if recipe else protocol
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people read them: "0.42 s", "12 s", "3.5 min", "1.2 h"."""
+    if seconds < 0.995:
+        return f"{seconds:.2g} s"
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h"
+
+
+def _markdown_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join("| " + " | ".join(_markdown_cell(cell) for cell in line) + " |"
+                     for line in lines)  # fmt: skip
+
+
+def _markdown_cell(value: Any) -> str:
+    """Return text that is only text in a cell: no tag, no other cell, no emphasis."""
+    text = " ".join(str(value).split()).replace("\\", "\\\\").replace("&", "&amp;")
+    for sign in "|*_`[]":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("<", "&lt;")

@@ -1,0 +1,219 @@
+"""What a run will take, from a rehearsal on made-up images: a small pool, a few real steps.
+
+Neither time nor memory of a step depends on what pixels and weights are, so no data are needed and
+no long training: what is rehearsed on less is scaled by what the method says of its work.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import torch
+
+from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, validated
+from ddkit.data.batching import batch_count
+from ddkit.data.space import InputSpace
+from ddkit.data.split import Split
+from ddkit.distilled import stored
+from ddkit.memory import PeakMemory
+from ddkit.objective import Synthetic
+from ddkit.pipeline import device_of
+from ddkit.plugins import Plugin
+from ddkit.pool import Pool
+from ddkit.pool_training import train_pool
+from ddkit.pools import size
+from ddkit.run import Run
+from ddkit.stage_pools import pool_description
+from ddkit.storage import stable_hash
+from ddkit.synthesis import Engine
+
+Result = TypeVar("Result")
+IMAGES = 512  # made up: some batches of every recipe, or one of each class where there are more
+PACE_STEPS, PACE_SECONDS = 4, 20.0
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a rehearsal has to know of the training data: how many images of which shape."""
+
+    images: int
+    classes: int
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, split: Split) -> "Data":
+        return cls(len(split), len(split.classes), split.shape)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take on this machine; the pools as if they had to be trained."""
+
+    pool_seconds: float
+    synthesis_seconds: float
+    relabel_seconds: float
+    peak_bytes: int
+    pool_bytes: int
+    image_bytes: int
+    label_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        return self.pool_seconds + self.synthesis_seconds + self.relabel_seconds
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.pool_bytes + self.image_bytes + self.label_bytes
+
+
+def rehearse(config: RunConfig, data: Data) -> Estimate:
+    """Return what a run will take; raises `DdkitError` for what is wrong with it."""
+    torch.set_num_threads(config.threads)
+    with TemporaryDirectory(prefix="ddkit-rehearsal-") as folder:
+        rehearsal = Rehearsal(config, data, Path(folder))
+        pools = {pool.source: pool for pool in (rehearsal.synthesis_pool, rehearsal.relabel_pool)}
+        synthesis, peak = rehearsal.synthesise()
+        images = rehearsal.images()
+        relabel, labels = rehearsal.relabel(images)
+        return Estimate(
+            sum(pool.seconds for pool in pools.values()), synthesis, relabel, peak,
+            sum(pool.bytes for pool in pools.values()), images.images.nbytes, labels,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RehearsedPool:
+    """A small pool, and what the real one takes; equal `source`, one pool in the cache."""
+
+    pool: Pool
+    source: str
+    seconds: float
+    bytes: int
+
+
+class Rehearsal:
+    """One run in small, in a folder that is thrown away."""
+
+    def __init__(self, config: RunConfig, data: Data, folder: Path):
+        self.config = config
+        self.data = data
+        self.folder = folder
+        named = {"relabel_from": config.relabel_from, "pool_from": config.pool_from}
+        small = {
+            name: StageConfig(plugin=source.plugin, options=_small(source))
+            for name, source in named.items()
+            if source is not None
+        }
+        own = _small(StageConfig(plugin=config.plugin, options=config.options))
+        self.small = config.model_copy(update={**small, "options": own, "init": "noise"})
+        device = device_of(config)
+        train = _made_up(data)
+        space = InputSpace.fit(train, config.data.space).to(device)
+        self.run = Run(self.small, MethodOptions(), train, None, space, device, folder)
+        self._valid = config.init != "noise"  # whether images are pixels, as far as is known
+
+    @cached_property
+    def synthesis_pool(self) -> RehearsedPool:
+        return self._pool("synthesis")
+
+    @cached_property
+    def relabel_pool(self) -> RehearsedPool:
+        same = self.config.pool_stage("relabel") == self.config.pool_stage("synthesis")
+        return self.synthesis_pool if same else self._pool("relabel")
+
+    def synthesise(self) -> tuple[float, int]:
+        """Return the seconds of all steps of all shards, and the peak bytes of one."""
+        run = self.run.for_stage("synthesis")
+        objective = Plugin(self.config.plugin).synthesis_loss(run, self.synthesis_pool.pool)
+        if not objective.steps:
+            return 0.0, 0
+        engine = Engine(run, objective)
+        with PeakMemory(run.device) as memory:
+            stepped = engine.stepped()
+        self._valid = stored(stepped.images, "auto").dtype == torch.uint8
+        step = engine.pace(PACE_STEPS, PACE_SECONDS)
+        return step * objective.steps * len(objective.shards()), memory.peak
+
+    def images(self) -> Synthetic:
+        """Return made-up images as many as the run distils, as they are stored.
+
+        Once a step was rehearsed, it is known whether the method leaves the range of valid pixels.
+        """
+        images = torch.rand(self.run.total, *self.data.shape, generator=torch.Generator())
+        classes = torch.arange(self.data.classes).repeat_interleave(self.config.ipc)
+        how = self.config.store
+        if how == "auto" and not self._valid:
+            how = "float32"
+        return Synthetic(stored(images, how), classes)
+
+    def relabel(self, images: Synthetic) -> tuple[float, int]:
+        """Return the seconds that labels take, and their bytes."""
+        stage = self.config.stage("relabel")
+        run = self.run.for_stage("relabel")
+        plugin = Plugin(stage.plugin)
+        labels, seconds = _timed(lambda: plugin.relabel(run, self.relabel_pool.pool, images))
+        asked = _options(stage)
+        more = asked.volume("relabel") / run.options.volume("relabel")
+        return (
+            seconds * asked.work("relabel", 1) / run.options.work("relabel", 1),
+            round(sum(
+                tensor.nbytes * (more if tensor.numel() >= len(images) else 1)
+                for tensor in labels.tensors().values()  # some say how the others are meant
+            )),
+        )  # fmt: skip
+
+    def _pool(self, stage: StageName) -> RehearsedPool:
+        """Train a stage's pool in small."""
+        source = self.config.pool_stage(stage)
+        run = self.run.for_stage(stage, pool=True)
+        folder = self.folder / f"pool-{stage}"
+        if self.config.pool is not None:
+            from ddkit import named_pool
+
+            return RehearsedPool(
+                Pool.open(named_pool.folder_of(self.config.pool), run.device), "named", 0.0, 0
+            )
+        tasks = Plugin(source.plugin).build_pool(run)
+        if not tasks:
+            return RehearsedPool(Pool(folder, run.device), source.plugin, 0.0, 0)
+        description = pool_description(run, source)
+        train_pool(tasks, self.folder / f"warm-up-{stage}", description, run.space, run.device)
+        _, seconds = _timed(lambda: train_pool(tasks, folder, description, run.space, run.device))
+        asked = _options(source)
+        work = asked.work("pool", self._per_epoch(asked, self.data.images))
+        done = run.options.work("pool", self._per_epoch(run.options, len(run.train)))
+        volume = asked.volume("pool") / run.options.volume("pool")
+        return RehearsedPool(
+            Pool.open(folder, run.device), stable_hash(description), seconds * work / done,
+            round(size(folder) * volume),
+        )  # fmt: skip
+
+    def _per_epoch(self, options: MethodOptions, images: int) -> int:
+        return batch_count(images, getattr(options, "train_batch", 256))
+
+
+def _small(source: StageConfig) -> dict[str, object]:
+    return {**source.options, **_options(source).rehearsed()}
+
+
+def _options(source: StageConfig) -> MethodOptions:
+    model = Plugin(source.plugin).options_model()
+    return validated(model, source.options, f"the method '{source.plugin}'")
+
+
+def _made_up(data: Data) -> Split:
+    """Return random images of the shape and the classes of the data."""
+    count = max(data.classes, min(IMAGES, data.images))
+    pixels = torch.randint(256, (count, *data.shape), generator=torch.Generator()).byte()
+    names = tuple(str(number) for number in range(data.classes))
+    return Split(pixels, torch.arange(count) % data.classes, names)
+
+
+def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    began = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - began

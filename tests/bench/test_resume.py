@@ -1,0 +1,149 @@
+"""A bench that is killed, stopped or started twice ends with the figures of one left alone."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddkit.bench import harness
+from ddkit.bench.results import read_results
+from ddkit.bench.store import Store
+from ddkit.errors import DdkitError
+
+WANTED = ("-m", "random,slow", "--seeds", "2", "--epochs", "30")
+SLOW = {"STEP_SECONDS": "0.15"}  # 2 s for a set
+
+
+def figures(folder: Path) -> list[Any]:
+    """Return all that a bench measured, but for times: they differ."""
+    store = Store(folder, create=False)
+    rows = [(row.method, row.accuracy, row.random, row.over_random, row.p_random)
+            for row in read_results(store).rows]  # fmt: skip
+    return [sorted(rows), {e.key: store.accuracies(e.key) for e in store.all("evaluation")}]
+
+
+def evaluations(folder: Path) -> dict[str, Any]:
+    """Return the finished evaluations with their times: one that is repeated takes another time."""
+    store = Store(folder, create=False)
+    found = {entry.key: (entry.at, entry.result) for entry in store.all("evaluation")}
+    return {key: value for key, value in found.items() if len(store.accuracies(key)) == 2}
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def has(folder: Path, count: int) -> Callable[[], bool]:
+    """Return a function that says whether so many evaluations are finished."""
+
+    def condition() -> bool:
+        try:
+            return len(evaluations(folder)) >= count
+        except DdkitError:  # there is no store yet
+            return False
+
+    return condition
+
+
+@pytest.fixture
+def undisturbed(slow_here, benched, tmp_path) -> list[Any]:
+    """Return the figures of a bench that was left alone."""
+    code, _, err = benched(*WANTED, "-o", "undisturbed")
+    assert code == 0, err
+    (tmp_path / "syntheses").unlink()
+    found = figures(tmp_path / "undisturbed")
+    assert len({str(accuracies) for accuracies in found[1].values()}) > 2  # they can be told apart
+    return found
+
+
+def test_killed_or_stopped_it_goes_on_and_repeats_nothing(undisturbed, start, benched, tmp_path):
+    folder = tmp_path / "bench"
+    process = start(*WANTED, "-o", "bench", **SLOW)
+    wait_until(has(folder, 1), process)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = evaluations(folder)
+
+    process = start(*WANTED, "-o", "bench", **SLOW)
+    wait_until(has(folder, len(first) + 1), process)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in err
+    assert "ddkit bench" in err
+    assert "Traceback" not in err
+    second = evaluations(folder)
+    assert first.items() < second.items()
+    assert len(second) < len(undisturbed[1])  # it was stopped in the middle
+
+    code, _, err = benched(*WANTED, "-o", "bench")
+    assert code == 0, err
+    assert second.items() <= evaluations(folder).items()
+    assert figures(folder) == undisturbed
+
+
+def test_two_harnesses_at_once_do_each_cell_once(
+    bench, config, method, fading, folder, monkeypatch
+):
+    monkeypatch.setattr(harness, "POLL_SECONDS", 0.05)
+    synthesised = []
+
+    class Slow(fading):
+        def initialise(self, shard):
+            synthesised.append(self.run.config.seed)
+            time.sleep(0.2)
+            return super().initialise(shard)
+
+    name = method(synthesis_loss=lambda run, pool: Slow(run))
+    wanted = config("random", name, seeds=3, epochs=20)
+    with ThreadPoolExecutor(2) as threads:
+        ends = [threads.submit(lambda: harness.Harness(wanted, folder).run()) for _ in range(2)]
+    assert [end.result() for end in ends] == [[], []]
+    assert sorted(synthesised) == [0, 1, 2]
+    both = figures(folder)
+    folder.rename(folder.with_name("both"))
+    bench("random", name, seeds=3, epochs=20)
+    assert figures(folder) == both
+
+
+@pytest.mark.slow
+def test_two_benches_on_one_folder_share_the_work(undisturbed, start, tmp_path):
+    both = [start(*WANTED, "-o", "bench", STEP_SECONDS="0.1") for _ in range(2)]
+    ends = [process.communicate(timeout=200)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    assert figures(tmp_path / "bench") == undisturbed
+    assert sorted((tmp_path / "syntheses").read_text().split()) == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_workers_share_the_work_and_change_no_figure(undisturbed, start, tmp_path):
+    process = start(*WANTED, "-o", "bench", "--workers", "2")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert figures(tmp_path / "bench") == undisturbed
+    assert sorted((tmp_path / "syntheses").read_text().split()) == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_workers(undisturbed, start, tmp_path):
+    folder = tmp_path / "bench"
+    process = start(*WANTED, "-o", "bench", "--workers", "2", **SLOW)
+    wait_until(has(folder, 1), process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    before = evaluations(folder)
+    time.sleep(3)
+    assert evaluations(folder) == before
