@@ -114,7 +114,7 @@ def device_name(device: torch.device) -> str:
 
 def open_test(run: Run) -> Resident:
     """Return the test split of a run's data on the run's device, in the run's input space."""
-    split = sources.load(run.config.data, "test", seed=run.config.seed)
+    split = sources.load(run.config.data, "test", seed=run.config.seed, progress=run.progress)
     if split.classes != run.classes or split.shape != run.shape:
         raise DdkitError(
             f"the test split of '{run.config.data.name}' has other classes or another image size "
@@ -229,7 +229,7 @@ def evaluate_real(
         recipe.lr,
         time.perf_counter() - began,
         device_name(run.device),
-        peak_bytes=memory.peak + real.images.nbytes,
+        peak_bytes=memory.peak + real.resident_bytes,
     )
 
 

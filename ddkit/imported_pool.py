@@ -74,7 +74,7 @@ def import_replay(
     """
     _check_name(name)
     progress = progress or Silent()
-    train = sources.load(data, "train")
+    train = sources.load(data, "train", progress=progress)
     train, _ = selection.split_holdout(train, data.holdout, 0)
     space = space_of(train, data, mean, std)
     layout = replay.layout_of(network, len(train.classes), train.shape)

@@ -143,10 +143,32 @@ def draw_boxes(
     Returns:
         float32 (count, 4): top, left, height, width as fractions of the image.
     """
-    rows, columns = size
-    area, shape, y, x = torch.rand(
+    tries = draw_tries(count, generator)
+    return boxes_of(tries, torch.tensor([size], device=tries.device), scale=scale, ratio=ratio)
+
+
+def draw_tries(count: int, generator: torch.Generator) -> Tensor:
+    """Draw what `boxes_of` makes boxes of: float64 (4, count, TRIES) in [0, 1)."""
+    return torch.rand(
         4, count, TRIES, generator=generator, device=generator.device, dtype=torch.float64
     )
+
+
+def boxes_of(
+    tries: Tensor,
+    sizes: Tensor,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """Return the boxes (see `draw_boxes`) that follow from draws (see `draw_tries`).
+
+    Args:
+        tries: float64 (4, B, TRIES).
+        sizes: int64 (B or 1, 2), height and width of each image, or of all.
+    """
+    rows, columns = sizes.to(tries).unsqueeze(2).unbind(1)
+    area, shape, y, x = tries
     area = (scale[0] + (scale[1] - scale[0]) * area) * (rows * columns)
     low, high = math.log(ratio[0]), math.log(ratio[1])
     shape = (low + (high - low) * shape).exp()
@@ -156,9 +178,10 @@ def draw_boxes(
     left = (x * (columns - width + 1)).floor()
     candidates = torch.stack([top, left, height, width], dim=2)
     first = fits.int().argmax(1)  # the first that fits; 0 if none does
-    chosen = candidates[torch.arange(count, device=first.device), first]
-    boxes = torch.where(fits.any(1, keepdim=True), chosen, _central(size, ratio).to(chosen))
-    return (boxes / boxes.new_tensor([rows, columns, rows, columns])).float()
+    chosen = candidates[torch.arange(len(first), device=first.device), first]
+    central = torch.stack([_central((int(h), int(w)), ratio) for h, w in sizes.tolist()])
+    boxes = torch.where(fits.any(1, keepdim=True), chosen, central.to(chosen))
+    return (boxes / torch.cat([rows, columns, rows, columns], dim=1)).float()
 
 
 def _central(size: tuple[int, int], ratio: tuple[float, float]) -> Tensor:

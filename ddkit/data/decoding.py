@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
@@ -16,10 +17,10 @@ from torch import Tensor
 from ddkit.data.causes import cause
 from ddkit.errors import DdkitError
 
-Encoded = tuple[bytes | Path, str]
+ImageFile = tuple[bytes | Path, str]
 """The content of an image file, or its path; and how an error message calls it."""
 
-Pixels = npt.NDArray[np.uint8]
+Planes = npt.NDArray[np.uint8]
 
 CHUNK = 64
 # Below this, Python's own work dominates and threads only fight for the interpreter: on 2 cores
@@ -27,23 +28,26 @@ CHUNK = 64
 PIXELS_WORTH_THREADS = 128 * 128
 
 
-def decode(encoded: Iterable[Encoded], count: int, side: int | None = None) -> Tensor:
+def decode(
+    encoded: Iterable[ImageFile],
+    count: int,
+    side: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
     """Return all `count` images as uint8 (count, channels, height, width).
 
     One channel where all images are grey, else three. `side` scales and crops every image to a
-    square (see `fit`). Raises `DdkitError` for an image that can't be read, which it names, and
-    where images differ in size without `side`.
+    square (see `fit`); otherwise all must have the `size` (height, width), by default that of the
+    first. Raises `DdkitError` for an image that can't be read, which it names, and where images
+    differ in size without `side`.
     """
     decoder = Decoder(side)
-    stack: Pixels | None = None
+    stack: Planes | None = None
     for row, (pixels, place) in enumerate(decoder.run(iter(encoded))):
         if stack is None:
-            stack = np.empty((count, *pixels.shape), dtype=np.uint8)
-        if pixels.shape[1:] != stack.shape[2:]:
-            raise DdkitError(
-                f"images differ in size: {_size(stack)} at first, {_size(pixels)} in {place}; "
-                "choose one size with --resize, such as --resize 64"
-            )
+            size = size or (pixels.shape[1], pixels.shape[2])
+            stack = np.empty((count, len(pixels), *size), dtype=np.uint8)
+        check_size(pixels, stack.shape[2:], place)
         if len(pixels) > stack.shape[1]:  # the first coloured image after grey ones
             stack = np.repeat(stack, 3, axis=1)
         stack[row] = pixels
@@ -69,6 +73,21 @@ def fit(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
+def content_of(file: ImageFile) -> bytes:
+    """Return the content of an image file. Raises `DdkitError` where it can't be read."""
+    source, place = file
+    try:
+        return source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise DdkitError(f"{place} is no readable image ({cause(error)})") from error
+
+
+@cache
+def workers() -> ThreadPoolExecutor:
+    """Return the threads that decode, one per core: the decoders let go of the interpreter."""
+    return ThreadPoolExecutor(os.cpu_count(), "decoding")
+
+
 class Decoder:
     """Decodes a stream of image files, in order."""
 
@@ -77,7 +96,7 @@ class Decoder:
         self.formats: tuple[str, ...] | None = None
         self.pixels = 0
 
-    def run(self, encoded: Iterator[Encoded]) -> Iterator[tuple[Pixels, str]]:
+    def run(self, encoded: Iterator[ImageFile]) -> Iterator[tuple[Planes, str]]:
         """Yield (pixels, place) for each image; large ones are decoded by a pool of threads."""
         for item in islice(encoded, 1):
             first = self.one(item)
@@ -85,24 +104,20 @@ class Decoder:
                 yield from chain([first], map(self.one, encoded))
                 return
             yield first
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while chunk := list(islice(encoded, CHUNK)):
-                yield from pool.map(self.one, chunk)
+        while chunk := list(islice(encoded, CHUNK)):
+            yield from workers().map(self.one, chunk)
 
-    def one(self, encoded: Encoded) -> tuple[Pixels, str]:
+    def one(self, encoded: ImageFile) -> tuple[Planes, str]:
         """Return uint8 (1 or 3, height, width), 1 where the image is grey, and its place."""
-        source, place = encoded
+        _, place = encoded
         try:
-            content = source if isinstance(source, bytes) else source.read_bytes()
-            with self._open(content) as image:
+            with self._open(content_of(encoded)) as image:
                 self.pixels = image.width * image.height
-                plain = _eight_bit(image)
+                plain = eight_bit(image, place)
         except DdkitError:
             raise
         except Exception as error:  # damaged bytes raise whatever the format's reader stumbles on
             raise DdkitError(f"{place} is no readable image ({cause(error)})") from error
-        if plain is None:
-            raise DdkitError(f"{place} has {image.mode} pixels, which have no 8-bit range")
         array = np.asarray(fit(plain, self.side) if self.side else plain)
         planes = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
         return np.ascontiguousarray(planes), place
@@ -117,15 +132,23 @@ class Decoder:
         return image
 
 
-def _eight_bit(image: Image.Image) -> Image.Image | None:
-    """Return the image in mode L where it is grey, else RGB; None where the range is unknown."""
+def eight_bit(image: Image.Image, place: str) -> Image.Image:
+    """Return the image in mode L where it is grey, else RGB.
+
+    Raises `DdkitError` where the range of its values is unknown.
+    """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        return None
+        raise DdkitError(f"{place} has {image.mode} pixels, which have no 8-bit range")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-def _size(array: Pixels) -> str:
-    """Width x height of an array whose last two dimensions are height and width."""
-    return f"{array.shape[-1]}x{array.shape[-2]}"
+def check_size(pixels: Planes, size: tuple[int, ...], place: str) -> None:
+    """Raise `DdkitError` where an image is of another than the first one's size (height, width)."""
+    height, width = pixels.shape[-2:]
+    if (height, width) != size:
+        raise DdkitError(
+            f"images differ in size: {size[1]}x{size[0]} at first, {width}x{height} in {place}; "
+            "choose one size with --resize, such as --resize 64"
+        )

@@ -1,7 +1,4 @@
-"""Local folders: parquet files in Hugging Face's layout, a saved data set, or one folder per class.
-
-Nothing is copied or cached: files are read where they are.
-"""
+"""Local folders: parquet files in Hugging Face's layout, a saved set, or one folder per class."""
 
 import re
 from pathlib import Path
@@ -9,22 +6,14 @@ from pathlib import Path
 import torch
 
 from ddkit.data.causes import cause
-from ddkit.data.decoding import decode
+from ddkit.data.image_files import ImageFiles
 from ddkit.data.options import DataOptions
+from ddkit.data.originals import Listing
+from ddkit.data.rows import DatasetRows, ParquetRows, Rows
 from ddkit.data.selection import class_indices
-from ddkit.data.split import Split
-from ddkit.data.tables import (
-    SPLIT_NAMES,
-    DatasetRows,
-    ParquetRows,
-    Rows,
-    SplitName,
-    read_split,
-    split_names,
-)
+from ddkit.data.tables import SPLIT_NAMES, SplitName, read_split, split_names
 from ddkit.errors import DdkitError
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 LAYOUTS = (
     "parquet files such as train-*.parquet and test-*.parquet, or images in "
     "train/<class>/ and test/<class>/"
@@ -36,8 +25,8 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or Path(name).is_absolute() or Path(name).exists()
 
 
-def read(options: DataOptions, split: SplitName) -> Split:
-    """Return a split of the folder `options.name`, with the chosen classes at the chosen size.
+def read(options: DataOptions, split: SplitName) -> Listing:
+    """Return what a split of the folder `options.name` holds of the chosen classes.
 
     Raises `DdkitError` for a folder that is missing, empty or of no known layout, for a missing
     split, and for what is wrong with its files.
@@ -106,7 +95,7 @@ def _saved(folder: Path) -> dict[str, Rows]:
 
 def read_tree(
     trees: dict[str, Path], options: DataOptions, split: SplitName, folder: Path
-) -> Split:
+) -> Listing:
     """Return a split of images in one folder per class; class names are sorted folder names."""
     root = trees[split_names(trees, split, str(folder))[0]]
     classes = class_folders(root)
@@ -118,9 +107,9 @@ def read_tree(
                 "is in one of them only"
             )
     chosen = [classes[index] for index in class_indices(classes, options.classes)]
-    files = [(label, path) for label, name in enumerate(chosen) for path in _images(root / name)]
-    images = decode(((path, str(path)) for _, path in files), len(files), options.resize)
-    return Split(images, torch.tensor([label for label, _ in files]), tuple(chosen))
+    images = ImageFiles(root, chosen)
+    labels = torch.arange(len(chosen)).repeat_interleave(torch.tensor(images.counts))
+    return Listing(images, labels, tuple(chosen))
 
 
 def class_folders(root: Path) -> list[str]:
@@ -128,15 +117,3 @@ def class_folders(root: Path) -> list[str]:
     if not root.is_dir():
         return []
     return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _images(folder: Path) -> list[Path]:
-    """The image files of one class, also those in folders within it, in sorted order."""
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
-    if not found:
-        raise DdkitError(f"the class folder {folder} holds no images")
-    return found

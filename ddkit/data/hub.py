@@ -2,12 +2,13 @@
 
 from ddkit.data.causes import cause
 from ddkit.data.options import DataOptions
-from ddkit.data.split import Split
-from ddkit.data.tables import DatasetRows, SplitName, read_split
+from ddkit.data.originals import Listing
+from ddkit.data.rows import DatasetRows
+from ddkit.data.tables import SplitName, read_split
 from ddkit.errors import DdkitError
 
 
-def read(options: DataOptions, split: SplitName) -> Split:
+def read(options: DataOptions, split: SplitName) -> Listing:
     """Return a split of the Hugging Face data set `options.name`; its code is never run.
 
     Raises `DdkitError` where it can't be loaded and for all that `read_split` refuses.

@@ -1,33 +1,64 @@
-"""A whole split on the device as bytes: batches by index, augmented there, without workers."""
+"""A split as bytes on the device, or streamed to it: batches by index, augmented there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from ddkit.data.augment import random_crop, random_flip, random_resized_crop
+from ddkit.data.augment import (
+    draw_flips,
+    draw_tries,
+    random_crop,
+    random_flip,
+    random_resized_crop,
+)
 from ddkit.data.batching import batches_of
+from ddkit.data.encoded import Encoded
+from ddkit.data.pixels import CHUNK, InMemory, Pixels
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
+from ddkit.data.streaming import ahead
 from ddkit.errors import DdkitError, unknown
 
 Augmentation = Literal["none", "crop", "flip", "crop-flip", "rrc-flip"]
+SHARE = 1 / 2  # of a CUDA device's free memory, that pixels may take beside networks
 
 
 class Resident:
     """Serves batches of network inputs from a split that lies on the device as uint8.
 
     On two CPU cores more than 12 times as fast as torchvision's loader with two workers
-    (`python -m benchmarks.loader`): work per image is a few memcpys and one conversion.
+    (`python -m benchmarks.loader`): work per image is a few memcpys and one conversion. A split
+    that does not fit streams: a thread takes the bytes of the next batches while one is used
+    (`python -m benchmarks.streaming`), and the batches are the same.
     """
 
     def __init__(self, split: Split, space: InputSpace, device: torch.device | str) -> None:
         self.split = split
         self.device = torch.device(device)
-        self.images = split.images.to(device)
+        self.pixels = on_device(split.pixels, self.device)
         self.labels = split.labels.to(device)
         self.space = space.to(device)
+
+    @property
+    def images(self) -> Tensor:
+        """All images on the device, uint8; a copy of them where they stream."""
+        if isinstance(self.pixels, InMemory) and not self.streams:
+            return self.pixels.images
+        return self._bytes(torch.arange(len(self)))
+
+    @property
+    def streams(self) -> bool:
+        """Whether batches come from elsewhere than the device's memory."""
+        pixels = self.pixels
+        return not isinstance(pixels, InMemory) or pixels.images.device.type != self.device.type
+
+    @property
+    def resident_bytes(self) -> int:
+        """What the images take of the device's memory, in bytes."""
+        return 0 if self.streams else self.pixels.nbytes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,7 +86,8 @@ class Resident:
             batch_size: images per batch, at least 1; the last batch may have fewer, and a single
                 image joins the batch before.
             augmentation: `crop` shifts by up to an eighth of the width, `rrc` blows up a random
-                box, `flip` mirrors every other image.
+                box, `flip` mirrors every other image. Of images that are decoded when they are
+                used, a box is cut out of the full size, and antialiased.
             shuffle: in a random order, or else in that of the split.
             drop_last: leave out a last batch that is not full.
 
@@ -82,14 +114,46 @@ class Resident:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         count, device = len(self), self.device
         if shuffle:
-            order = torch.randperm(count, generator=generator, device=generator.device).to(device)
+            order = torch.randperm(count, generator=generator, device=generator.device)
         else:
-            order = torch.arange(count, device=device)
+            order = torch.arange(count)
         if drop_last:
             order = order[: count - count % batch_size]
-        for indices in batches_of(order, batch_size):
-            inputs = self._augmented(self._bytes(indices), generator, augmentation)
-            yield inputs, self.labels.index_select(0, indices)
+        batches = batches_of(order if self.streams else order.to(device), batch_size)
+        cropped = "rrc" in augmentation and isinstance(self.pixels, Encoded)
+        gathered = self._gathered(batches, generator, augmentation)
+        for indices, images in zip(batches, gathered, strict=True):
+            if cropped:
+                inputs = self.space.encode_bytes(images)
+            else:
+                inputs = self._augmented(images, generator, augmentation)
+            yield inputs, self.labels.index_select(0, indices.to(device))
+
+    def _gathered(
+        self, batches: list[Tensor], generator: torch.Generator, augmentation: Augmentation
+    ) -> Iterator[Tensor]:
+        """Serve the bytes of each batch, on the device; random boxes of full-size images."""
+        pixels = self.pixels
+        if not self.streams:
+            return map(pixels.take, batches)
+        if "rrc" in augmentation and isinstance(pixels, Encoded):
+            return ahead(self._crops(pixels, batches, generator, augmentation), self.device)
+        return ahead((partial(pixels.take, indices) for indices in batches), self.device)
+
+    def _crops(
+        self,
+        pixels: Encoded,
+        batches: list[Tensor],
+        generator: torch.Generator,
+        augmentation: Augmentation,
+    ) -> Iterator[Callable[[], Tensor]]:
+        """Draw what `_augmented` would, and yield what cuts the boxes of each batch."""
+        for indices in batches:
+            flips = torch.zeros(len(indices), dtype=torch.bool)
+            if "flip" in augmentation and self.split.mirror:
+                flips = draw_flips(len(indices), generator)
+            tries = draw_tries(len(indices), generator)
+            yield partial(pixels.crops, indices, tries, flips, self.device)
 
     def _augmented(
         self, images: Tensor, generator: torch.Generator, augmentation: Augmentation
@@ -108,5 +172,16 @@ class Resident:
         return self.space.encode_bytes(images)
 
     def _bytes(self, indices: Tensor) -> Tensor:
-        # index_select copies an image with one memcpy: 15 times faster than images[indices].
-        return self.images.index_select(0, indices.to(self.device))
+        return self.pixels.take(indices).to(self.device)
+
+
+def on_device(pixels: Pixels, device: torch.device) -> Pixels:
+    """Return decoded `pixels` on the device where they fit there; else as they are, to stream."""
+    if device.type == "cpu" or isinstance(pixels, Encoded):
+        return pixels
+    if pixels.nbytes > SHARE * torch.cuda.mem_get_info(device)[0]:
+        return pixels
+    images = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+    for part, chunk in zip(torch.split(images, CHUNK), pixels.chunks(), strict=True):
+        part.copy_(chunk)
+    return InMemory(images)

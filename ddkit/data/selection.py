@@ -98,8 +98,8 @@ def resized(split: Split, side: int | None) -> Split:
     if side is None or split.shape[1:] == (side, side):
         return split
     count, channels = split.images.shape[:2]
-    planes = split.images.flatten(0, 1).numpy()
-    images = np.empty((len(planes), side, side), dtype=np.uint8)
+    images = np.empty((count * channels, side, side), dtype=np.uint8)
+    planes = (plane for chunk in split.pixels.chunks() for plane in chunk.flatten(0, 1).numpy())
     for row, plane in enumerate(planes):
         images[row] = np.asarray(fit(Image.fromarray(plane), side))
     return replace(split, images=torch.from_numpy(images).view(count, channels, side, side))

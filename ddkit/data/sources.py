@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from ddkit.data import folders, hub
+from ddkit.data import folders, hub, tiers
 from ddkit.data.access import check_unsealed, kept
 from ddkit.data.names import DATA
 from ddkit.data.options import DataOptions
@@ -12,6 +12,7 @@ from ddkit.data.selection import choose_classes, imbalanced, resized, split_hold
 from ddkit.data.split import Split
 from ddkit.data.tables import SplitName
 from ddkit.errors import DdkitError
+from ddkit.progress import Progress, Silent
 
 __all__ = ["DATA", "Source", "SplitName", "load", "split_holdout"]
 
@@ -19,7 +20,9 @@ Source = Callable[[DataOptions, SplitName], Split]
 """A data source returns the whole split; `load` chooses classes and size."""
 
 
-def load(options: DataOptions, split: SplitName, *, seed: int = 0) -> Split:
+def load(
+    options: DataOptions, split: SplitName, *, seed: int = 0, progress: Progress | None = None
+) -> Split:
     """Return the split that `options` describe, but for the holdout (see `split_holdout`).
 
     A built-in name wins over a folder of that name in the current directory; ./name is always
@@ -28,11 +31,11 @@ def load(options: DataOptions, split: SplitName, *, seed: int = 0) -> Split:
     while a set is distilled.
     """
     check_unsealed(split)
-    return kept(options, split, seed, lambda: _read(options, split, seed))
+    return kept(options, split, seed, lambda: _read(options, split, seed, progress or Silent()))
 
 
-def _read(options: DataOptions, split: SplitName, seed: int) -> Split:
-    found = _find(options, split)
+def _read(options: DataOptions, split: SplitName, seed: int, progress: Progress) -> Split:
+    found = _find(options, split, progress)
     if options.flip is not None:
         found = replace(found, mirror=options.flip)
     if split == "train":
@@ -47,12 +50,12 @@ def _read(options: DataOptions, split: SplitName, seed: int) -> Split:
     return found
 
 
-def _find(options: DataOptions, split: SplitName) -> Split:
+def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
     name = options.name
     if name not in DATA.entries():
         if folders.is_path(name):
-            return folders.read(options, split)
+            return tiers.opened(folders.read(options, split), options.resize, progress)
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-            return hub.read(options, split)
+            return tiers.opened(hub.read(options, split), options.resize, progress)
     source: Source = DATA.load(name)
     return resized(choose_classes(source(options, split), options.classes), options.resize)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ddkit.data.pixels import Pixels
 from ddkit.data.split import Split
 from ddkit.data.zca import Zca
 from ddkit.errors import DdkitError, unknown
@@ -44,11 +45,11 @@ class InputSpace:
         channels = split.shape[0]
         zeros, ones = torch.zeros(channels), torch.ones(channels)
         if kind == "standard":
-            return cls(*_statistics(split.images))
+            return cls(*_statistics(split.pixels))
         if kind == "unit":
             return cls(zeros, ones)
         if kind == "zca":
-            return cls(zeros, ones, Zca.fit(split.images))
+            return cls(zeros, ones, Zca.fit(split.pixels))
         raise unknown("input space", kind, ("standard", "zca", "unit"))
 
     @property
@@ -154,19 +155,26 @@ class InputSpace:
         return mean, std
 
 
-def _statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+def _statistics(images: Pixels) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of every channel, from exact counts of the 256 values.
 
     A channel that is constant gets a std of 1, so that it becomes 0 instead of NaN.
     """
-    channels = images.shape[1]
-    counts = torch.zeros(channels, 256, dtype=torch.int64)
-    for chunk in torch.split(images.cpu(), 4096):
-        for channel in range(channels):
-            counts[channel] += torch.bincount(chunk[:, channel].reshape(-1), minlength=256)
+    counts = torch.tensor(images.remember("counts", lambda: _counts(images).tolist()))
     share = counts.double() / counts.sum(1, keepdim=True)
     values = torch.arange(256, dtype=torch.float64) / 255
     mean = share @ values
     variance = (share * (values - mean[:, None]) ** 2).sum(1)
     std = variance.sqrt().where((counts > 0).sum(1) > 1, 1.0)
     return mean.float(), std.float()
+
+
+def _counts(images: Pixels) -> Tensor:
+    """Return how often each value stands in each channel, int64 (channels, 256)."""
+    channels = images.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.int64)
+    for chunk in images.chunks():
+        for channel in range(channels):
+            values = chunk[:, channel].reshape(-1).cpu()
+            counts[channel] += torch.bincount(values, minlength=256)
+    return counts

@@ -1,4 +1,4 @@
-"""A split: labelled images in memory, as they are before any augmentation or normalisation."""
+"""A split: labelled images, as they are before any augmentation or normalisation."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -7,19 +7,22 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ddkit.data.pixels import Pixels, pixels_of
+
 
 @dataclass(frozen=True)
 class Split:
     """Labelled images of one size.
 
     Attributes:
-        images: uint8 (N, channels, height, width), 0 … 255.
+        images: uint8 (N, channels, height, width), 0 … 255; or where else the pixels are, if not in
+            memory. `take` and `pixels` serve either.
         labels: int64 (N,), 0 … classes - 1.
         classes: the names of the classes, in label order.
         mirror: whether a mirrored image keeps its class (not so for digits and letters).
     """
 
-    images: Tensor
+    images: Tensor | Pixels
     labels: Tensor
     classes: tuple[str, ...]
     mirror: bool = True
@@ -30,8 +33,17 @@ class Split:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of every image."""
-        channels, height, width = self.images.shape[1:]
+        _, channels, height, width = self.images.shape
         return channels, height, width
+
+    @property
+    def pixels(self) -> Pixels:
+        """The images, wherever they are."""
+        return pixels_of(self.images)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """Return the images at `indices` (int64), uint8 (B, channels, height, width)."""
+        return self.pixels.take(indices)
 
     @cached_property
     def counts(self) -> Tensor:
@@ -40,13 +52,26 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of pixels, labels and class names: equal content, equal fingerprint."""
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(repr((tuple(self.images.shape), self.classes)).encode())
-        digest.update(self.images.contiguous().numpy().data)
-        digest.update(self.labels.contiguous().numpy().data)
-        return digest.hexdigest()
+        """A hash of pixels, labels and class names: equal content, equal fingerprint.
+
+        It is the same for images in memory and in a mapped file. Of images in files that are
+        decoded when they are taken, it is a hash of the files.
+        """
+        labels = self.labels.contiguous().numpy().data
+        named = hashlib.blake2b(repr(self.classes).encode(), digest_size=8)
+        named.update(labels)
+
+        def compute() -> str:
+            digest = hashlib.blake2b(digest_size=16)
+            digest.update(repr((tuple(self.images.shape), self.classes)).encode())
+            self.pixels.feed(digest)
+            digest.update(labels)
+            return digest.hexdigest()
+
+        return str(self.pixels.remember(f"fingerprint-{named.hexdigest()}", compute))
 
     def subset(self, indices: Tensor) -> "Split":
         """Return the split that holds the images at `indices` (int64), in that order."""
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        if isinstance(self.images, Tensor):
+            return replace(self, images=self.images[indices], labels=self.labels[indices])
+        return replace(self, images=self.images.subset(indices), labels=self.labels[indices])

@@ -5,10 +5,12 @@ Conventions of MTT and TESLA (kornia's `ZCAWhitening`): pixels in [0, 1], unbias
 """
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
+from ddkit.data.pixels import Pixels, pixels_of
 from ddkit.errors import DdkitError
 
 MAX_PIXELS = 64 * 64 * 3  # the covariance takes the square of this in float64: 1.2 GB
@@ -32,17 +34,18 @@ class Zca:
     inverse: Tensor
 
     @classmethod
-    def fit(cls, images: Tensor, eps: float = 0.1) -> "Zca":
+    def fit(cls, images: Tensor | Pixels, eps: float = 0.1) -> "Zca":
         """Return the transform W = U diag(1 / sqrt(S + eps)) U' of the covariance U diag(S) U'.
 
         Args:
-            images: (N, channels, height, width), uint8, or floating point in [0, 1].
+            images: (N, channels, height, width), uint8, or floating point in [0, 1]; or where else
+                pixels are.
             eps: what is added to every eigenvalue; larger means less whitening of fine detail.
 
         Raises:
             DdkitError: fewer than two images, images too large, or `eps` not above 0.
         """
-        pixels = images[0].numel() if len(images) else 0
+        pixels = prod(images.shape[1:])
         if len(images) < 2:
             raise DdkitError(f"ZCA needs at least 2 images, got {len(images)}")
         if pixels > MAX_PIXELS:
@@ -52,7 +55,7 @@ class Zca:
             )
         if eps <= 0:
             raise DdkitError(f"ZCA's eps must be above 0, got {eps}")
-        mean, covariance = _moments(images)
+        mean, covariance = _moments(pixels_of(images), pixels)
         values, vectors = torch.linalg.eigh(covariance)
         roots = (values.clamp_min(0) + eps).sqrt()  # rounding can leave eigenvalues below 0
         matrix = (vectors / roots) @ vectors.T
@@ -83,16 +86,17 @@ class Zca:
         return rows
 
 
-def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(images: Pixels, values: int) -> tuple[Tensor, Tensor]:
     """Return mean (D,) and unbiased covariance (D, D) of pixels in [0, 1], float64 (see CHUNK)."""
-    if images.dtype == torch.uint8:
+    first = images.take(torch.arange(1))
+    if first.dtype == torch.uint8:
         dtype, centre, unit = torch.float32, 128.0, 255.0
     else:
         dtype, centre, unit = torch.float64, 0.5, 1.0
-    pixels, count = images[0].numel(), len(images)
-    total = torch.zeros(pixels, dtype=torch.float64, device=images.device)
-    second = torch.zeros(pixels, pixels, dtype=torch.float64, device=images.device)
-    for chunk in torch.split(images, CHUNK):
+    count = len(images)
+    total = torch.zeros(values, dtype=torch.float64, device=first.device)
+    second = torch.zeros(values, values, dtype=torch.float64, device=first.device)
+    for chunk in images.chunks(CHUNK):
         rows = chunk.flatten(1).to(dtype) - centre
         total += rows.sum(0, dtype=torch.float64)
         second += rows.T @ rows

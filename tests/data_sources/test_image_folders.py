@@ -2,11 +2,14 @@ import pytest
 
 from ddkit.data.folders import read
 from ddkit.data.options import DataOptions
+from ddkit.data.tiers import opened
 from ddkit.errors import DdkitError
+from ddkit.progress import Silent
 
 
 def load(folder, split="train", **options):
-    return read(DataOptions(name=str(folder), **options), split)
+    listing = read(DataOptions(name=str(folder), **options), split)
+    return opened(listing, options.get("resize"), Silent())
 
 
 @pytest.fixture

@@ -3,14 +3,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ddkit.data import tables
+from ddkit.data import rows
 from ddkit.data.folders import read
 from ddkit.data.options import DataOptions
+from ddkit.data.tiers import opened
 from ddkit.errors import DdkitError
+from ddkit.progress import Silent
 
 
 def load(folder, split="train", **options):
-    return read(DataOptions(name=str(folder), **options), split)
+    listing = read(DataOptions(name=str(folder), **options), split)
+    return opened(listing, options.get("resize"), Silent())
 
 
 def values(split):
@@ -67,7 +70,7 @@ def test_nothing_is_written_when_files_are_read(parquet):
 
 
 def test_rows_are_read_in_batches_across_row_groups(tmp_path, table, monkeypatch):
-    monkeypatch.setattr(tables, "BATCH", 4)
+    monkeypatch.setattr(rows, "BATCH", 4)
     table(list(range(11)), [0, 1] * 5 + [1]).to_parquet(tmp_path / "train.parquet", batch_size=3)
     assert values(load(tmp_path, classes="dog,cat")) == list(range(11))
     assert values(load(tmp_path, classes=["dog", "eel"])) == [1, 3, 5, 7, 9, 10]

@@ -35,8 +35,8 @@ def test_labels_and_evaluation_are_the_cores():
     assert Plugin("selection").overridden() == ["method_config", "build_pool", "synthesis_loss"]
 
 
-def test_both_rules_have_presets_for_digits():
-    names = ["digits-ipc1", "digits-ipc10"]
+def test_both_rules_have_presets_for_small_sets():
+    names = ["digits-ipc1", "digits-ipc10", "fashion-mnist-14-ipc1", "fashion-mnist-14-ipc10"]
     assert preset_names("herding") == names
     assert preset_names("k-center") == names
 
@@ -45,7 +45,7 @@ def test_both_rules_have_presets_for_digits():
 def test_a_preset_is_applied_and_runs(method, name, tmp_path):
     preset = find_preset(method, *lookup(method), tag="", ipc=1, choice=name)
     ipc = int(name.rsplit("ipc", 1)[1])
-    config = resolve(Request(method, {"ipc": ipc, "threads": 1}, {}, ["train_epochs=1"]))
+    config = resolve(Request(method, {"ipc": ipc, "threads": 1}, {}, ["train_epochs=1"], name))
     assert config.preset == f"{name} ({preset['source']})"
     assert preset["source"].startswith("ddkit's own")
     assert "Not published" in preset["notes"]

@@ -34,7 +34,7 @@ class SelectionObjective(ImageObjective):
         numbers = (shard.slots % self.run.ipc).tolist()
         pairs = zip(shard.classes.tolist(), numbers, strict=True)
         rows = torch.stack([self.chosen(label)[number] for label, number in pairs])
-        images = self.run.train.images[rows].float() / 255
+        images = self.run.train.take(rows).float() / 255
         return {"images": Leaf(self.run.space.to("cpu").encode(images), self.optimiser)}
 
     def loss(self, shard, leaves, step):  # type: ignore[no-untyped-def]

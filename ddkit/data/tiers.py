@@ -1,0 +1,112 @@
+"""Where the pixels of a split are kept: in memory, in a mapped file, or in their image files.
+
+Which of them follows from the room they take and the memory that is free. DDKIT_TIER=memory,
+mapped or encoded decides otherwise; it is no part of a configuration, for it changes no result as
+long as it is not "encoded".
+"""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+
+from ddkit.data.cache import CHUNK_BYTES, Cache, Chunk, StartOver
+from ddkit.data.decoding import decode
+from ddkit.data.encoded import Encoded, Store
+from ddkit.data.originals import Listing, Originals
+from ddkit.data.pixels import Mapped
+from ddkit.data.split import Split
+from ddkit.errors import unknown
+from ddkit.progress import Progress
+
+Tier = Literal["memory", "mapped", "encoded"]
+SHARE = 1 / 4  # of the free memory, that pixels may take: networks and other runs want some, too
+GROUP = Path("/sys/fs/cgroup")
+DECODED_SIDE = 128  # larger images would take more room decoded than most disks have
+
+
+def opened(listing: Listing, side: int | None, progress: Progress) -> Split:
+    """Return a split with its pixels in the tier that suits them, scaled and cropped to `side`.
+
+    Raises `DdkitError` for images that can't be read or differ in size, a full disk, and a tier
+    that there is not.
+    """
+    images = listing.images
+    shape = images.shape(side)
+    tier = choose(images, shape, side)
+    size = f"{len(images):,} images, {len(images) * prod(shape) / 1e9:,.1f} GB decoded"
+    if tier == "memory":
+        pixels = decode(images.files(), len(images), side)
+        return Split(pixels, listing.labels, listing.classes)
+    if tier == "mapped":
+        progress.note(f"{images.title}: {size}, in a mapped file of the cache")
+        return Split(mapped(images, shape, side, progress), listing.labels, listing.classes)
+    progress.note(f"{images.title}: {size}, decoded from their files when they are used")
+    return Split(encoded(images, shape, side, progress), listing.labels, listing.classes)
+
+
+def choose(images: Originals, shape: tuple[int, int, int], side: int | None) -> Tier:
+    """Return the tier of images of this shape (channels, height, width)."""
+    forced = os.environ.get("DDKIT_TIER")
+    if forced:
+        if forced not in get_args(Tier):
+            raise unknown("DDKIT_TIER", forced, get_args(Tier))
+        return cast(Tier, forced)
+    fits = len(images) * prod(shape) <= SHARE * free_memory()
+    if max(shape[1:]) <= DECODED_SIDE:
+        return "memory" if fits else "mapped"
+    # Crops of full-size images are not those of scaled ones, so a run that goes on must not change
+    # from the one to the other because less memory is free now.
+    files = Cache.at(["files of", images.place], images.stamp)
+    if files.remember(f"encoded-{side}", lambda: not fits):
+        return "encoded"
+    return "memory" if fits else "mapped"
+
+
+def mapped(
+    images: Originals, shape: tuple[int, int, int], side: int | None, progress: Progress
+) -> Mapped:
+    """Return decoded images in a file of the cache, which is written first if need be."""
+    cache = Cache.at(["pixels of", images.place, side], images.stamp)
+    chunks = partial(_pixels, images, side)
+    about = cache.ready(len(images), {"shape": shape}, chunks, progress, images.title)
+    return Mapped(cache, cache.map("pixels.bin", np.uint8).view(-1, *about["shape"]))
+
+
+def encoded(
+    images: Originals, shape: tuple[int, int, int], side: int | None, progress: Progress
+) -> Encoded:
+    """Return images that are decoded when they are taken."""
+    cache = Cache.at(["files of", images.place], images.stamp)
+    return Encoded(Store(cache, images.reader(progress), len(images), side, shape[1:]))
+
+
+def _pixels(
+    images: Originals, side: int | None, first: int, about: dict[str, Any]
+) -> Iterator[Chunk]:
+    """Yield the decoded images; the first coloured ones after grey ones make all three-channel."""
+    channels, height, width = about["shape"]
+    rows = max(1, CHUNK_BYTES // (channels * height * width))
+    for chunk in images.decoded(first, rows, side, (height, width)):
+        if chunk.shape[1] > channels:
+            raise StartOver({"shape": list(chunk.shape[1:])})
+        whole = chunk.expand(-1, channels, -1, -1).contiguous()
+        yield len(whole), {"pixels.bin": whole.numpy().data}
+
+
+def free_memory() -> int:
+    """Return the bytes that are free on this machine, or in its container if that has a limit."""
+    lines = Path("/proc/meminfo")
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if lines.exists():
+        found = dict(line.split(":") for line in lines.read_text().splitlines())
+        free = int(found["MemAvailable"].split()[0]) * 1024
+    limit = GROUP / "memory.max"
+    if limit.exists() and limit.read_text().strip() != "max":
+        used = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
+        free = min(free, int(limit.read_text()) - int(used["anon"]))  # the rest can be dropped
+    return free
