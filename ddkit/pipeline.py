@@ -14,9 +14,12 @@ from ddkit.data.access import sealed_test
 from ddkit.data.space import InputSpace
 from ddkit.distilled import ARTIFACT, stored, write_distilled
 from ddkit.errors import DdkitError
+from ddkit.execution.local import LOCAL
+from ddkit.execution.units import Executor
 from ddkit.labelling import forget_saved
 from ddkit.objective import Shard, Synthetic
 from ddkit.plugins import Plugin
+from ddkit.pool import Pool
 from ddkit.progress import Progress, Silent
 from ddkit.run import Run, find_device
 from ddkit.stage_pools import check_roles, finished_pool, open_pool
@@ -43,7 +46,7 @@ def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -
         torch.backends.cudnn.deterministic = True  # the same run, the same bytes
         torch.backends.cudnn.benchmark = False
     # the pool's seed: distillation seeds that share a pool share its data
-    train = sources.load(config.data, "train", seed=config.pool_seed)
+    train = sources.load(config.data, "train", seed=config.pool_seed, progress=progress)
     train, holdout = selection.split_holdout(train, config.data.holdout, config.pool_seed)
     if config.pool is None:
         space = InputSpace.fit(train, config.data.space)
@@ -68,22 +71,24 @@ def distill(
     overwrite: bool = False,
     snapshot_every: int = 0,
     wait: bool = False,
+    executor: Executor = LOCAL,
 ) -> Path:
     """Do a whole run in `folder`, or what is left of it, and return the artifact's path.
 
-    With `wait` another process in the same folder is waited for, not refused.
+    With `wait` another process in the same folder is waited for, not refused. The executor does
+    the pool and the shards; whichever it is, the bytes are the same.
 
     Raises:
         DdkitError: the folder holds another run, or anything in the run fails in a known way.
         Stopped: on request, after what is needed to go on was written.
     """
     with sealed_test():
-        return _distill(config, folder, progress, overwrite, snapshot_every, wait)
+        return _distill(config, folder, progress, overwrite, snapshot_every, wait, executor)
 
 
 def _distill(
     config: RunConfig, folder: Path, progress: Progress | None, overwrite: bool,
-    snapshot_every: int, wait: bool,
+    snapshot_every: int, wait: bool, executor: Executor,
 ) -> Path:  # fmt: skip
     artifact = folder / ARTIFACT
     device_of(config)
@@ -98,24 +103,29 @@ def _distill(
         check_inputs(run)
         cost = Cost(folder)
         with cost.measure("pool"):
-            pool = open_pool(run, "synthesis")
-            folders = {pool.folder, open_pool(run, "relabel").folder}
+            pool = open_pool(run, "synthesis", executor)
+            folders = {pool.folder, open_pool(run, "relabel", executor).folder}
         figures = [read_cost(folder) for folder in folders]
         if config.pool is None or "training_seconds" in figures[0]:  # unknown where it is imported
             cost.figures["pool_training_seconds"] = sum(
                 figure.get("training_seconds", 0.0) for figure in figures
             )
-        plugin = Plugin(config.stage("synthesis").plugin)
-        objective = plugin.synthesis_loss(run.for_stage("synthesis"), pool)
-        engine = Engine(run, objective, snapshot_every=snapshot_every)
+        engine = engine_of(run, pool, snapshot_every)
         with cost.measure("synthesis"):
-            engine.synthesise()
-        shards = list(objective.shards())
+            engine.synthesise(executor)
+        shards = list(engine.objective.shards())
         images = assemble(engine, shards, config.store)
         with cost.measure("relabel"):
             relabel_into(run, images, artifact)
         cost.finish(engine, shards)
     return artifact
+
+
+def engine_of(run: Run, pool: Pool, snapshot_every: int = 0) -> Engine:
+    """Return the engine of a run's synthesis."""
+    plugin = Plugin(run.config.stage("synthesis").plugin)
+    objective = plugin.synthesis_loss(run.for_stage("synthesis"), pool)
+    return Engine(run, objective, snapshot_every=snapshot_every)
 
 
 def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Run:
@@ -203,7 +213,7 @@ def check_inputs(run: Run) -> None:
 
 def clear(folder: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in ("shards", "snapshots"):
+    for name in ("shards", "snapshots", ".settled"):
         shutil.rmtree(folder / name, ignore_errors=True)
     names = ("cost.json", "inputs.json", "settled.json", "config.toml", "contact-sheet.png")
     for path in [*folder.glob("distilled*.safetensors"), *(folder / name for name in names)]:

@@ -51,7 +51,7 @@ class MemberTask:
     Attributes:
         name: unique in the pool; its file is called so.
         train: (context) → yields (number, member). A task that is resumed may yield a number again.
-        needs: names of tasks whose members it starts from.
+        needs: names of earlier tasks whose members it starts from; it sees no others.
         together: what it shares with the tasks beside it that may be trained in one go with it.
     """
 
@@ -80,7 +80,7 @@ class Together:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What tasks may use: where to keep their checkpoint, and the pool as far as it exists."""
+    """What tasks may use: where to keep their checkpoint, and the members that they need."""
 
     checkpoint: Path
     pool: "Pool"

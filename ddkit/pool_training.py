@@ -6,7 +6,7 @@ Each member is written as soon as it exists, each task's file when its members a
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,14 @@ import torch
 
 from ddkit.data.space import InputSpace
 from ddkit.errors import DdkitError
+from ddkit.execution.local import LOCAL
+from ddkit.execution.units import Executor, Job, Unit
 from ddkit.pool import Member, MemberTask, Pool, TaskContext
+from ddkit.progress import Progress, Silent, Task
 from ddkit.storage import TensorFile, read_json, write_json, write_tensors, write_text
 
 PLAN = "together.json"  # the tasks' names, in the groups that are trained at once
+PARTIAL = "partial"  # the folder of what is not finished
 Group = list[MemberTask]
 
 
@@ -27,18 +31,32 @@ def train_pool(
     description: Mapping[str, Any],
     space: InputSpace,
     device: torch.device,
+    job: Job = Job("pool"),  # noqa: B008 - it never changes
+    executor: Executor = LOCAL,
+    progress: Progress | None = None,
 ) -> None:
     """Run the tasks that are not finished yet, then write what completes the pool."""
     write_tensors(folder / "space.safetensors", space.to("cpu").tensors())
-    ready = Pool(folder, device)
-    ready.description = dict(description)
-    for group in _plan(tasks, folder):
-        _check_needs(group, ready)
-        if not all(_file(folder, task).exists() for task in group):
-            _run(group, folder, ready)
-        for task in group:
-            ready.add_task(task.name)
-    shutil.rmtree(folder / "partial", ignore_errors=True)  # what a kill left of finished tasks
+    groups = _plan(tasks, folder)
+    _check_needs(groups)
+    pending = [group for group in groups if not _finished(group, folder)]
+    unit_of = {task.name: group[0].name for group in pending for task in group}
+
+    def here(group: Group, bar: Task) -> None:
+        train_group(group, folder, description, device)
+        bar.advance()
+
+    units = [
+        Unit(
+            name=group[0].name,
+            here=partial(here, group),
+            arguments={"tasks": [task.name for task in group]},
+            after=tuple(unit_of[name] for name in _needs(group) if name in unit_of),
+        )
+        for group in pending
+    ]
+    executor.run(job, units, progress or Silent(), len(groups) - len(units))
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)  # what a kill left of finished tasks
     write_json(folder / "pool.json", {**description, "tasks": [task.name for task in tasks]})
 
 
@@ -90,29 +108,47 @@ def _worthwhile(groups: Sequence[Group]) -> list[Group]:
     return plan
 
 
-def _check_needs(group: Group, ready: Pool) -> None:
+def _check_needs(groups: Sequence[Group]) -> None:
     """Raise `DdkitError` where a task needs members that do not exist yet."""
-    finished = {member.task for member in ready.members}
-    for task in group:
-        for name in task.needs:
-            if name not in finished:
-                raise DdkitError(f"pool task '{task.name}' needs '{name}', which comes later")
+    earlier: set[str] = set()
+    for group in groups:
+        for task in group:
+            for name in task.needs:
+                if name not in earlier:
+                    raise DdkitError(f"pool task '{task.name}' needs '{name}', which comes later")
+        earlier |= {task.name for task in group}
 
 
-def _run(group: Group, folder: Path, ready: Pool) -> None:
-    """Train a group; each member is on disk as soon as it exists, the tasks' files at the end."""
-    partial = folder / "partial"
-    first = partial / group[0].name
+def _needs(group: Group) -> list[str]:
+    """Return the tasks whose members a group starts from, each once."""
+    return list(dict.fromkeys(name for task in group for name in task.needs))
+
+
+def train_group(
+    group: Group, folder: Path, description: Mapping[str, Any], device: torch.device
+) -> None:
+    """Train a group whose needs are met, unless it is finished, to a file for each of its tasks.
+
+    Each member is on disk as soon as it exists, so that a killed group goes on from there.
+    """
+    if _finished(group, folder):
+        return
+    ready = Pool(folder, device)
+    ready.description = dict(description)
+    for name in _needs(group):
+        ready.add_task(name)
+    first = folder / PARTIAL / group[0].name
     context = TaskContext(first / "training.checkpoint.safetensors", ready)
     trained = first / "trained"  # the checkpoint is gone by then
     if not trained.exists():
         for name, number, member in _members(group, context):
-            _write_member(partial / name / f"member-{number:05d}.safetensors", number, member)
+            path = folder / PARTIAL / name / f"member-{number:05d}.safetensors"
+            _write_member(path, number, member)
         write_text(trained, "")
     for task in group:
-        _merge(partial / task.name, _file(folder, task))
+        _merge(folder / PARTIAL / task.name, _file(folder, task))
     for task in group:  # only now: until all files are there, a killed group needs its members
-        shutil.rmtree(partial / task.name)
+        shutil.rmtree(folder / PARTIAL / task.name)
 
 
 def _members(group: Group, context: TaskContext) -> Iterator[tuple[str, int, Member]]:
@@ -144,6 +180,10 @@ def _merge(partial: Path, path: Path) -> None:
     files = [TensorFile(member) for member in sorted(partial.glob("member-*.safetensors"))]
     tensors = {name: tensor for file in files for name, tensor in file.read().items()}
     write_tensors(path, tensors, {"members": [file.metadata for file in files]})
+
+
+def _finished(group: Group, folder: Path) -> bool:
+    return all(_file(folder, task).exists() for task in group)
 
 
 def _file(folder: Path, task: MemberTask) -> Path:

@@ -18,7 +18,7 @@ from ddkit.errors import DdkitError
 from ddkit.objective import Shard
 from ddkit.plugins import Plugin
 from ddkit.progress import Progress, Silent
-from ddkit.storage import read_json, write_json
+from ddkit.storage import locked, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,16 @@ class Run:
         """Return what `choose` (→ a JSON value) returned when this run asked first.
 
         For choices that follow from measurements, which differ from time to time: a run that goes
-        on keeps to what it chose.
+        on keeps to what it chose, and so do its parts in other processes. `choose` must not ask for
+        another choice.
         """
         path = self.folder / "settled.json"
-        choices = read_json(path) if path.exists() else {}
-        if name not in choices:
-            choices[name] = choose()
-            write_json(path, choices)
-        return choices[name]
+        with locked(self.folder / ".settled", "the choices", wait=True):
+            choices = read_json(path) if path.exists() else {}
+            if name not in choices:
+                choices[name] = choose()
+                write_json(path, choices)
+            return choices[name]
 
     def shard(self, index: int, slots: Tensor) -> Shard:
         """Return the shard that holds these slots (int64) of the class-major set."""
@@ -125,7 +127,7 @@ class Run:
         """Return random real images for these slots (int64; all), float32 in data space."""
         slots = torch.arange(self.total) if slots is None else slots
         rows = torch.cat([self._chosen(label) for label in range(len(self.classes))])
-        return self.train.images[rows[slots]].float() / 255
+        return self.train.take(rows[slots]).float() / 255
 
     def check_initial(self) -> None:
         """Raise `DdkitError` where the images have nothing to start from, before work begins."""

@@ -9,6 +9,8 @@ from ddkit import named_pool, networks
 from ddkit.config import StageConfig, StageName
 from ddkit.cost import Cost
 from ddkit.errors import DdkitError
+from ddkit.execution.local import LOCAL
+from ddkit.execution.units import Executor, Job
 from ddkit.plugins import METHODS, Plugin
 from ddkit.pool import MemberTask, Pool
 from ddkit.pool_training import train_pool
@@ -19,7 +21,7 @@ from ddkit.storage import by_content, cache_folder, locked, remove_temporaries, 
 POOL_VERSION = 1  # goes up when the core trains or stores pools differently
 
 
-def open_pool(run: Run, stage: StageName) -> Pool:
+def open_pool(run: Run, stage: StageName, executor: Executor = LOCAL) -> Pool:
     """Return the pool that a stage works with, trained first where the cache lacks it."""
     pool = finished_pool(run, stage)
     if pool is not None:
@@ -28,8 +30,12 @@ def open_pool(run: Run, stage: StageName) -> Pool:
     with locked(folder, "the pool", wait=True):
         if not (folder / "pool.json").exists():
             remove_temporaries(folder)
+            function = "ddkit.execution.work:train_group"
+            job = Job.of(run, "pool", function, stage=stage, pool=str(folder.absolute()))
             with Cost(folder).measure("training"):
-                train_pool(tasks, folder, description, run.space, run.device)
+                train_pool(
+                    tasks, folder, description, run.space, run.device, job, executor, run.progress
+                )
     return Pool.open(folder, run.device)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ddkit.errors import Busy, DdkitError
 from ddkit.interrupt import check_stop
 
-TEMPORARY = re.compile(r"\..+\.(safetensors|json|toml|png)\.[a-z0-9_]{8}")
+TEMPORARY = re.compile(r"\..+\.(safetensors|json|toml|png|html|md|csv|txt)\.[a-z0-9_]{8}")
 METADATA_KEY = "ddkit"  # one key only: safetensors writes several in random order
 
 
@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -53,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would lock colleagues out
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     except SafetensorError as error:  # how safetensors reports a failed write
         raise DdkitError(f"cannot write {path}: {error}; free some space and try again") from error
     finally:
@@ -165,7 +165,7 @@ def locked(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
     except Timeout as error:
         raise Busy(f"{what} {folder} is in use by another process; wait for it") from error
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     try:
         yield
     finally:
@@ -188,7 +188,8 @@ def by_content(value: Any) -> Any:
     return value
 
 
-def _unwritable(path: Path, error: OSError) -> DdkitError:
+def unwritable(path: Path, error: OSError) -> DdkitError:
+    """Return the error for a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DdkitError(f"the disk is full: cannot write {path}; free some space and try again")
     return DdkitError(f"cannot write {path}: {error.strerror or error}; choose another folder")

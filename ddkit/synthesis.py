@@ -8,6 +8,7 @@ Each shard ends in a file of its own; a killed run goes on from the last checkpo
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from ddkit.errors import DdkitError
+from ddkit.execution.local import LOCAL
+from ddkit.execution.units import Executor, Job, Unit
 from ddkit.interrupt import Stopped, stop_requested
 from ddkit.leaves import LeafState
 from ddkit.memory import PeakMemory
@@ -38,16 +41,28 @@ class Engine:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     snapshot_every: int = 0
 
-    def synthesise(self) -> None:
+    def synthesise(self, executor: Executor = LOCAL) -> None:
         """Optimise every shard that is not finished yet; raises `Stopped` on request."""
         shards = self.objective.shards()
         self._check_cover(shards)
-        pending = [shard for shard in shards if not self.final(shard).exists()]
-        total = len(shards) * self.objective.steps
-        done = (len(shards) - len(pending)) * self.objective.steps
-        with self.run.progress.task("synthesis", total, done) as task:
-            for shard in pending:
-                self._optimise(shard, task)
+        units = [
+            Unit(
+                str(shard.index),
+                partial(self.optimise, shard),
+                {"shard": shard.index},
+                size=self.objective.steps,
+            )
+            for shard in shards
+            if not self.final(shard).exists()
+        ]
+        job = Job.of(
+            self.run,
+            "synthesis",
+            "ddkit.execution.work:optimise_shard",
+            snapshot_every=self.snapshot_every,
+        )
+        done = (len(shards) - len(units)) * self.objective.steps
+        executor.run(job, units, self.run.progress, done)
 
     def pace(self, steps: int, seconds: float) -> float:
         """Return the seconds of a step of the first shard; nothing is stored.
@@ -66,12 +81,13 @@ class Engine:
                 break
         return fmean(taken[1:] or taken)
 
-    def stepped(self) -> Synthetic:
-        """Return the first shard's images after one step; nothing is stored."""
+    def first_step(self) -> tuple[Synthetic, int]:
+        """Return the first shard's images after one step, and its peak bytes; nothing is stored."""
         shard = self.objective.shards()[0]
         leaves = self._leaves(shard)
-        self._step(shard, leaves, 0)
-        return self.objective.decode(shard, values(leaves))
+        with PeakMemory(self.run.device) as memory:
+            self._step(shard, leaves, 0)
+        return self.objective.decode(shard, values(leaves)), memory.peak
 
     def final(self, shard: Shard) -> Path:
         """Return the file a finished shard is in."""
@@ -80,7 +96,13 @@ class Engine:
     def checkpoint(self, shard: Shard) -> Path:
         return self.final(shard).with_suffix(".checkpoint.safetensors")
 
-    def _optimise(self, shard: Shard, task: Task) -> None:
+    def optimise(self, shard: Shard, task: Task) -> None:
+        """Optimise one shard from its checkpoint, if there is one, to its file.
+
+        Raises:
+            DdkitError: a loss or a leaf is not finite any more.
+            Stopped: on request, after a checkpoint was written.
+        """
         steps = self.objective.steps
         leaves = self._leaves(shard)
         initial = self.objective.decode(shard, values(leaves)).images.clone()

@@ -51,9 +51,16 @@ class Bars:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
+        self._progress: Progress | None = None
 
     @contextmanager
     def task(self, name: str, total: int, done: int = 0) -> Iterator["Bar"]:
+        """Show a bar; one inside another is below it, for as long as it lasts."""
+        if self._progress is not None:
+            number = self._progress.add_task(name, total=total, completed=done, figures="")
+            yield Bar(self._progress, number)
+            self._progress.remove_task(number)
+            return
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -65,8 +72,12 @@ class Bars:
             TextColumn("{task.fields[figures]}"),
             console=self.console,
         ) as progress:
+            self._progress = progress
             number = progress.add_task(name, total=total, completed=done, figures="")
-            yield Bar(progress, number)
+            try:
+                yield Bar(progress, number)
+            finally:
+                self._progress = None
 
     def note(self, text: str) -> None:
         self.console.print(text, highlight=False)

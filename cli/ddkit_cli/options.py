@@ -68,6 +68,17 @@ def output_options(command: Command) -> Command:
     return click.option("-q", "--quiet", is_flag=True, help="no progress bars")(command)
 
 
+def executor_options(command: Command) -> Command:
+    """Add --executor and --address, for `ddkit.execution.executing`."""
+    command = click.option(
+        "--address", metavar="HOST:PORT", help="of a Ray cluster, or auto; default: Ray on this one"
+    )(command)
+    return click.option(
+        "--executor", type=click.Choice(["local", "ray"]), default="local",
+        help="where parts of the work are done (docs/scale.md); default: in this process",
+    )(command)  # fmt: skip
+
+
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE",
     help="an option of the method (`ddkit methods NAME` lists them); STAGE.KEY=VALUE for one stage",

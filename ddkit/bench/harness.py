@@ -51,7 +51,7 @@ class Harness:
         with keeping_splits():
             wanted = left = self.prepare()
             while left:
-                busy = [cell for cell in left if not self._attempt(cell)]
+                busy = [cell for cell in left if not self.attempted(cell)]
                 if len(busy) == len(left):
                     check_stop()
                     time.sleep(POLL_SECONDS)
@@ -73,7 +73,22 @@ class Harness:
         keys = {entry.key for entry in self.store.all("cell")}
         return [cell for cell in wanted if cell_key(self.bench, cell) in keys]
 
-    def _attempt(self, cell: Cell) -> bool:
+    def do_one(self, key: str) -> None:
+        """Do the cell of this `cell_key`, once no other process is at it.
+
+        Raises `DdkitError` where this machine knows no such cell.
+        """
+        known = cells(self.bench, settled_paces(self.bench, self.store))
+        cell = next((cell for cell in known if cell_key(self.bench, cell) == key), None)
+        if cell is None:
+            raise DdkitError(
+                f"the bench in {self.folder} has no cell {key} here: ddkit and its plugins must be "
+                "the same on all machines"
+            )
+        while not self.attempted(cell):
+            time.sleep(POLL_SECONDS)
+
+    def attempted(self, cell: Cell) -> bool:
         """Do a cell; return False where another process is at it."""
         key = cell_key(self.bench, cell)
         check_stop()

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -12,10 +13,11 @@ import torch
 
 from ddkit import interrupt
 from ddkit.bench.config import BenchConfig
-from ddkit.bench.harness import Harness
+from ddkit.bench.harness import Harness, cell_key
 from ddkit.errors import DdkitError
+from ddkit.execution.units import Executor, Job, Unit
 from ddkit.interrupt import Stopped, stop_requested, stopping_on_signals
-from ddkit.progress import Progress
+from ddkit.progress import Progress, Task
 from ddkit.resolve import available_cores
 
 POLL_SECONDS = 0.5
@@ -57,6 +59,34 @@ def run_workers(bench: BenchConfig, folder: Path, workers: int, progress: Progre
             bar.advance(finished - done)
             done = finished
     return harness.run()  # nothing is left, but what a killed worker was at
+
+
+def run_units(
+    bench: BenchConfig, folder: Path, executor: Executor, progress: Progress
+) -> list[str]:
+    """Run a bench with a unit of work for each cell; return one line for each that failed.
+
+    Raises what `run_workers` raises.
+    """
+    harness = Harness(bench, folder, progress)
+    wanted = harness.prepare()
+    device = wanted[0].config.device  # here: other machines may have no GPU, or one more
+    known = bench.model_copy(update={"device": device}).model_dump(mode="json")
+    common = {"bench": known, "folder": str(folder.absolute()), "attempt": harness.attempt}
+    function = "ddkit.execution.work:measure_cell"
+    job = Job("cells", function, common, bench.threads, gpu=device != "cpu")
+
+    def here(key: str, bar: Task) -> None:
+        harness.do_one(key)
+        bar.advance()
+
+    units = []
+    for cell in wanted:
+        if not harness.figures.complete(cell):
+            key = cell_key(bench, cell)
+            units.append(Unit(cell.title, partial(here, key), {"cell": key}))
+    executor.run(job, units, progress, len(wanted) - len(units))
+    return harness.run()  # nothing is left: it says what failed
 
 
 def default_workers(bench: BenchConfig) -> int:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit_cli.options import DATA_FLAGS, data_options, output_options
+from ddkit_cli.options import DATA_FLAGS, data_options, executor_options, output_options
 
 if TYPE_CHECKING:
     from ddkit.bench.config import BenchConfig
@@ -49,28 +49,36 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/bench"),
               show_default=True, help="folder of the store and of all runs")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="list the cells, with time, memory and disk")
+@executor_options
 @output_options
 def bench(
-    out: Path, workers: int | None, dry_run: bool, as_json: bool, quiet: bool, **flags: Any
-) -> None:
+    out: Path, workers: int | None, dry_run: bool, executor: str, address: str | None,
+    as_json: bool, quiet: bool, **flags: Any,
+) -> None:  # fmt: skip
     """Compare methods on the same data, with the same networks and the same recipes.
 
     Random real images and a selection stand beside each set. What is finished is kept: the same
     command goes on where it was. `ddkit report` makes a page of it.
     """
-    from ddkit.bench.workers import default_workers, run_workers
+    from ddkit.bench.workers import default_workers, run_units, run_workers
     from ddkit.errors import DdkitError
+    from ddkit.execution import LOCAL, executing
     from ddkit.interrupt import stopping_on_signals
     from ddkit_cli import display
 
+    if workers and executor != "local":
+        raise DdkitError("--workers is for this machine: Ray does as many cells as it has room for")
     config = bench_config(flags)
     progress = display.progress_for(quiet or as_json)
     count = workers or default_workers(config)
     if dry_run:
         list_cells(config, out, count, as_json)
         return
-    with stopping_on_signals():
-        failed = run_workers(config, out, count, progress)
+    with executing(executor, address) as chosen, stopping_on_signals():
+        if chosen is LOCAL:
+            failed = run_workers(config, out, count, progress)
+        else:
+            failed = run_units(config, out, chosen, progress)
     show_results(out, as_json)
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""

@@ -6,50 +6,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddkit.budget import readable
-from ddkit_cli.options import data_options, output_options, resolved, set_option
+from ddkit_cli.options import executor_options, output_options, resolved
+from ddkit_cli.run_options import run_options
 
 if TYPE_CHECKING:
     from ddkit.config import RunConfig
 
 
 @click.command(short_help="distil a data set into a few images per class")
-@click.option("-m", "--method", help="a method or an alias; default: teddy (see `ddkit methods`)")
-@click.option("-d", "--data", help="a name or a folder; default: digits (see `ddkit data`)")
-@click.option("--ipc", type=int, help="synthetic images per class; default: 1")
-@click.option(
-    "--network", metavar="SPEC", help="such as resnet18 or convnet:depth=3 or net.py:make"
-)
-@click.option("--seed", type=int, help="the distillation seed; default: 0")
-@click.option("--pool-seed", type=int, help="the seed of the pool; default: --seed")
-@click.option("--init", metavar="real|noise|FILE", help="where images start")
-@click.option("--preset", help="published settings by name, or none; default: those that fit")
-@set_option
-@click.option("--pool", metavar="NAME", help="a finished pool (`ddkit pool list`), or its folder")
-@click.option("--pool-from", metavar="METHOD", help="whose pool of networks is used")
-@click.option("--relabel-from", metavar="METHOD", help="who labels the images")
-@click.option("--evaluate-from", metavar="METHOD", help="whose own protocol `evaluate --own` uses")
-@data_options
-@click.option(
-    "--store", type=click.Choice(["auto", "uint8", "float16", "float32"]), help="of images"
-)
-@click.option("--groups", type=int, metavar="G", help="distil G parts of the set apart, and merge")
-@click.option(
-    "--memory-budget", metavar="SIZE", help="of a step, such as 6.5GB, where it can adapt"
-)
-@click.option("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
-@click.option("--threads", type=int, help="CPU threads; results depend on them in the last bits")
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="repeat the run of this config.toml"
-)
+@run_options
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="folder; default: under runs/")
 @click.option("--overwrite", is_flag=True, help="throw away another run that --out holds")
 @click.option(
     "--snapshot-every", type=int, default=0, metavar="N", help="keep images every N steps"
 )
+@executor_options
 @output_options
 def distill(
     method: str | None, out: Path | None, overwrite: bool, snapshot_every: int,
-    as_json: bool, quiet: bool, **flags: Any,
+    executor: str, address: str | None, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Distil a data set into a few synthetic images per class.
 
@@ -58,6 +33,7 @@ def distill(
     from ddkit import pipeline
     from ddkit.cost import read_cost
     from ddkit.distilled import load
+    from ddkit.execution import executing
     from ddkit.interrupt import stopping_on_signals
     from ddkit_cli import display
 
@@ -66,10 +42,11 @@ def distill(
     progress = display.progress_for(quiet or as_json)
     if config.preset:
         progress.note(f"preset {config.preset}")
-    with stopping_on_signals():
+    with executing(executor, address) as chosen, stopping_on_signals():
         artifact = pipeline.distill(
-            config, folder, progress, overwrite=overwrite, snapshot_every=snapshot_every
-        )
+            config, folder, progress, overwrite=overwrite, snapshot_every=snapshot_every,
+            executor=chosen,
+        )  # fmt: skip
     cost = read_cost(folder)
     distilled = load(artifact)
     if as_json:

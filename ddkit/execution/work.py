@@ -1,0 +1,72 @@
+"""What other processes do of a run: each function finds one unit again and does it.
+
+They give what the same unit gives in the driver, and refuse to work on what differs from there.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ddkit import pipeline, pool_training, stage_pools
+from ddkit.bench.config import BenchConfig
+from ddkit.bench.harness import Harness
+from ddkit.config import RunConfig, StageName
+from ddkit.data.access import sealed_test
+from ddkit.errors import DdkitError
+from ddkit.progress import Progress
+from ddkit.run import Run
+from ddkit.synthesis import Engine
+
+
+def train_group(
+    progress: Progress, *, config: dict[str, Any], folder: str, stage: StageName, pool: str,
+    tasks: list[str],
+) -> None:  # fmt: skip
+    """Train those tasks of a stage's pool, in the folder `pool`, that are trained at once.
+
+    Raises `DdkitError` where this machine would train another pool than the driver asks for.
+    """
+    with sealed_test():
+        run = _run(config, folder, progress)
+        known, found, description = stage_pools.pool_plan(run, stage)
+        if found.absolute() != Path(pool):
+            raise DdkitError(
+                f"this machine would train the pool {found.name}, not {Path(pool).name}: ddkit, "
+                "its plugins, the data and files of networks must be the same on all machines"
+            )
+        named = {task.name: task for task in known}
+        pool_training.train_group([named[name] for name in tasks], found, description, run.device)
+
+
+def optimise_shard(
+    progress: Progress, *, config: dict[str, Any], folder: str, snapshot_every: int, shard: int
+) -> None:
+    """Optimise the shard of this number in a run's folder."""
+    with sealed_test():
+        inputs = (Path(folder) / "inputs.json").read_text(encoding="utf-8")
+        engine = _engine(json.dumps(config), folder, snapshot_every, inputs)
+        chosen = next(one for one in engine.objective.shards() if one.index == shard)
+        with progress.task(f"shard {shard}", engine.objective.steps) as task:
+            if not engine.final(chosen).exists():
+                engine.optimise(chosen, task)
+
+
+@lru_cache(maxsize=1)  # many shards of one run: the data are loaded once
+def _engine(config: str, folder: str, snapshot_every: int, inputs: str) -> Engine:
+    """Return the engine of a run that began with these inputs; its pool is finished."""
+    run = _run(json.loads(config), folder)
+    pipeline.check_inputs(run)
+    pool = stage_pools.open_pool(run, "synthesis")
+    return pipeline.engine_of(run, pool, snapshot_every)
+
+
+def measure_cell(
+    progress: Progress, *, bench: dict[str, Any], folder: str, attempt: str, cell: str
+) -> None:
+    """Do the cell of this key of a bench, once no other process is at it."""
+    Harness(BenchConfig.model_validate(bench), Path(folder), progress, attempt).do_one(cell)
+
+
+def _run(config: dict[str, Any], folder: str, progress: Progress | None = None) -> Run:
+    return pipeline.prepare(RunConfig.model_validate(config), Path(folder), progress)
