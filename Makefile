@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml README.md $(shell find ddkit cli plugins -name '*.py' -o -name '*.toml' -o -name 'py.typed')
+SOURCES := pyproject.toml README.md $(shell find ddkit cli plugins -name '*.py' -o -name '*.toml' -o -name 'py.typed' -o -path '*/page/*')
 DEMO := runs/demo
 
 .PHONY: demo test test-all lint types bench clean

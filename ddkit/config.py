@@ -49,6 +49,14 @@ class MethodOptions(Strict):
     steps_option: ClassVar[str | None] = None
     """The option that says how many steps the synthesis takes; None where it takes none."""
 
+    batch_option: ClassVar[str | None] = None
+    """The option that says how many images a step works on, 0 for all; None where none does."""
+
+    @property
+    def looks_at_classes(self) -> bool:
+        """Whether the pool needs real images of each class, and not just of some."""
+        return False
+
     def rehearsed(self) -> Mapping[str, Any]:
         """Return options that give a small pool and few labels, with steps as they are.
 

@@ -19,7 +19,6 @@ from ddkit.data.batching import batch_count
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.distilled import stored
-from ddkit.memory import PeakMemory
 from ddkit.objective import Synthetic
 from ddkit.pipeline import device_of
 from ddkit.plugins import Plugin
@@ -32,7 +31,9 @@ from ddkit.storage import stable_hash
 from ddkit.synthesis import Engine
 
 Result = TypeVar("Result")
-IMAGES = 512  # made up: some batches of every recipe, or one of each class where there are more
+BATCH = 32  # of a rehearsed training: a batch of 256 large images takes minutes on a CPU
+IMAGES = 128  # made up: some batches
+LABELLED = 64  # images that are labelled in a rehearsal, where a run has more
 PACE_STEPS, PACE_SECONDS = 4, 20.0
 
 
@@ -77,11 +78,12 @@ def rehearse(config: RunConfig, data: Data) -> Estimate:
         rehearsal = Rehearsal(config, data, Path(folder))
         pools = {pool.source: pool for pool in (rehearsal.synthesis_pool, rehearsal.relabel_pool)}
         synthesis, peak = rehearsal.synthesise()
-        images = rehearsal.images()
+        images = rehearsal.images(LABELLED)
         relabel, labels = rehearsal.relabel(images)
         return Estimate(
             sum(pool.seconds for pool in pools.values()), synthesis, relabel, peak,
-            sum(pool.bytes for pool in pools.values()), images.images.nbytes, labels,
+            sum(pool.bytes for pool in pools.values()),
+            images.images[0].nbytes * rehearsal.run.total, labels,
         )  # fmt: skip
 
 
@@ -111,7 +113,8 @@ class Rehearsal:
         own = _small(StageConfig(plugin=config.plugin, options=config.options))
         self.small = config.model_copy(update={**small, "options": own, "init": "noise"})
         device = device_of(config)
-        train = _made_up(data)
+        sources = (config.pool_stage("synthesis"), config.pool_stage("relabel"))
+        train = _made_up(data, any(_options(source).looks_at_classes for source in sources))
         space = InputSpace.fit(train, config.data.space).to(device)
         self.run = Run(self.small, MethodOptions(), train, None, space, device, folder)
         self._valid = config.init != "noise"  # whether images are pixels, as far as is known
@@ -125,41 +128,57 @@ class Rehearsal:
         same = self.config.pool_stage("relabel") == self.config.pool_stage("synthesis")
         return self.synthesis_pool if same else self._pool("relabel")
 
+    @cached_property
+    def engine(self) -> Engine:
+        """The synthesis of the small pool, at the run's own size."""
+        run = self.run.for_stage("synthesis")
+        pool = self.synthesis_pool.pool
+        return Engine(run, Plugin(self.config.plugin).synthesis_loss(run, pool))
+
+    def extent(self) -> tuple[int, int]:
+        """Return the steps of all shards together, and the images of the largest shard."""
+        objective = self.engine.objective
+        shards = objective.shards()
+        return objective.steps * len(shards), max(len(shard) for shard in shards)
+
+    def step(self) -> tuple[float, int]:
+        """Return the seconds and the peak bytes of a step."""
+        stepped, peak = self.engine.first_step()
+        self._valid = stored(stepped.images, "auto").dtype == torch.uint8
+        return self.engine.pace(PACE_STEPS, PACE_SECONDS), peak
+
     def synthesise(self) -> tuple[float, int]:
         """Return the seconds of all steps of all shards, and the peak bytes of one."""
-        run = self.run.for_stage("synthesis")
-        objective = Plugin(self.config.plugin).synthesis_loss(run, self.synthesis_pool.pool)
-        if not objective.steps:
+        steps, _ = self.extent()
+        if not steps:
             return 0.0, 0
-        engine = Engine(run, objective)
-        with PeakMemory(run.device) as memory:
-            stepped = engine.stepped()
-        self._valid = stored(stepped.images, "auto").dtype == torch.uint8
-        step = engine.pace(PACE_STEPS, PACE_SECONDS)
-        return step * objective.steps * len(objective.shards()), memory.peak
+        seconds, peak = self.step()
+        return seconds * steps, peak
 
-    def images(self) -> Synthetic:
-        """Return made-up images as many as the run distils, as they are stored.
+    def images(self, most: int | None = None) -> Synthetic:
+        """Return made-up images as the run stores them: as many as it distils, or `most` of them.
 
         Once a step was rehearsed, it is known whether the method leaves the range of valid pixels.
         """
-        images = torch.rand(self.run.total, *self.data.shape, generator=torch.Generator())
-        classes = torch.arange(self.data.classes).repeat_interleave(self.config.ipc)
+        count = min(self.run.total, most or self.run.total)
+        images = torch.rand(count, *self.data.shape, generator=torch.Generator())
+        classes = torch.arange(count) % self.data.classes
         how = self.config.store
         if how == "auto" and not self._valid:
             how = "float32"
         return Synthetic(stored(images, how), classes)
 
     def relabel(self, images: Synthetic) -> tuple[float, int]:
-        """Return the seconds that labels take, and their bytes."""
+        """Return the seconds that the labels of the whole set take, and their bytes."""
         stage = self.config.stage("relabel")
         run = self.run.for_stage("relabel")
         plugin = Plugin(stage.plugin)
         labels, seconds = _timed(lambda: plugin.relabel(run, self.relabel_pool.pool, images))
         asked = _options(stage)
-        more = asked.volume("relabel") / run.options.volume("relabel")
+        parts = self.run.total / len(images)
+        more = parts * asked.volume("relabel") / run.options.volume("relabel")
         return (
-            seconds * asked.work("relabel", 1) / run.options.work("relabel", 1),
+            seconds * parts * asked.work("relabel", 1) / run.options.work("relabel", 1),
             round(sum(
                 tensor.nbytes * (more if tensor.numel() >= len(images) else 1)
                 for tensor in labels.tensors().values()  # some say how the others are meant
@@ -184,20 +203,26 @@ class Rehearsal:
         train_pool(tasks, self.folder / f"warm-up-{stage}", description, run.space, run.device)
         _, seconds = _timed(lambda: train_pool(tasks, folder, description, run.space, run.device))
         asked = _options(source)
-        work = asked.work("pool", self._per_epoch(asked, self.data.images))
-        done = run.options.work("pool", self._per_epoch(run.options, len(run.train)))
+        work = _images_seen(asked, self.data.images)
+        done = _images_seen(run.options, len(run.train))
         volume = asked.volume("pool") / run.options.volume("pool")
         return RehearsedPool(
             Pool.open(folder, run.device), stable_hash(description), seconds * work / done,
             round(size(folder) * volume),
         )  # fmt: skip
 
-    def _per_epoch(self, options: MethodOptions, images: int) -> int:
-        return batch_count(images, getattr(options, "train_batch", 256))
+
+def _images_seen(options: MethodOptions, images: int) -> float:
+    """Return the work of a pool's training, in images: a rehearsal takes smaller batches."""
+    batch: int = getattr(options, "train_batch", BATCH)
+    return options.work("pool", batch_count(images, batch)) * batch
 
 
 def _small(source: StageConfig) -> dict[str, object]:
-    return {**source.options, **_options(source).rehearsed()}
+    options = {**source.options, **_options(source).rehearsed()}
+    if "train_batch" in options:
+        options["train_batch"] = min(options["train_batch"], BATCH)
+    return options
 
 
 def _options(source: StageConfig) -> MethodOptions:
@@ -205,9 +230,9 @@ def _options(source: StageConfig) -> MethodOptions:
     return validated(model, source.options, f"the method '{source.plugin}'")
 
 
-def _made_up(data: Data) -> Split:
-    """Return random images of the shape and the classes of the data."""
-    count = max(data.classes, min(IMAGES, data.images))
+def _made_up(data: Data, every_class: bool) -> Split:
+    """Return random images of the shape of the data, some of each class where that matters."""
+    count = max(data.classes if every_class else 1, min(IMAGES, data.images))
     pixels = torch.randint(256, (count, *data.shape), generator=torch.Generator()).byte()
     names = tuple(str(number) for number in range(data.classes))
     return Split(pixels, torch.arange(count) % data.classes, names)

@@ -16,7 +16,7 @@ COMMANDS = Registry(
     {
         name: f"ddkit_cli.commands.{name}:{name}"
         for name in (
-            "distill", "evaluate", "bench", "report", "train", "relabel", "merge", "pool",
+            "distill", "plan", "evaluate", "bench", "report", "train", "relabel", "merge", "pool",
             "methods", "data", "inspect", "show",
         )
     },

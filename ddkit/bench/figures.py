@@ -14,6 +14,7 @@ from ddkit.config import RunConfig
 from ddkit.cost import read_cost
 from ddkit.data.resident import Resident
 from ddkit.distilled import ARTIFACT, DistilledDataset, load
+from ddkit.errors import Busy
 from ddkit.progress import Progress
 from ddkit.protocols import Protocol
 from ddkit.run import Run
@@ -71,6 +72,7 @@ class Figures:
         self.progress = progress
         self._tests: dict[str, Resident] = {}
         self._runs: dict[str, Run] = {}
+        self._wait = True
 
     def of(self, cell: Cell) -> Iterator[Figure]:
         """Return the figures that a bench asks of a cell."""
@@ -100,12 +102,21 @@ class Figures:
     def measure(self, cell: Cell) -> None:
         """Make the figures of a cell that the store lacks."""
         self._runs.clear()
-        for figure in self.of(cell):
-            if not self.is_stored(figure):
-                self._measure(figure)
+        left = [figure for figure in self.of(cell) if not self.is_stored(figure)]
+        for wait in (False, True):  # what another process is at comes later: it may be done then
+            left = [figure for figure in left if not self._attempt(figure, wait)]
         # last: it is one for all cells, and another process may be at it
         for network in self.bench.networks_for(cell.asked) if self.bench.real else ():
             self._measure_real(cell, network)
+
+    def _attempt(self, figure: Figure, wait: bool) -> bool:
+        """Make a figure; return False where another process is at its evaluation, unless `wait`."""
+        self._wait = wait
+        try:
+            self._measure(figure)
+        except Busy:
+            return False
+        return True
 
     def figure_key(self, figure: Figure) -> str:
         """Return a key of a figure; another selection, or with other settings, is another one."""
@@ -203,7 +214,7 @@ class Figures:
         key = stable_hash(
             [EVALUATION_VERSION, images.key, figure.network, recipe.model_dump(), tune]
         )
-        with locked(self.folder / "locks" / key, "the evaluation", wait=True):
+        with locked(self.folder / "locks" / key, "the evaluation", wait=self._wait):
             self._train(key, figure, images, dataset, recipe, tune)
         self.store.put(
             "figure", self.figure_key(figure), figure.about(),
@@ -227,12 +238,24 @@ class Figures:
                     recipe, dataset, comparison.tuning_split(run), figure.network, run.device
                 )
             tuning = time.perf_counter() - began
+            form = self._form(dataset, recipe, figure.network, len(seeds))
             result = evaluation.evaluate_with(
-                recipe, dataset, self._test(run), figure.network, seeds, run.device, self.progress
-            )
+                recipe, dataset, self._test(run), figure.network, seeds, run.device, self.progress,
+                together=self.store.result("settled", form),
+            )  # fmt: skip
+            self.store.put("settled", form, {}, result.together > 1)
             result = replace(result, seconds=result.seconds + tuning, tuned=tune)
             about = {**figure.cell.about(), "role": figure.role, "tuned": tune}
             self._store(key, known, result, seeds, about)
+
+    def _form(self, dataset: DistilledDataset, recipe: Protocol, network: str, seeds: int) -> str:
+        """Return a key of what decides whether seeds train at once: it is measured once a bench.
+
+        Batched training rounds otherwise: a set and its baselines, and a bench that goes on, are
+        to be treated alike, whatever a clock says.
+        """
+        steps = (recipe.name, recipe.recipe.batch_size, recipe.recipe.optimiser)
+        return stable_hash(["together", network, steps, len(dataset), dataset.labels.kind, seeds])
 
     def _run(self, images: Images) -> Run:
         """Return the prepared run of some images; those of a cell are kept while it is measured."""

@@ -14,7 +14,7 @@ from ddkit.bench.harness import figures_of, settled_paces
 from ddkit.bench.store import NAME, Store
 from ddkit.config import RunConfig, StageName
 from ddkit.data import sources
-from ddkit.data.access import keeping_splits
+from ddkit.data.access import keeping_splits, sealed_test
 from ddkit.distilled import ARTIFACT, load, write_distilled
 from ddkit.distilled_training import train_on
 from ddkit.labels import HardLabels
@@ -59,7 +59,8 @@ class Forecaster:
 
     def forecasts(self) -> Iterator[Forecast]:
         """Return the forecast of every cell, in the order in which they are done."""
-        with keeping_splits(), TemporaryDirectory(prefix="ddkit-forecast-") as scratch:
+        scratch_folder = TemporaryDirectory(prefix="ddkit-forecast-")
+        with keeping_splits(), sealed_test(), scratch_folder as scratch:
             known = self.folder if (self.folder / NAME).exists() else Path(scratch)
             store = Store(known)
             figures = figures_of(self.bench, known, store, Silent())

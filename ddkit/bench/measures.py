@@ -73,14 +73,15 @@ def _normalised(score: float) -> float:
 def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
     """Return the two-sided p of a paired t-test over distillation seeds.
 
-    Pairs have a seed in common, and so their initial images. NaN for fewer than two pairs; 1 where
-    all are equal.
+    Pairs have a seed in common, and so their initial images. 1 where all are equal; NaN for fewer
+    than two pairs, and where all differences are the same: accuracies are shares of a finite test
+    set, so that two seeds may agree by chance, which says nothing of how much they vary.
     """
     if len(first) < 2:
         return nan
     differences = [a - b for a, b in zip(first, second, strict=True)]
     if max(differences) - min(differences) < ROUNDING:
-        return 1.0 if abs(differences[0]) < ROUNDING else 0.0
+        return 1.0 if abs(differences[0]) < ROUNDING else nan
     return float(ttest_rel(first, second).pvalue)
 
 

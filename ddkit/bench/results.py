@@ -34,6 +34,7 @@ class Row:
         accuracy, random, selection, real: with the same recipe; the last with hard labels.
         over_random, over_selection: differences of the means.
         p_random: of a paired t-test against random images over distillation seeds.
+        highest: whether no mean in its group is higher.
         level: whether nothing in its group is better beyond noise; None where that is not known.
         seconds: of pool, synthesis, relabel (a set each, on average) and evaluation (a network).
         peak_bytes: of the synthesis and of the evaluation.
@@ -55,6 +56,7 @@ class Row:
     over_random: float | None
     over_selection: float | None
     p_random: float
+    highest: bool
     level: bool | None
     learning_rates: tuple[float, ...]
     seconds: dict[str, float]
@@ -122,8 +124,10 @@ def read_results(store: Store) -> Results:
     figures = _Figures(store)
     values = {key: figures.accuracies(key, "set") for key in figures.evaluated()}
     differences = _differences(values)
-    level = _level(values, differences)
-    rows = [figures.row(key, _name(key, values), level[key]) for key in values]
+    level, highest = _level(values, differences), _highest(values)
+    rows = [
+        figures.row(key, _name(key, values), key in highest, level[key]) for key in values
+    ]  # fmt: skip
     failed = [
         ("{method} · {data} · ipc {ipc} · seed {seed}".format(**entry.about), entry.error)
         for entry in store.all("cell") if entry.error
@@ -169,8 +173,19 @@ class _Figures:
         }
 
     def evaluated(self) -> list[_Key]:
-        """Return what was evaluated, in the order of the bench."""
-        return [key for key in self.found if self.accuracies(key, "set")]
+        """Return what was evaluated, what is compared side by side; methods as they were asked for.
+
+        The order of the store is that in which workers happened to finish.
+        """
+        asked = [entry.about for entry in self.store.all("bench")]
+        methods = [name for about in asked for name in about.get("methods", ())]
+        protocols = [name for about in asked for name in about.get("protocols", ())]
+
+        def place(key: _Key) -> tuple[Any, ...]:
+            protocol, method = _rank(protocols, key.protocol), _rank(methods, key.method)
+            return key.data, key.ipc, key.network, protocol, key.recipe, method
+
+        return sorted((key for key in self.found if self.accuracies(key, "set")), key=place)
 
     def accuracies(self, key: _Key, role: str) -> BySeed:
         found = {
@@ -191,7 +206,7 @@ class _Figures:
         }
         return rankings(accuracies, real)
 
-    def row(self, key: _Key, name: str, level: bool | None) -> Row:
+    def row(self, key: _Key, name: str, highest: bool, level: bool | None) -> Row:
         """Return the row of a key, whose set was evaluated."""
         ours, random = self.accuracies(key, "set"), self.accuracies(key, "random")
         selection = self.accuracies(key, "selection")
@@ -217,6 +232,7 @@ class _Figures:
             _difference(ours, random),
             _difference(ours, selection),
             paired_p(means(ours, common), means(random, common)),
+            highest,
             level,
             tuple(sorted({e["learning_rate"] for e in evaluations})),
             seconds,
@@ -231,6 +247,11 @@ class _Figures:
             name,
             any(self.tuned[e] for e in self.found[key]["set"].values()),
         )  # fmt: skip
+
+
+def _rank(names: Sequence[str], name: str) -> int:
+    """Return the place of a name; those that nobody asked for come last."""
+    return names.index(name) if name in names else len(names)
 
 
 def means(values: BySeed, seeds: Sequence[int]) -> list[float]:
@@ -280,6 +301,15 @@ def _name(key: _Key, values: Mapping[_Key, BySeed]) -> str:
     """Return a method's name; where it is there with several settings, with a mark of them."""
     alike = [other for other in values if (other.group, other.method) == (key.group, key.method)]
     return key.method if len(alike) == 1 else f"{key.method} #{key.settings[:4]}"
+
+
+def _highest(values: Mapping[_Key, BySeed]) -> set[_Key]:
+    """Return the keys with the highest mean of their group."""
+    means_of = {key: fmean(fmean(found) for found in v.values()) for key, v in values.items()}
+    best: dict[tuple[Any, ...], float] = defaultdict(float)
+    for key, mean in means_of.items():
+        best[key.group] = max(best[key.group], mean)
+    return {key for key, mean in means_of.items() if mean == best[key.group]}
 
 
 def _level(

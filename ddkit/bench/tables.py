@@ -21,11 +21,20 @@ HOW_TO_READ = (
     "on all real data see hard labels. Nothing is chosen on the test split.",
     "p comes from a paired t-test over distillation seeds: between methods with Holm's correction "
     "for all pairs that are compared under the same conditions, against random images without a "
-    "correction. A single distillation seed allows no test. “Level” means that no method does "
-    "better beyond noise (p < 0.05); with few seeds that is weak evidence of being equally good.",
+    "correction. A single distillation seed allows no test. “Behind” is a method where another is "
+    "better beyond noise (p < 0.05). “Not told apart” from the highest is no claim of being as "
+    "good: two or three seeds can seldom show a difference.",
 )
 
 Fields = Sequence[tuple[str, Callable[[Row], Any]]]
+
+
+def standing_of(row: Row) -> str:
+    """Return in words how a row stands in its group; noise does not make a winner."""
+    if row.highest:
+        return "highest"
+    return {None: "not tested", True: "not told apart", False: "behind"}[row.level]
+
 
 CSV_FIELDS: Fields = (
     ("method", lambda row: row.name),
@@ -49,7 +58,7 @@ CSV_FIELDS: Fields = (
     ("over_random", lambda row: row.over_random),
     ("p_random", lambda row: row.p_random),
     ("over_selection", lambda row: row.over_selection),
-    ("level_with_best", lambda row: level(row.level)),
+    ("standing", standing_of),
     ("pool_seconds", lambda row: row.seconds["pool"]),
     ("synthesis_seconds", lambda row: row.seconds["synthesis"]),
     ("relabel_seconds", lambda row: row.seconds["relabel"]),
@@ -78,7 +87,7 @@ MARKDOWN_FIELDS: Fields = (
     ("all real", lambda row: accuracy(row.real)),
     ("over random", lambda row: points(row.over_random)),
     ("p", lambda row: p_value(row.p_random)),
-    ("best?", lambda row: level(row.level)),
+    ("standing", standing_of),
     ("synthesis", lambda row: duration(row.seconds["synthesis"])),
     ("peak", lambda row: memory(row.peak_bytes["synthesis"])),
     ("images + labels", lambda row: readable(row.image_bytes + row.label_bytes)),
@@ -189,15 +198,10 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def level(known: bool | None) -> str:
-    """Return in a word whether nothing is better beyond noise."""
-    return "not tested" if known is None else "level" if known else "behind"
-
-
 def verdict(found: Difference) -> str:
     """Return in words what a test says."""
     if isnan(found.p):
-        return "not tested: one distillation seed"
+        return "not tested"
     if not found.significant:
         return "within noise"
     return f"{found.first if found.difference > 0 else found.second} is better"

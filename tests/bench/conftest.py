@@ -149,13 +149,13 @@ def work(monkeypatch) -> Work:
         seen.distilled.append(f"{config.method} {config.seed}")
         return distil(config, *rest, **options)
 
-    def training(protocol: Any, dataset: Any, test: Any, network: str, seeds: Any, *rest: Any):
+    def training(protocol: Any, dataset: Any, test: Any, network: str, seeds: Any, *rest, **how):
         seen.trained.append((protocol.name, tuple(seeds)))
-        return train(protocol, dataset, test, network, seeds, *rest)
+        return train(protocol, dataset, test, network, seeds, *rest, **how)
 
-    def training_real(protocol: Any, run: Run, test: Any, network: str, seeds: Any):
+    def training_real(protocol: Any, run: Run, test: Any, network: str, seeds: Any, **how: Any):
         seen.trained.append(("all real data", tuple(seeds)))
-        return real(protocol, run, test, network, seeds)
+        return real(protocol, run, test, network, seeds, **how)
 
     def tuning(protocol: Any, dataset: Any, holdout: Any, network: str, device: Any):
         seen.tuned.append(holdout.images)

@@ -91,7 +91,8 @@ def test_a_method_may_be_there_several_times_under_names_of_its_own(written):
     config = read_config(
         written(
             'methods = ["apm", "quick"]\n'
-            '[variants.quick]\nmethod = "apm"\nsettings = ["rounds=2"]\nnetwork = "convnet:width=8"\n'
+            '[variants.quick]\nmethod = "apm"\nsettings = ["rounds=2"]\n'
+            'network = "convnet:width=8"\n'
         ),
         {},
     )

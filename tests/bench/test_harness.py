@@ -1,14 +1,18 @@
 """What a bench asks for is done once, whatever was done before; what fails spoils nothing else."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 
 from ddkit import DdkitError, comparison, interrupt, pipeline
-from ddkit.bench.cells import run_folder
+from ddkit.bench import harness
+from ddkit.bench.cells import cells, run_folder
 from ddkit.bench.harness import Harness
 from ddkit.data import sources
 from ddkit.interrupt import Stopped
 from ddkit.progress import Silent
+from ddkit.storage import locked
 
 
 class Notes(Silent):
@@ -68,13 +72,15 @@ def test_its_figures_are_those_of_the_evaluation_of_one_set(bench, method, confi
 def test_a_second_start_trains_nothing_and_opens_no_data(bench, method, work, monkeypatch):
     wanted = {"seeds": 2, "selection": "herding", "real": True, "protocols": ("dsa", "own")}
     name = method()
-    before = bench("random", name, **wanted).accuracies()
+    first = bench("random", name, **wanted)
+    before, known = first.accuracies(), first.store.all("cell")
     work.clear()
-    monkeypatch.setattr(sources, "load", failing(AssertionError("data were opened")))
+    monkeypatch.setattr(sources, "load", lambda *args, **options: pytest.fail("data were opened"))
     done = bench("random", name, **wanted)
     assert not work
     assert done.failed == []
     assert done.accuracies() == before
+    assert done.store.all("cell") == known  # with the seconds that they took
 
 
 def test_more_evaluation_seeds_train_the_new_ones_only(bench, method, work):
@@ -178,6 +184,24 @@ def test_a_failure_in_what_is_no_longer_asked_for_is_no_failure(bench, method):
     assert len(bench(name, protocols=("dsa", "own")).failed) == 1
     assert bench(name, protocols=("dsa",)).failed == []
     assert len(bench(name, protocols=("dsa", "own")).failed) == 1
+
+
+def test_a_cell_that_another_process_is_at_is_left_to_it(config, folder, monkeypatch, method):
+    monkeypatch.setattr(harness, "POLL_SECONDS", 0.01)
+    wanted = config("random", method())
+    first, second = cells(wanted)
+
+    class Releasing(Notes):
+        def note(self, text):
+            super().note(text)
+            if text == second.title:
+                other.close()
+
+    with ExitStack() as other:
+        other.enter_context(locked(folder / "locks" / harness.cell_key(wanted, first), "the cell"))
+        notes = Releasing()
+        assert Harness(wanted, folder, notes).run() == []
+    assert notes.texts == [second.title, first.title]
 
 
 def artifact(done, method: str):

@@ -4,13 +4,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ddkit.bench import harness
 from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
 from ddkit.errors import DdkitError
@@ -93,30 +91,6 @@ def test_killed_or_stopped_it_goes_on_and_repeats_nothing(undisturbed, start, be
     assert figures(folder) == undisturbed
 
 
-def test_two_harnesses_at_once_do_each_cell_once(
-    bench, config, method, fading, folder, monkeypatch
-):
-    monkeypatch.setattr(harness, "POLL_SECONDS", 0.05)
-    synthesised = []
-
-    class Slow(fading):
-        def initialise(self, shard):
-            synthesised.append(self.run.config.seed)
-            time.sleep(0.2)
-            return super().initialise(shard)
-
-    name = method(synthesis_loss=lambda run, pool: Slow(run))
-    wanted = config("random", name, seeds=3, epochs=20)
-    with ThreadPoolExecutor(2) as threads:
-        ends = [threads.submit(lambda: harness.Harness(wanted, folder).run()) for _ in range(2)]
-    assert [end.result() for end in ends] == [[], []]
-    assert sorted(synthesised) == [0, 1, 2]
-    both = figures(folder)
-    folder.rename(folder.with_name("both"))
-    bench("random", name, seeds=3, epochs=20)
-    assert figures(folder) == both
-
-
 @pytest.mark.slow
 def test_two_benches_on_one_folder_share_the_work(undisturbed, start, tmp_path):
     both = [start(*WANTED, "-o", "bench", STEP_SECONDS="0.1") for _ in range(2)]
@@ -124,26 +98,3 @@ def test_two_benches_on_one_folder_share_the_work(undisturbed, start, tmp_path):
     assert [process.returncode for process in both] == [0, 0], ends
     assert figures(tmp_path / "bench") == undisturbed
     assert sorted((tmp_path / "syntheses").read_text().split()) == ["0", "1"]
-
-
-@pytest.mark.slow
-def test_workers_share_the_work_and_change_no_figure(undisturbed, start, tmp_path):
-    process = start(*WANTED, "-o", "bench", "--workers", "2")
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    assert figures(tmp_path / "bench") == undisturbed
-    assert sorted((tmp_path / "syntheses").read_text().split()) == ["0", "1"]
-
-
-@pytest.mark.slow
-def test_ctrl_c_stops_all_workers(undisturbed, start, tmp_path):
-    folder = tmp_path / "bench"
-    process = start(*WANTED, "-o", "bench", "--workers", "2", **SLOW)
-    wait_until(has(folder, 1), process)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    before = evaluations(folder)
-    time.sleep(3)
-    assert evaluations(folder) == before

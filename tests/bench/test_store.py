@@ -179,7 +179,7 @@ def test_a_store_of_a_newer_ddkit_is_refused_and_left_as_it_is(store, folder):
 
 def write_many(folder: Path, writer: int) -> None:
     store = Store(folder)
-    for index in range(150):
+    for index in range(100):
         store.put("figure", f"{writer} {index}", {"writer": writer}, index)
         store.put("cell", "shared", {}, writer)
         store.add_accuracies("shared", {writer * 1000 + index: index / 1000})
@@ -195,8 +195,8 @@ def test_processes_that_write_at_once_lose_nothing(folder):
     assert [writer.exitcode for writer in writers] == [0, 0]
     store = Store(folder)
     found = {entry.key: entry.result for entry in store.all("figure")}
-    assert found == {f"{writer} {index}": index for writer in (1, 2) for index in range(150)}
-    expected = {n * 1000 + index: index / 1000 for n in (1, 2) for index in range(150)}
+    assert found == {f"{writer} {index}": index for writer in (1, 2) for index in range(100)}
+    expected = {n * 1000 + index: index / 1000 for n in (1, 2) for index in range(100)}
     assert store.accuracies("shared") == expected
     assert store.result("cell", "shared") in (1, 2)
 

@@ -224,7 +224,7 @@ def test_a_rate_that_diverges_loses_the_tuning_and_does_not_end_it(artifact, tes
 
 
 def test_tuning_never_reads_the_test_split(run, data, artifact, monkeypatch):
-    def guarded(options, split, *, seed=0):
+    def guarded(options, split, **_):
         if split == "test":
             raise AssertionError("the test split was read")
         return data["train"]

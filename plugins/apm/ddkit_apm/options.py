@@ -23,6 +23,7 @@ class ApmOptions(MethodOptions):
     """Defaults follow the paper and its appendix A.7; each one that departs says why."""
 
     keeps_budget: ClassVar[bool] = True
+    batch_option: ClassVar[str | None] = "batch_syn"
     steps_option: ClassVar[str | None] = "rounds"
     provides: ClassVar[tuple[str, ...]] = ("teacher",)
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {

@@ -24,6 +24,7 @@ class TeddyOptions(MethodOptions):
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
     cuts_itself: ClassVar[bool] = True
+    batch_option: ClassVar[str | None] = "batch_size"
     steps_option: ClassVar[str | None] = "iterations"
     provides: ClassVar[tuple[str, ...]] = ("teacher", "pruned")
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
@@ -173,12 +174,22 @@ class TeddyOptions(MethodOptions):
         0.08, "smallest share of an image in a crop", stages=RELABEL, gt=0, le=1
     )
 
+    @property
+    def looks_at_classes(self) -> bool:
+        return self.statistics == "classwise"
+
     def rehearsed(self) -> Mapping[str, Any]:
         members = min(self.teachers, self._pool_members())  # as many as a step draws
         small: dict[str, Any] = {
-            "unit": "step", "first": 1, "last": members, "every": 1, "train_epochs": 0,
-            "label_epochs": 2, "finetune_epochs": 0.0,
-        }  # fmt: skip
+            "unit": "step",
+            "first": 8,
+            "last": 7 + members,
+            "every": 1,
+            "train_epochs": 0,
+            "label_epochs": 2,
+            "finetune_epochs": 0.0,
+            "recalibrate": 0,
+        }  # fmt: skip - recalibration is once per member: scaled as steps are, it would be all
         return small | ({"members": members} if self.pool == "post" else {})
 
     def work(self, stage: StageName, per_epoch: int) -> float:

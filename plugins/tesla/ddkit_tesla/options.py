@@ -21,6 +21,7 @@ RELABEL: tuple[StageName, ...] = ("relabel",)
 class TeslaOptions(MethodOptions):
     """Defaults follow the papers; each one that departs says why."""
 
+    batch_option: ClassVar[str | None] = "batch_syn"
     steps_option: ClassVar[str | None] = "iterations"
     provides: ClassVar[tuple[str, ...]] = ("expert",)
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {

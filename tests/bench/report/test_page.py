@@ -46,8 +46,8 @@ def test_without_a_second_seed_nothing_is_called_level_or_better(filler, page, t
     filler.figure("teddy", [[0.9, 0.9]])
     filler.figure("apm", [[0.1, 0.1]])
     found = tables(page(filler))
-    assert {row["best?"] for row in found["accuracy-table"]} == {"not tested"}
-    assert found["differences-table"][0]["in words"] == "not tested: one distillation seed"
+    assert {row["standing"] for row in found["accuracy-table"]} == {"highest", "not tested"}
+    assert found["differences-table"][0]["in words"] == "not tested"
 
 
 def test_differences_are_said_in_words(filler, page, tables):
@@ -60,8 +60,8 @@ def test_differences_are_said_in_words(filler, page, tables):
         ("teddy", "apm"): "teddy is better", ("teddy", "mtt"): "teddy is better",
         ("apm", "mtt"): "within noise",
     }  # fmt: skip
-    best = {row["method"]: row["best?"] for row in found["accuracy-table"]}
-    assert best == {"teddy": "level", "apm": "behind", "mtt": "behind"}
+    best = {row["method"]: row["standing"] for row in found["accuracy-table"]}
+    assert best == {"teddy": "highest", "apm": "behind", "mtt": "behind"}
 
 
 def test_an_empty_store_makes_a_page_that_says_so(filler, page):

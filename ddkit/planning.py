@@ -1,0 +1,259 @@
+"""What a run will take, stage by stage, and whether it fits: for `ddkit plan`.
+
+Large sets are not rehearsed at their size: memory and time of a step are lines in the number of
+images of the set and of a step, so that two small sizes of each say what a third one takes.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from ddkit.budget import readable
+from ddkit.config import RunConfig
+from ddkit.data.access import sealed_test
+from ddkit.data.options import DataOptions, class_count
+from ddkit.errors import DdkitError
+from ddkit.pipeline import device_of
+from ddkit.plugins import Plugin
+from ddkit.rehearsal import LABELLED, Data, Rehearsal
+from ddkit.storage import cache_folder
+
+SMALL_BATCH = (16, 48)  # two sizes of a step; sets are tried that hold the larger one, and twice
+
+# images, classes and shape of training splits, so that a plan needs no data
+KNOWN = {
+    "digits": Data(1437, 10, (1, 8, 8)),
+    "mnist": Data(60_000, 10, (1, 28, 28)),
+    "fashion-mnist": Data(60_000, 10, (1, 28, 28)),
+    "kmnist": Data(60_000, 10, (1, 28, 28)),
+    "cifar10": Data(50_000, 10, (3, 32, 32)),
+    "cifar100": Data(50_000, 100, (3, 32, 32)),
+    "svhn": Data(73_257, 10, (3, 32, 32)),
+    "stl10": Data(5_000, 10, (3, 96, 96)),
+    "tiny-imagenet": Data(100_000, 200, (3, 64, 64)),
+    "imagenet-1k": Data(1_281_167, 1000, (3, 224, 224)),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure as constant + per_image × images of the set + per_drawn × images of a step."""
+
+    constant: float
+    per_image: float
+    per_drawn: float
+
+    def at(self, images: int, drawn: int) -> float:
+        return self.constant + self.per_image * images + self.per_drawn * drawn
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run takes: seconds on this machine, peak bytes of a step, bytes on disk.
+
+    Attributes:
+        peak: of a step, over the images of the largest shard and those drawn in a step.
+        images, drawn: these numbers.
+    """
+
+    pool_seconds: float
+    synthesis_seconds: float
+    relabel_seconds: float
+    peak: Line
+    images: int
+    drawn: int
+    pool_bytes: int
+    image_bytes: int
+    label_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        return self.pool_seconds + self.synthesis_seconds + self.relabel_seconds
+
+    @property
+    def peak_bytes(self) -> int:
+        return round(self.peak.at(self.images, self.drawn))
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.pool_bytes + self.image_bytes + self.label_bytes
+
+
+def data_of(options: DataOptions, said: Data | None = None) -> Data:
+    """Return what is known of a data set by its name, at the size and with the classes asked for.
+
+    Raises `DdkitError` for a name that is not known, where nothing was said.
+    """
+    known = said or KNOWN.get(options.name)
+    if known is None:
+        raise DdkitError(
+            f"nothing is known of '{options.name}': say what it holds (--like 50000,10,3x32x32 for "
+            "50,000 training images of 10 classes), or name a folder"
+        )
+    channels, height, width = known.shape
+    if options.resize is not None:
+        height = width = options.resize
+    classes = class_count(options.classes) if options.classes else known.classes
+    return Data(known.images * classes // known.classes, classes, (channels, height, width))
+
+
+def plan(config: RunConfig, data: Data) -> Plan:
+    """Rehearse a run in small, and return what it takes whole.
+
+    Raises `DdkitError` for what is wrong with the run.
+    """
+    torch.set_num_threads(config.threads)
+    with TemporaryDirectory(prefix="ddkit-plan-") as folder, sealed_test():
+        whole = Rehearsal(config, data, Path(folder) / "whole")
+        pools = {pool.source: pool for pool in (whole.synthesis_pool, whole.relabel_pool)}
+        steps, largest = whole.extent()
+        drawn = drawn_images(config, largest)
+        sizes = Sizes(config, data, whole, largest, drawn)
+        ipc = sizes.ipcs[0]
+        small = sizes.rehearsal(ipc, sizes.batches[0])
+        if steps:
+            small.step()  # then it is known whether images leave the range of bytes
+        images = small.images(LABELLED)
+        relabel, labels = small.relabel(images)
+        more = config.ipc / ipc
+        seconds, peak = sizes.lines() if steps else (NOTHING, NOTHING)
+        return Plan(
+            sum(pool.seconds for pool in pools.values()),
+            steps * max(0.0, seconds.at(largest, drawn)),
+            relabel * more,
+            peak,
+            largest,
+            drawn,
+            sum(pool.bytes for pool in pools.values()),
+            images.images[0].nbytes * data.classes * config.ipc,
+            round(labels * more),
+        )
+
+
+def drawn_images(config: RunConfig, largest: int) -> int:
+    """Return how many images a step works on: those of a batch, where the method has such."""
+    option = Plugin(config.plugin).options_model().batch_option
+    return min(config.options[option] or largest if option else largest, largest)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A run at small sizes, with the pool of the whole one.
+
+    Attributes:
+        largest, drawn: images of the largest shard, and of a step, of the whole run.
+    """
+
+    config: RunConfig
+    data: Data
+    whole: Rehearsal
+    largest: int
+    drawn: int
+
+    @property
+    def ipcs(self) -> tuple[int, ...]:
+        """The images per class that are tried; one, as it is, where there are few."""
+        least = ceil(SMALL_BATCH[1] / self.data.classes)
+        return (least, 2 * least) if self.config.ipc > 2 * least else (self.config.ipc,)
+
+    @property
+    def batches(self) -> tuple[int | None, ...]:
+        """The sizes of a step that are tried; one, as it is, where it is small or all there is."""
+        option = Plugin(self.config.plugin).options_model().batch_option
+        said = option is not None and bool(self.config.options[option])
+        apart = said and self.drawn > SMALL_BATCH[1] and len(self.ipcs) > 1
+        return SMALL_BATCH if apart else (None,)
+
+    def rehearsal(self, ipc: int, batch: int | None) -> Rehearsal:
+        """Return a rehearsal with so many images per class, and in a step."""
+        options = dict(self.config.options)
+        if batch is not None:
+            options[str(Plugin(self.config.plugin).options_model().batch_option)] = batch
+        groups = min(self.config.groups, ipc)
+        config = self.config.model_copy(update={"ipc": ipc, "options": options, "groups": groups})
+        folder = self.whole.folder.with_name(f"{ipc}-{batch}")
+        small = Rehearsal(config, self.data, folder)
+        small.synthesis_pool = self.whole.synthesis_pool
+        small.relabel_pool = self.whole.relabel_pool
+        return small
+
+    def lines(self) -> tuple[Line, Line]:
+        """Return seconds and peak bytes of a step."""
+        tried = [(ipc, self.batches[0]) for ipc in self.ipcs]
+        tried += [(self.ipcs[0], batch) for batch in self.batches[1:]]
+        points = []
+        for ipc, batch in tried:
+            small = self.rehearsal(ipc, batch)
+            _, largest = small.extent()
+            points.append((largest, drawn_images(small.config, largest), small.step()))
+        seconds, peak = (
+            line([(n, drawn, step[which]) for n, drawn, step in points]) for which in (0, 1)
+        )
+        return seconds, peak
+
+
+def line(points: Sequence[tuple[int, int, float]]) -> Line:
+    """Return the line through (images, drawn, figure): one point, two, or three.
+
+    Two differ in both numbers, which are then equal: all images are drawn. Of three, the second
+    differs from the first in images, if at all, and the third in those drawn.
+    """
+    (images, drawn, first), *others = points
+    if not others:
+        return Line(first, 0.0, 0.0)
+    apart = others[0][0] - images  # 0 where shards are batches, whatever the size of the set
+    slope = (others[0][2] - first) / apart if apart else 0.0
+    if len(others) == 1:
+        return Line(first - slope * images, slope, 0.0)
+    per_drawn = (others[1][2] - first) / (others[1][1] - drawn)
+    return Line(first - slope * images - per_drawn * drawn, slope, per_drawn)
+
+
+NOTHING = Line(0.0, 0.0, 0.0)
+
+
+def check_fits(config: RunConfig, found: Plan) -> None:
+    """Raise `DdkitError` where a run does not fit this machine, with what would."""
+    limit, where = free_memory(config)
+    if found.peak_bytes > limit:
+        raise DdkitError(
+            f"a step needs {readable(found.peak_bytes)} and {where} has {readable(limit)} left: "
+            f"{advice(config, found, limit)}"
+        )
+    place = cache_folder("pools")
+    existing = next(path for path in (place, *place.parents) if path.exists())
+    room = shutil.disk_usage(existing).free
+    if found.disk_bytes > room:
+        raise DdkitError(
+            f"pools, images and labels take {readable(found.disk_bytes)} and there are "
+            f"{readable(room)} left at {existing}: name another disk (DDKIT_CACHE), or fewer "
+            "members and label epochs"
+        )
+
+
+def free_memory(config: RunConfig) -> tuple[int, str]:
+    """Return the bytes that a run may take, and what has them."""
+    device = device_of(config)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0], str(device)
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return available, "this machine"
+
+
+def advice(config: RunConfig, found: Plan, limit: int) -> str:
+    """Return what would fit: a smaller batch, where the method has one, or more groups."""
+    option = Plugin(config.plugin).options_model().batch_option
+    least = found.peak.at(found.images, 0)
+    if option and found.peak.per_drawn > 0 and least < limit:
+        batch = int((limit - least) / found.peak.per_drawn)
+        if batch >= 1:
+            return f"--set {option}={batch} would fit"
+    if config.groups < config.ipc and found.peak.per_image > 0:
+        return f"try --groups {min(config.ipc, 2 * config.groups)}, which distils parts apart"
+    return "a smaller network, fewer teachers or a larger device would"

@@ -1,0 +1,114 @@
+"""What `ddkit plan` predicts from small sizes, against runs of the size itself and sums by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ddkit import DdkitError, planning
+from ddkit.data.options import DataOptions
+from ddkit.planning import Line, Plan, check_fits, data_of, line, plan
+from ddkit.rehearsal import Data, Rehearsal
+from ddkit.resolve import Request, resolve
+
+DATA = Data(2000, 10, (3, 16, 16))
+WIDTH, NARROW = "convnet:depth=2:width=8", "convnet:depth=2:norm=batch:width=8"
+TESLA = ("experts=3", "train_epochs=3", "max_start_epoch=2", "expert_epochs=1", "student_steps=3",
+         "iterations=2", "together=1")  # fmt: skip
+APM = ("teachers=3", "train_epochs=1", "rounds=2", "student_epochs=5", "together=1")
+TEDDY = ("last=6", "iterations=2", "teachers=2", "label_epochs=40")
+
+
+def configured(method: str, *settings: str, ipc: int = 20, **common):
+    network = NARROW if method == "teddy" else WIDTH
+    flags = {"ipc": ipc, "threads": 1, "network": network, "device": "cpu", **common}
+    return resolve(Request(method, flags, {"name": "cifar10"}, settings, "none"))
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("teddy", (*TEDDY, "batch_size=100")),
+        ("tesla", TESLA),
+        ("tesla", (*TESLA, "batch_syn=100")),
+        ("apm", APM),
+        ("apm", (*APM, "batch_syn=120")),
+    ],
+)
+def test_memory_predicted_from_small_sizes_is_that_of_the_size_itself(method, settings, tmp_path):
+    config = configured(method, *settings)
+    _, measured = Rehearsal(config, DATA, tmp_path).step()
+    found = plan(config, DATA)
+    assert found.peak_bytes == pytest.approx(measured, rel=0.15)
+
+
+def test_steps_of_all_shards_count_and_time_grows_with_them(monkeypatch):
+    monkeypatch.setattr(Rehearsal, "step", lambda self: (0.5, 1000))
+    found = plan(configured("teddy", *TEDDY, "batch_size=60"), DATA)
+    assert found.synthesis_seconds == 2 * 4 * 0.5  # shards of 60 of 200 images
+    assert (found.images, found.drawn) == (60, 60)
+
+
+def test_disk_is_that_of_sums_by_hand():
+    found = plan(configured("tesla", *TESLA, "labels=target"), DATA)
+    parameters = 8 * 27 + 8 + 16 + 8 * 72 + 8 + 16 + 10 * 8 * 16 + 10
+    assert found.pool_bytes == pytest.approx(3 * 4 * parameters * 4, rel=0.2)  # and headers
+    assert found.image_bytes == 200 * 3 * 16 * 16 * 4  # beyond the range of bytes: float32
+    assert found.label_bytes == 200 * 10 * 4
+
+
+def test_a_plan_without_steps_has_no_memory():
+    found = plan(configured("random"), DATA)
+    assert (found.peak_bytes, found.synthesis_seconds, found.pool_bytes) == (0, 0, 0)
+    assert found.image_bytes == 200 * 3 * 16 * 16
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([(10, 10, 7.0)], Line(7.0, 0.0, 0.0)),
+        ([(10, 10, 7.0), (20, 20, 9.0)], Line(5.0, 0.2, 0.0)),
+        ([(10, 8, 7.0), (20, 8, 9.0), (10, 16, 11.0)], Line(1.0, 0.2, 0.5)),
+    ],
+)
+def test_a_line_goes_through_its_points(points, expected):
+    found = line(points)
+    assert found == Line(*(pytest.approx(value) for value in vars(expected).values()))
+    for images, drawn, value in points:
+        assert found.at(images, drawn) == pytest.approx(value)
+
+
+def test_data_are_known_by_name_at_the_size_and_classes_asked_for():
+    assert data_of(DataOptions(name="imagenet-1k")) == Data(1_281_167, 1000, (3, 224, 224))
+    assert data_of(DataOptions(name="imagenet-1k", resize=64)).shape == (3, 64, 64)
+    assert data_of(DataOptions(name="cifar100", classes="10")) == Data(5000, 10, (3, 32, 32))
+    assert data_of(DataOptions(name="mine"), Data(9, 3, (1, 8, 8))) == Data(9, 3, (1, 8, 8))
+    with pytest.raises(DdkitError, match="nothing is known of 'mine'"):
+        data_of(DataOptions(name="mine"))
+
+
+def made_plan(**changes) -> Plan:
+    return replace(Plan(1.0, 1.0, 1.0, Line(100.0, 0.0, 10.0), 50, 50, 5, 5, 5), **changes)
+
+
+def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
+    config = configured("teddy", *TEDDY)
+    monkeypatch.setattr(planning, "free_memory", lambda config: (500, "this machine"))
+    with pytest.raises(DdkitError) as error:
+        check_fits(config, made_plan())
+    assert str(error.value) == (
+        "a step needs 600 B and this machine has 500 B left: --set batch_size=40 would fit"
+    )
+    check_fits(config, made_plan(drawn=40))
+
+
+def test_a_disk_that_is_too_small_is_named(monkeypatch):
+    with pytest.raises(DdkitError, match=r"take 1000\.0 TB and there are"):
+        check_fits(configured("teddy", *TEDDY), made_plan(pool_bytes=10**15, peak=Line(0, 0, 0)))
+
+
+def test_a_plan_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    plan(configured("apm", *APM, ipc=3), DATA)
+    assert not list(Path(tmp_path).iterdir())
