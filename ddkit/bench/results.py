@@ -1,5 +1,6 @@
 """From the store to rows of figures: what tables, plots and pages show."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -183,7 +184,9 @@ class _Figures:
 
         def place(key: _Key) -> tuple[Any, ...]:
             protocol, method = _rank(protocols, key.protocol), _rank(methods, key.method)
-            return key.data, key.ipc, key.network, protocol, key.recipe, method
+            first = re.match(r"\d*", key.recipe)  # 2 of 10 classes come before 10 of 10
+            recipe = int(first[0] or 0) if first else 0, key.recipe
+            return key.data, key.ipc, key.network, protocol, recipe, method
 
         return sorted((key for key in self.found if self.accuracies(key, "set")), key=place)
 
