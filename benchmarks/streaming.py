@@ -4,9 +4,9 @@
 
 The data are JPEG files of photographs. Every loader serves batches of 64x64 random resized crops,
 mirrored and normalised. torchvision (two workers) and the encoded tier cut boxes out of the full
-images, antialiased. The mapped tier cuts them out of images that were scaled down, antialiased,
-when the cache was written: to 64 pixels, what `--resize 64` trains on, so that small boxes are
-blown up; or, for crops with the detail of the others', to 128 pixels, and each crop is halved.
+images, antialiased. The mapped tier cuts them out of images that were scaled down when the cache
+was written: to 64 pixels, what `--resize 64` trains on, so that boxes are blown up; or to what
+`--detail` says, antialiased: 128 pixels, or 224 (as many as the files of imagenette here have).
 
 Then the growth of anonymous memory while an epoch is read from a mapped file of about 1 GB.
 """
@@ -15,13 +15,12 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 
 import click
 import torch
-import torch.nn.functional as F
 import torchvision
 from PIL import Image
 from torch import Tensor
@@ -34,15 +33,16 @@ from ddkit.data.decoding import content_of
 from ddkit.data.folders import read
 from ddkit.data.options import DataOptions
 from ddkit.data.originals import Listing
-from ddkit.data.pixels import Mapped
+from ddkit.data.pixels import Mapped, Pixels
 from ddkit.data.resident import Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.data.tiers import encoded, mapped
+from ddkit.data.tiers import detailed, encoded, mapped
 from ddkit.progress import Silent
 
 CORES = 2
 SIDE = 64
+DETAILS = (128, 224)
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
@@ -88,12 +88,6 @@ def epochs_of(split: Split, space: InputSpace, batch_size: int) -> Callable[[], 
     return lambda: resident.batches(batch_size, generator, augmentation="rrc-flip")
 
 
-def halved(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    """Serve batches at half their side, each pixel the mean of four."""
-    for inputs, labels in batches:
-        yield F.avg_pool2d(inputs, 2), labels
-
-
 def images_per_second(batches: Batches) -> float:
     """Return how fast one epoch passes."""
     start, count = time.perf_counter(), 0
@@ -132,22 +126,22 @@ def anonymous() -> float:
 
 def measure(listing: Listing, batch_size: int, repetitions: int) -> dict[str, list[float]]:
     """Return the images/s of every repetition; the loaders take turns, after one epoch each."""
-    small, large, files = (
-        Split(pixels, listing.labels, listing.classes)
-        for pixels in (
-            mapped(listing.images, (3, SIDE, SIDE), SIDE, Silent()),
-            mapped(listing.images, (3, 2 * SIDE, 2 * SIDE), 2 * SIDE, Silent()),
-            encoded(listing.images, (3, SIDE, SIDE), SIDE, Silent()),
-        )
-    )
-    space = InputSpace.fit(small, "standard")
+    images, shape = listing.images, (3, SIDE, SIDE)
+    os.environ["DDKIT_TIER"] = "mapped"
+    tiers: dict[str, Pixels] = {
+        f"mapped at {SIDE} px": mapped(images, shape, SIDE, Silent()),
+        **{
+            f"mapped at {detail} px, antialiased crops": detailed(images, SIDE, detail, Silent())
+            for detail in DETAILS
+        },
+        "encoded": encoded(images, shape, SIDE, Silent()),
+    }
+    splits = {name: Split(each, listing.labels, listing.classes) for name, each in tiers.items()}
+    space = InputSpace.fit(splits[f"mapped at {SIDE} px"], "standard")
     loader = torchvision_loader(listing, space, batch_size)
-    doubled = epochs_of(large, space, batch_size)
     epochs: dict[str, Callable[[], Batches]] = {
-        "torchvision DataLoader, 2 workers": lambda: loader,
-        "ddkit, mapped at 64 px": epochs_of(small, space, batch_size),
-        "ddkit, mapped at 128 px, crops halved": lambda: halved(doubled()),
-        "ddkit, encoded": epochs_of(files, space, batch_size),
+        f"torchvision DataLoader, {CORES} workers": lambda: loader,
+        **{f"ddkit, {name}": epochs_of(split, space, batch_size) for name, split in splits.items()},
     }
     speeds: dict[str, list[float]] = {name: [] for name in epochs}
     for _ in range(1 + repetitions):
@@ -186,7 +180,7 @@ def main(data: str, batch_size: int, repetitions: int) -> None:
         f"flip + normalise, batches of {batch_size}; median of {repetitions} alternating epochs, "
         f"after one epoch each; {CORES} cores, torchvision {torchvision.__version__}, load average "
         f"{os.getloadavg()[0]:.1f}. Mapped crops are cut out of what was scaled down when the "
-        "cache was written, the others out of the full size. An epoch over a mapped file of 1 GB "
+        "cache was written, the others out of whole files. An epoch over a mapped file of 1 GB "
         f"makes the process grow by {growth:.0f} MB of anonymous memory.",
     )
 

@@ -22,7 +22,7 @@ def random_crop(images: Tensor, generator: torch.Generator, padding: int | None 
     padding = images.shape[-1] // 8 if padding is None else padding
     shape = (2, len(images))
     offsets = torch.randint(2 * padding + 1, shape, generator=generator, device=generator.device)
-    top, left = offsets.to(images.device)
+    top, left = offsets.to(images.device, non_blocking=True)
     return crop(F.pad(images, (padding,) * 4), top, left, images.shape[-2], images.shape[-1])
 
 
@@ -44,7 +44,12 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
 
 def random_flip(images: Tensor, generator: torch.Generator, probability: float = 0.5) -> Tensor:
     """Mirror each image left to right with `probability`; (B, channels, H, W) of any dtype."""
-    flips = draw_flips(len(images), generator, probability).to(images.device)
+    return mirrored(images, draw_flips(len(images), generator, probability))
+
+
+def mirrored(images: Tensor, flips: Tensor) -> Tensor:
+    """Mirror the images, (B, channels, H, W) of any dtype, where `flips`, bool (B,), says so."""
+    flips = flips.to(images.device, non_blocking=True)
     # Mirroring all and picking whole images is 4 times faster than `where` on pixels.
     both = torch.cat([images, images.flip(3)])
     return both.index_select(
@@ -106,7 +111,8 @@ def resample(images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
         boxes: (B, 4), top, left, height and width as fractions of the image.
         flips: bool (B,).
     """
-    boxes, flips = boxes.to(images), flips.to(images.device)
+    boxes = boxes.to(images, non_blocking=True)
+    flips = flips.to(images.device, non_blocking=True)
     height, width = images.shape[-2:]
     y = _positions(boxes[:, 0], boxes[:, 2], height)
     x = _positions(boxes[:, 1], boxes[:, 3], width)

@@ -1,18 +1,27 @@
-"""Random boxes out of encoded images, without decoding more than a box needs."""
+"""Random boxes out of images, encoded (no more is decoded than a box needs) or decoded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from ddkit.data.augment import boxes_of
 from ddkit.data.causes import cause
-from ddkit.data.decoding import ImageFile, Planes, content_of, eight_bit
+from ddkit.data.decoding import ImageFile, Planes, content_of, eight_bit, workers
 from ddkit.errors import DdkitError
+
+PART = 16  # images that a thread crops in one go
+
+
+def in_threads(crop: Callable[[slice], Tensor], count: int) -> Tensor:
+    """Return the crops of `count` images, of which `crop` makes a few at once in each thread."""
+    parts = [slice(first, first + PART) for first in range(0, count, PART)]
+    return torch.cat(list(workers().map(crop, parts)))
 
 
 def crops_of(
@@ -20,7 +29,7 @@ def crops_of(
 ) -> Tensor:
     """Return a random box of each file at the `size` (height, width), uint8 (B, 3, height, width).
 
-    `tries` and `flips` are those of `Encoded.crops`. Raises `DdkitError` for an image that can't
+    `tries` and `flips` are those of `Croppable.crops`. Raises `DdkitError` for an image that can't
     be read, which it names.
     """
     stack = np.empty((len(files), 3, *size), dtype=np.uint8)
@@ -41,7 +50,8 @@ def crops_of(
 def pixel_boxes(tries: Tensor, sizes: Sequence[tuple[int, int]], flips: Tensor) -> Tensor:
     """Return the boxes to cut, int64 (B, 4): top, left, height, width in pixels of each image.
 
-    An image that is to be mirrored afterwards has its box where it lies before.
+    `sizes` are (height, width) of each image, or once that of all; `tries` and `flips` are those of
+    `Croppable.crops`. An image that is to be mirrored afterwards has its box where it lies before.
     """
     extent = torch.tensor(sizes)
     boxes = (boxes_of(tries, extent) * extent.repeat(1, 2)).round().long()
@@ -67,6 +77,26 @@ def crop(image: Image.Image, box: Sequence[int], size: tuple[int, int], place: s
     right, bottom = (left + width) * across, (top + height) * down
     cut = (left * across, top * down, min(right, image.width), min(bottom, image.height))
     return np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR, box=cut))
+
+
+def cut(images: Iterable[Tensor], boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a box of each decoded image at `size`, uint8 (B, channels, height, width).
+
+    Equals torchvision's crop and resize (bilinear, antialiased): a box sees nothing outside of it.
+
+    Args:
+        images: uint8 (channels, H, W) each, on one device.
+        boxes: int64 (B, 4), top, left, height and width in pixels.
+        size: (height, width) of the crops.
+    """
+    crops = []
+    for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True):
+        box = image[None, :, top : top + height, left : left + width]
+        # On a CPU bytes take two thirds of the time of floats; CUDA scales floats only.
+        box = box.float() if box.is_cuda else box
+        crops.append(F.interpolate(box, size, mode="bilinear", antialias=True))
+    stack = torch.cat(crops)
+    return stack.round_().clamp_(0, 255).to(torch.uint8) if stack.is_cuda else stack
 
 
 def _opened(file: ImageFile) -> Image.Image:

@@ -62,7 +62,8 @@ class DsaParameters:
 
     def to(self, device: torch.device | str) -> "DsaParameters":
         """Return the same parameters on `device`."""
-        return self._each(lambda tensor: tensor.to(device))
+        ahead = torch.device(device).type == "cuda"  # the host goes on, and needs not wait
+        return self._each(lambda tensor: tensor.to(device, non_blocking=ahead))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "DsaParameters":
         names = [field.name for field in fields(self) if field.name != "operation"]

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 
 import torch
 from torch import Tensor
 
 from ddkit.data.cache import Cache
-from ddkit.data.crops import crops_of
+from ddkit.data.crops import crops_of, in_threads
 from ddkit.data.decoding import Decoder, check_size, content_of, workers
 from ddkit.data.originals import Reader
-from ddkit.data.pixels import Cached, Digest
+from ddkit.data.pixels import Cached, Croppable, Digest
 
-PART = 16  # images that a thread crops in one go
 PASS = 256  # images at once in a pass over all: decoded, they take room
 
 
@@ -49,11 +47,11 @@ class Store:
         return digest.hexdigest()
 
 
-class Encoded(Cached):
+class Encoded(Cached, Croppable):
     """Full-size images, decoded when they are taken; three channels, whatever the files have.
 
-    `take` gives the pixels that the same images have in memory. `crops` cuts random boxes out of
-    the full-size image, and so shows more detail than boxes of what was scaled down before.
+    `take` gives the pixels that the same images have in memory; `crops` cuts boxes out of the full
+    size.
     """
 
     def __init__(self, store: Store, rows: Tensor | None = None) -> None:
@@ -73,19 +71,8 @@ class Encoded(Cached):
     def crops(
         self, indices: Tensor, tries: Tensor, flips: Tensor, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """Return a random box of each image, blown up or scaled down to the images' size.
-
-        Args:
-            indices: int64 (B,).
-            tries: float64 (4, B, TRIES), which the boxes follow from (see `draw_tries`).
-            flips: bool (B,), which images are mirrored; their boxes count from the right.
-            device: where JPEG files are decoded; other files, and all for "cpu", by threads.
-
-        Returns:
-            uint8 (B, 3, H, W), on the device or on the CPU.
-        """
+        """Return crops (see `Croppable`): of JPEG files on the device, of others by threads."""
         rows, tries, flips = self.rows[indices.cpu()], tries.cpu(), flips.cpu()
-        parts = zip(rows.split(PART), tries.split(PART, dim=1), flips.split(PART), strict=True)
         if torch.device(device).type != "cpu":
             from ddkit.data.nvjpeg import crops_on  # torchvision takes a second to import
 
@@ -93,8 +80,12 @@ class Encoded(Cached):
             crops = crops_on(torch.device(device), files, self.store.size, tries, flips)
             if crops is not None:
                 return crops
-        crop = partial(_crop_part, self.store)
-        return torch.cat(list(workers().map(crop, parts)))
+
+        def crop(part: slice) -> Tensor:
+            files = [self.store.read(row) for row in rows[part].tolist()]
+            return crops_of(files, self.store.size, tries[:, part], flips[part])
+
+        return in_threads(crop, len(rows))
 
     def subset(self, indices: Tensor) -> "Encoded":
         return Encoded(self.store, self.rows[indices])
@@ -105,8 +96,3 @@ class Encoded(Cached):
     def feed(self, digest: Digest) -> None:
         digest.update(self.store.content().encode())
         digest.update(self.rows.numpy().data)
-
-
-def _crop_part(store: Store, part: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    rows, tries, flips = part
-    return crops_of([store.read(row) for row in rows.tolist()], store.size, tries, flips)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from ddkit.data.crops import pixel_boxes
+from ddkit.data.augment import mirrored
+from ddkit.data.crops import cut, pixel_boxes
 from ddkit.data.decoding import ImageFile, content_of
 
 
@@ -29,15 +29,4 @@ def crops_on(
     except RuntimeError:  # another format, a kind of JPEG that nvJPEG does not know, a damaged one
         return None
     boxes = pixel_boxes(tries, [(image.shape[1], image.shape[2]) for image in images], flips)
-    crops = [
-        F.interpolate(
-            image[None, :, top : top + height, left : left + width].float(),
-            size,
-            mode="bilinear",
-            antialias=True,
-        )
-        for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True)
-    ]
-    stack = torch.cat(crops).round_().clamp_(0, 255).to(torch.uint8)
-    mirrored = flips.to(device).view(-1, 1, 1, 1)
-    return torch.where(mirrored, stack.flip(3), stack)
+    return mirrored(cut(images, boxes, size), flips)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 
 def _classes(value: Any) -> Any:
@@ -50,6 +50,13 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         le=4096,
         description="the side in pixels: the shorter side is scaled to it, the rest cut off",
     )
+    detail: int | None = Field(
+        None,
+        gt=0,
+        le=4096,
+        description="the side of the images that random crops are cut out of, antialiased; "
+        "by default they are cut out of the images of the side `resize`",
+    )
     holdout: float = Field(
         0.0, ge=0, lt=1, description="the fraction of each training class that is set aside"
     )
@@ -79,6 +86,15 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         if imbalance is not None and not 0 < imbalance[0] <= imbalance[1] <= 1:
             raise ValueError("the range must satisfy 0 < low <= high <= 1, such as 0.4:1.0")
         return imbalance
+
+    @model_validator(mode="after")
+    def _details_are_larger(self) -> "DataOptions":
+        if self.detail is not None and not (self.resize and self.resize < self.detail):
+            raise ValueError(
+                f"detail {self.detail} needs a smaller resize, the side of the crops: "
+                f"--resize 64 --detail 128 (got {self.resize})"
+            )
+        return self
 
     @property
     def tag(self) -> str:

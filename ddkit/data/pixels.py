@@ -62,6 +62,29 @@ class Pixels(ABC):
         return compute()
 
 
+class Croppable(Pixels):
+    """Pixels that cut random boxes out of larger images than `take` returns.
+
+    Such crops show more detail than boxes of what was scaled down before.
+    """
+
+    @abstractmethod
+    def crops(
+        self, indices: Tensor, tries: Tensor, flips: Tensor, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Return a random box of each image, scaled to the images' size, antialiased.
+
+        Args:
+            indices: int64 (B,).
+            tries: float64 (4, B, TRIES), which the boxes follow from (see `draw_tries`).
+            flips: bool (B,), which images are mirrored; their boxes count from the right.
+            device: where the crops will be used; they may be made there.
+
+        Returns:
+            uint8 (B, channels, H, W), on the device or on the CPU.
+        """
+
+
 class InMemory(Pixels):
     """A tensor, on any device; `images` may be floating point as well."""
 

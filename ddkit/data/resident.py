@@ -15,8 +15,7 @@ from ddkit.data.augment import (
     random_resized_crop,
 )
 from ddkit.data.batching import batches_of
-from ddkit.data.encoded import Encoded
-from ddkit.data.pixels import CHUNK, InMemory, Pixels
+from ddkit.data.pixels import CHUNK, Croppable, InMemory, Pixels
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.data.streaming import ahead
@@ -86,8 +85,8 @@ class Resident:
             batch_size: images per batch, at least 1; the last batch may have fewer, and a single
                 image joins the batch before.
             augmentation: `crop` shifts by up to an eighth of the width, `rrc` blows up a random
-                box, `flip` mirrors every other image. Of images that are decoded when they are
-                used, a box is cut out of the full size, and antialiased.
+                box, `flip` mirrors every other image. Where there are larger images than those
+                that are taken (`Croppable`), a box is cut out of these, and antialiased.
             shuffle: in a random order, or else in that of the split.
             drop_last: leave out a last batch that is not full.
 
@@ -120,29 +119,29 @@ class Resident:
         if drop_last:
             order = order[: count - count % batch_size]
         batches = batches_of(order if self.streams else order.to(device), batch_size)
-        cropped = "rrc" in augmentation and isinstance(self.pixels, Encoded)
+        cropped = "rrc" in augmentation and isinstance(self.pixels, Croppable)
         gathered = self._gathered(batches, generator, augmentation)
         for indices, images in zip(batches, gathered, strict=True):
             if cropped:
                 inputs = self.space.encode_bytes(images)
             else:
                 inputs = self._augmented(images, generator, augmentation)
-            yield inputs, self.labels.index_select(0, indices.to(device))
+            yield inputs, self.labels.index_select(0, indices.to(device, non_blocking=True))
 
     def _gathered(
         self, batches: list[Tensor], generator: torch.Generator, augmentation: Augmentation
     ) -> Iterator[Tensor]:
-        """Serve the bytes of each batch, on the device; random boxes of full-size images."""
+        """Serve the bytes of each batch, on the device; random boxes of larger images."""
         pixels = self.pixels
         if not self.streams:
             return map(pixels.take, batches)
-        if "rrc" in augmentation and isinstance(pixels, Encoded):
+        if "rrc" in augmentation and isinstance(pixels, Croppable):
             return ahead(self._crops(pixels, batches, generator, augmentation), self.device)
         return ahead((partial(pixels.take, indices) for indices in batches), self.device)
 
     def _crops(
         self,
-        pixels: Encoded,
+        pixels: Croppable,
         batches: list[Tensor],
         generator: torch.Generator,
         augmentation: Augmentation,
@@ -176,8 +175,8 @@ class Resident:
 
 
 def on_device(pixels: Pixels, device: torch.device) -> Pixels:
-    """Return decoded `pixels` on the device where they fit there; else as they are, to stream."""
-    if device.type == "cpu" or isinstance(pixels, Encoded):
+    """Return `pixels` on the device where they fit and are all there is; else as they are."""
+    if device.type == "cpu" or isinstance(pixels, Croppable):
         return pixels
     if pixels.nbytes > SHARE * torch.cuda.mem_get_info(device)[0]:
         return pixels

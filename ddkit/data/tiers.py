@@ -1,5 +1,7 @@
 """Where the pixels of a split are kept: in memory, in a mapped file, or in their image files.
 
+Images for crops with more detail lie beside them, in memory or in another mapped file.
+
 Which of them follows from the room they take and the memory that is free. DDKIT_TIER=memory,
 mapped or encoded decides otherwise; it is no part of a configuration, for it changes no result as
 long as it is not "encoded".
@@ -13,14 +15,16 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
+from torch import Tensor
 
 from ddkit.data.cache import CHUNK_BYTES, Cache, Chunk, StartOver
 from ddkit.data.decoding import decode
+from ddkit.data.detailed import Detailed
 from ddkit.data.encoded import Encoded, Store
 from ddkit.data.originals import Listing, Originals
-from ddkit.data.pixels import Mapped
+from ddkit.data.pixels import InMemory, Mapped, Pixels
 from ddkit.data.split import Split
-from ddkit.errors import unknown
+from ddkit.errors import DdkitError, unknown
 from ddkit.progress import Progress
 
 Tier = Literal["memory", "mapped", "encoded"]
@@ -29,33 +33,72 @@ GROUP = Path("/sys/fs/cgroup")
 DECODED_SIDE = 128  # larger images would take more room decoded than most disks have
 
 
-def opened(listing: Listing, side: int | None, progress: Progress) -> Split:
+def opened(
+    listing: Listing, side: int | None, progress: Progress, detail: int | None = None
+) -> Split:
     """Return a split with its pixels in the tier that suits them, scaled and cropped to `side`.
 
+    With `detail`, the split can also crop the same images of that larger side (see `Detailed`).
     Raises `DdkitError` for images that can't be read or differ in size, a full disk, and a tier
     that there is not.
     """
-    images = listing.images
+    if detail is None:
+        images = pixels_at(listing.images, side, progress)
+    else:
+        images = detailed(listing.images, side, detail, progress)
+    return Split(images, listing.labels, listing.classes)
+
+
+def pixels_at(images: Originals, side: int | None, progress: Progress) -> Tensor | Pixels:
+    """Return the images at one size, in the tier that suits them."""
     shape = images.shape(side)
     tier = choose(images, shape, side)
     size = f"{len(images):,} images, {len(images) * prod(shape) / 1e9:,.1f} GB decoded"
     if tier == "memory":
-        pixels = decode(images.files(), len(images), side)
-        return Split(pixels, listing.labels, listing.classes)
+        return decode(images.files(), len(images), side)
     if tier == "mapped":
         progress.note(f"{images.title}: {size}, in a mapped file of the cache")
-        return Split(mapped(images, shape, side, progress), listing.labels, listing.classes)
+        return mapped(images, shape, side, progress)
     progress.note(f"{images.title}: {size}, decoded from their files when they are used")
-    return Split(encoded(images, shape, side, progress), listing.labels, listing.classes)
+    return encoded(images, shape, side, progress)
+
+
+def detailed(images: Originals, side: int | None, detail: int, progress: Progress) -> Detailed:
+    """Return the images at both sides, together in memory or in two files of the cache."""
+    small, large = images.shape(side), images.shape(detail)
+    taken = len(images) * (prod(small) + prod(large))
+    tier = forced() or ("memory" if taken <= SHARE * free_memory() else "mapped")
+    if tier == "encoded":
+        raise DdkitError(
+            "DDKIT_TIER=encoded cuts crops out of whole files, and --detail out of decoded images: "
+            "leave one of them out"
+        )
+    if tier == "memory":
+        scaled, details = (decode(images.files(), len(images), at) for at in (side, detail))
+        return Detailed(InMemory(scaled), details)
+    progress.note(
+        f"{images.title}: {len(images):,} images, {taken / 1e9:,.1f} GB decoded, "
+        "in mapped files of the cache"
+    )
+    return Detailed(
+        mapped(images, small, side, progress), mapped(images, large, detail, progress).images
+    )
+
+
+def forced() -> Tier | None:
+    """Return the tier that DDKIT_TIER names, if it does."""
+    name = os.environ.get("DDKIT_TIER")
+    if not name:
+        return None
+    if name not in get_args(Tier):
+        raise unknown("DDKIT_TIER", name, get_args(Tier))
+    return cast(Tier, name)
 
 
 def choose(images: Originals, shape: tuple[int, int, int], side: int | None) -> Tier:
     """Return the tier of images of this shape (channels, height, width)."""
-    forced = os.environ.get("DDKIT_TIER")
-    if forced:
-        if forced not in get_args(Tier):
-            raise unknown("DDKIT_TIER", forced, get_args(Tier))
-        return cast(Tier, forced)
+    if tier := forced():
+        return tier
     fits = len(images) * prod(shape) <= SHARE * free_memory()
     if max(shape[1:]) <= DECODED_SIDE:
         return "memory" if fits else "mapped"

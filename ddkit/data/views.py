@@ -34,8 +34,8 @@ class Views:
     Attributes:
         crop: float32 (N, 4), top, left, height and width as fractions of the image.
         flip: bool (N,), whether the crop is mirrored.
-        partner: int64 (N,), index in the whole set of the image mixed in; the own one: none.
-        box: int64 (N, 4), top, left, bottom and right of the pixels that the partner's view
+        partner: integers (N,), index in the whole set of the image mixed in; the own one: none.
+        box: integers (N, 4), top, left, bottom and right of the pixels that the partner's view
             covers; empty, all 0, where nothing is pasted.
         weight: float32 (N,), the image's own share of the mix, in [0, 1].
         mix: how the partner is mixed in.
@@ -53,11 +53,15 @@ class Views:
 
     def rows(self, indices: Tensor) -> "Views":
         """Return the views at `indices`; `partner` still counts in the whole set."""
-        return replace(self, **{name: getattr(self, name)[indices] for name in STORED})
+        chosen = replace(self, **{name: getattr(self, name)[indices] for name in STORED})
+        return replace(chosen, partner=chosen.partner.long(), box=chosen.box.long())
 
     def to(self, device: torch.device | str) -> "Views":
         """Return the same views on `device`."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in STORED})
+        ahead = torch.device(device).type == "cuda"  # the host goes on, and needs not wait
+        return replace(
+            self, **{name: getattr(self, name).to(device, non_blocking=ahead) for name in STORED}
+        )
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
         """Return what must be stored for `from_tensors`, named `prefix`.crop and so on."""
@@ -67,6 +71,9 @@ class Views:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], prefix: str) -> "Views":
         """Return the views stored in `tensors` under `prefix`; other names are left alone.
+
+        Integers keep the type in which they are stored, so that those of a mapped file are not
+        read before `rows` asks for them.
 
         Raises:
             DdkitError: a name is missing, or the kind of mix is none that ddkit knows.
@@ -78,7 +85,7 @@ class Views:
         mix = int(tensors[f"{prefix}.mix"])
         if not 0 <= mix < len(MIXES):
             raise DdkitError(f"stored views '{prefix}' have a mix of kind {mix}: update ddkit")
-        return cls(crop, flip, partner.long(), box.long(), weight, MIXES[mix])
+        return cls(crop, flip, partner, box, weight, MIXES[mix])
 
 
 def draw_views(
