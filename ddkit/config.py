@@ -9,9 +9,11 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
+from ddkit.arithmetic import Compiled, Precision
 from ddkit.budget import parse_bytes
 from ddkit.data.options import DataOptions
 from ddkit.errors import DdkitError, unknown
+from ddkit.labels.forms import RECIPE, LabelForm, ViewForm
 from ddkit.storage import write_text
 
 if TYPE_CHECKING:
@@ -53,9 +55,32 @@ class MethodOptions(Strict):
     """The option that says how many images a step works on, 0 for all; None where none does."""
 
     @property
+    def inner_loop(self) -> tuple[str, int] | None:
+        """The option that counts the inner loops of a step, and a small number of them.
+
+        None where a step has none. Time and memory of a step must be lines in that number: a
+        rehearsal takes the small one and twice as many.
+        """
+        return None
+
+    @property
+    def labels_epochs(self) -> bool:
+        """Whether `label_epochs` makes the labels, which may then be stored as a recipe."""
+        return False
+
+    @property
     def looks_at_classes(self) -> bool:
         """Whether the pool needs real images of each class, and not just of some."""
         return False
+
+    @property
+    def real_per_class(self) -> int:
+        """The real images of each class that a step of the synthesis looks at, at most."""
+        return 0
+
+    def for_ipc(self, ipc: int) -> "MethodOptions":
+        """Return the options, with those settled that follow from the images per class."""
+        return self
 
     def rehearsed(self) -> Mapping[str, Any]:
         """Return options that give a small pool and few labels, with steps as they are.
@@ -126,7 +151,21 @@ class RunConfig(Strict):
     store: Literal["auto", "uint8", "float16", "float32"] = Field(
         "auto", description="how images are stored: auto is uint8 where they are valid pixels"
     )
+    labels_as: LabelForm = Field(
+        "auto",
+        description="how soft labels are stored: auto (as the method made them), fp16, int8, "
+        "top-k:K, or recipe (made while training)",
+    )
+    label_views: ViewForm = Field(
+        "auto", description="augmentations of labelled images: a seed where they follow from one"
+    )
     device: str = "cpu"
+    precision: Precision | Literal["auto"] = Field(
+        "auto", description="of networks: auto is float32 on a CPU, the fastest on CUDA (measured)"
+    )
+    compile: Compiled = Field(
+        "auto", description="torch.compile for pools: auto is off on a CPU, measured on CUDA"
+    )
     threads: int = Field(1, ge=1, description="threads of each unit of work; they change last bits")
 
     @model_validator(mode="after")
@@ -136,6 +175,12 @@ class RunConfig(Strict):
                 f"--groups {self.groups} is more than the {self.ipc} images per class: a group "
                 "holds one image per class at least"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_form(self) -> "RunConfig":
+        if self.labels_as == RECIPE and self.label_views == "stored":
+            raise ValueError("--labels-as recipe draws its views: leave --label-views stored out")
         return self
 
     @model_validator(mode="after")

@@ -1,9 +1,10 @@
 """The artifact: a distilled set in one file that explains itself, and trains a network as it is."""
 
+import io
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,11 +14,16 @@ from ddkit.data.space import InputSpace
 from ddkit.errors import DdkitError
 from ddkit.labels import Labels, labels_from
 from ddkit.objective import Synthetic
-from ddkit.storage import TensorFile, write_tensors
+from ddkit.storage import TensorFile, replacing, write_tensors
+from ddkit.wellformed import check_images, check_set, part_names
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 ARTIFACT = "distilled.safetensors"
 FORMAT = "ddkit.distilled"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: labels as tensors of float logits, their views stored
+HEADER = ("format", "format_version", "value_range", "labels", "versions", "image_files")
 PART_BYTES = 2**30  # images beyond this go into several files
 
 
@@ -37,23 +43,27 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
         epoch: which epoch's augmentation and labels items have.
     """
 
-    def __init__(self, file: TensorFile):
+    def __init__(self, file: TensorFile, pool: str | None = None):
         self.file = file
+        self.pool = pool
         self.metadata: dict[str, Any] = file.metadata
         if not isinstance(self.metadata, dict) or self.metadata.get("format") != FORMAT:
             raise DdkitError(f"{file.path} is a file of ddkit, but no distilled set")
-        if self.metadata["format_version"] > FORMAT_VERSION:
+        version = self.metadata.get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
             raise DdkitError(f"{file.path} was written by a newer ddkit: update yours")
+        check_set(file)
         self.epoch = 0
         self.classes = file["classes"]
         self.space = InputSpace.from_tensors(file.read())
         self.labels = labels_from(
-            self.metadata["labels"]["kind"], file.read(), self.metadata["labels"]
+            self.metadata["labels"]["kind"], file.read(), self.metadata["labels"], pool
         )
         rate = file.get("learning_rate")
         self.learning_rate = None if rate is None else float(rate)
         self.label_logits = file.get("label_logits")
         self._images = list(self._open_images())
+        check_images(file, self._images)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -61,6 +71,17 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
     @property
     def class_names(self) -> list[str]:
         return list(self.metadata["classes"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration; raises `DdkitError` for a set that was imported without."""
+        config: dict[str, Any] | None = self.metadata.get("config")
+        if config is None:
+            raise DdkitError(
+                f"{self.file.path} does not say which data it was distilled from: import it again "
+                "with --data"
+            )
+        return config
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,8 +106,8 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
         Targets are int64 classes (B,) or float32 logits (B, classes).
         """
         epoch = self.epoch if epoch is None else epoch
-        images = self.labels.view(self.pixels, rows, epoch)
-        return self.space.encode(images), self.labels.targets(rows, epoch)
+        images, targets = self.labels.batch(self.pixels, rows, epoch)
+        return self.space.encode(images), targets
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.__getitems__([index])[0]
@@ -98,9 +119,32 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
             targets = torch.softmax(targets, dim=1)
         return list(zip(inputs, targets, strict=True))
 
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.shape))
+        return (
+            f"DistilledDataset({str(self.file.path)!r}): {len(self)} images of {shape}, "
+            f"{len(self.class_names)} classes, labels: {self.labels.kind}"
+        )
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows."""
+        stream = io.BytesIO()
+        self.show().save(stream, format="PNG")
+        return stream.getvalue()
+
+    def show(self, path: str | Path | None = None) -> "Image":
+        """Return a picture of about 100 of the images at most, also written to `path` as PNG."""
+        from ddkit import sheets
+
+        picture = sheets.preview(self)
+        if path is not None:
+            with replacing(Path(path)) as temporary:
+                picture.save(temporary, format="PNG")
+        return picture
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Let worker processes open the file themselves: a mapped file cannot be pickled."""
-        return _reopened, (self.file.path, self.epoch)
+        return _reopened, (self.file.path, self.epoch, self.pool)
 
     def synthetic(self) -> Synthetic:
         """Return the images without their labels, as `relabel` takes them."""
@@ -111,8 +155,8 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
         if "images" in self.file:
             yield self.file["images"]
             return
-        for name in self.metadata["image_files"]:
-            yield TensorFile(self.file.path.with_name(Path(name).name))["images"]
+        for name in part_names(self.file):
+            yield TensorFile(self.file.path.with_name(name))["images"]
 
 
 def as_pixels(images: Tensor) -> Tensor:
@@ -120,13 +164,19 @@ def as_pixels(images: Tensor) -> Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
-def load(path: str | Path) -> DistilledDataset:
-    """Open a distilled set; images are read from disk as they are needed.
+def load(path: str | Path, pool: str | Path | None = None) -> DistilledDataset:
+    """Open a distilled set; images and labels are read from disk as they are needed.
+
+    Args:
+        path: the file, or the folder of a run.
+        pool: where the pool lies that makes the labels of a recipe: its folder, or its name in the
+            cache; None: in the cache, where it was. Its networks are run.
 
     Raises:
         DdkitError: the file is missing, truncated, or no distilled set of ddkit.
     """
-    return DistilledDataset(TensorFile(artifact_path(Path(path))))
+    where = str(pool.absolute()) if isinstance(pool, Path) else pool
+    return DistilledDataset(TensorFile(artifact_path(Path(path))), where)
 
 
 def artifact_path(path: Path) -> Path:
@@ -134,8 +184,8 @@ def artifact_path(path: Path) -> Path:
     return path / ARTIFACT if path.is_dir() else path
 
 
-def _reopened(path: Path, epoch: int) -> DistilledDataset:
-    distilled = load(path)
+def _reopened(path: Path, epoch: int, pool: str | None) -> DistilledDataset:
+    distilled = load(path, pool)
     distilled.epoch = epoch
     return distilled
 
@@ -179,11 +229,12 @@ def write_distilled(
         tensors["learning_rate"] = torch.tensor(images.learning_rate, dtype=torch.float64)
     if images.label_logits is not None:
         tensors["label_logits"] = images.label_logits
+    about = labels.about()
     header = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if about else 1,  # an older ddkit reads what it can
         "value_range": [images.images.min().item(), images.images.max().item()],
-        "labels": {"kind": labels.kind, "temperature": labels.temperature},
+        "labels": {"kind": labels.kind, "temperature": labels.temperature, **about},
         "versions": versions(),
         **metadata,
     }

@@ -1,69 +1,106 @@
-"""Labels epoch by epoch, which for a large set takes hours: saved on the way, resumed, stopped."""
+"""Labels made: by the method of a run, in the form it asks for; and epoch by epoch, with resume.
+
+Labels of all epochs take hours for a large set: they are saved on the way, resumed, stopped.
+"""
 
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ddkit.data.views import Views
+from ddkit.data.views import Mix, render
+from ddkit.distilled import as_pixels
 from ddkit.interrupt import Stopped, stop_requested
-from ddkit.labels import EpochLabels, joined
+from ddkit.labels import DrawnViews, Ensemble, EpochLabels, Labels, RecipeLabels
+from ddkit.labels.forms import RECIPE, in_form
+from ddkit.labels.recipes import Average, average
 from ddkit.objective import Synthetic
+from ddkit.plugins import Plugin
+from ddkit.pool import Pool
 from ddkit.run import Run
 from ddkit.storage import TensorFile, stable_hash, write_tensors
 
+BATCH = 256  # images that are labelled at once
 SAVE_SECONDS = 60.0
+
+
+def labelled(run: Run, pool: Pool, images: Synthetic) -> Labels:
+    """Return the labels of a run's relabel stage, in the form that the run asks for."""
+    labels = Plugin(run.config.stage("relabel").plugin).relabel(run, pool, images)
+    return in_form(labels, run.config.labels_as, run.config.label_views)
 
 
 def label_epochs(
     run: Run,
     images: Synthetic,
+    pool: Pool,
+    members: Sequence[int],
+    *,
     epochs: int,
-    label: Callable[[int], tuple[Tensor, Views]],
+    scale: tuple[float, float],
+    mix: Mix,
+    how: Average,
     temperature: float,
-) -> EpochLabels:
-    """Return the labels of all epochs, going on where an earlier try was stopped or killed.
+) -> EpochLabels | RecipeLabels:
+    """Label a new augmentation of every image for each epoch: random resized crop, flip, mix.
+
+    Augmentations and partners are drawn per image, over the whole set. Goes on where an earlier
+    try was stopped or killed. A run that asks for a recipe gets that, and nothing is labelled.
 
     Args:
         run: of the relabel stage; what is saved on the way lies in its folder.
         images: what is labelled.
+        pool, members: who labels.
         epochs: how many epochs are labelled.
-        label: epoch → (logits (N, classes), the views of all N images they belong to); must follow
-            from the epoch alone.
+        scale, mix: of the augmentations, as for `draw_views`; flips are the data's.
+        how: what is averaged over the members.
         temperature: of the loss that these labels are for.
     """
+    height, width = images.images.shape[-2:]
+    views = DrawnViews(run.config.seed, len(images), (height, width), scale, run.train.mirror, mix)
+    ensemble = Ensemble.of(pool, members, how)
+    if run.config.labels_as == RECIPE:
+        where = str(pool.folder.absolute())
+        return RecipeLabels(ensemble, views, epochs, run.space, temperature, where)
+    networks = ensemble.networks(pool)
+    pixels = as_pixels(images.images).to(run.device)
+    rows = torch.arange(len(images), device=run.device)
+
+    def label(epoch: int) -> Tensor:
+        seen = views.of(epoch).to(run.device)
+        return torch.cat([
+            average(networks, run.space.encode(render(pixels, seen, part)), how)
+            for part in rows.split(BATCH)
+        ]).half().cpu()  # fmt: skip
+
+    return EpochLabels(each_epoch(run, images, epochs, label), views, temperature)
+
+
+def each_epoch(run: Run, images: Synthetic, epochs: int, label: Callable[[int], Tensor]) -> Tensor:
+    """Return `label` of every epoch, stacked, going on from what was saved on the way."""
     folder = _folder(run, images)
-    files = [TensorFile(path) for path in sorted(folder.glob("epochs-*.safetensors"))]
-    logits = [file["logits"] for file in files]
-    views = [Views.from_tensors(file.read(), "views") for file in files]
-    done = sum(len(part) for part in logits)
-    fresh: list[tuple[Tensor, Views]] = []
+    logits = [TensorFile(path)["logits"] for path in sorted(folder.glob("epochs-*.safetensors"))]
+    done = sum(map(len, logits))
+    fresh: list[Tensor] = []
     saved = time.monotonic()
-
-    def save() -> None:
-        logits.append(torch.stack([part for part, _ in fresh]))
-        views.append(joined([part for _, part in fresh]))
-        fresh.clear()
-
     with run.progress.task("labels", epochs, done) as task:
         for epoch in range(done, epochs):
             fresh.append(label(epoch))
             task.advance()
             stop = stop_requested() and epoch + 1 < epochs
             if stop or time.monotonic() - saved > SAVE_SECONDS:
-                save()
-                tensors = {"logits": logits[-1], **views[-1].tensors("views")}
-                write_tensors(folder / f"epochs-{epoch + 1:05d}.safetensors", tensors)
+                logits.append(torch.stack(fresh))
+                fresh.clear()
+                path = folder / f"epochs-{epoch + 1:05d}.safetensors"
+                write_tensors(path, {"logits": logits[-1]})
                 saved = time.monotonic()
             if stop:
                 raise Stopped
-    if fresh:
-        save()
-    return EpochLabels(torch.cat(logits), joined(views), temperature)
+    return torch.cat([*logits, torch.stack(fresh)] if fresh else logits)
 
 
 def forget_saved(run: Run, images: Synthetic) -> None:

@@ -6,8 +6,9 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ddkit.interrupt import check_stop
 
 TEMPORARY = re.compile(r"\..+\.(safetensors|json|toml|png|html|md|csv|txt)\.[a-z0-9_]{8}")
 METADATA_KEY = "ddkit"  # one key only: safetensors writes several in random order
+_choosing: ContextVar[frozenset[Path]] = ContextVar("folders of choices", default=frozenset())
 
 
 def cache_folder(kind: str) -> Path:
@@ -118,7 +120,10 @@ class TensorFile:
             ) from error
         if METADATA_KEY not in header:
             raise DdkitError(f"{path} was not written by ddkit: its header has no 'ddkit' entry")
-        self.metadata: Any = json.loads(header[METADATA_KEY])
+        try:
+            self.metadata: Any = json.loads(header[METADATA_KEY])
+        except (ValueError, RecursionError) as error:
+            raise DdkitError(f"{path} is damaged: its header is no JSON; copy it again") from error
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -129,7 +134,13 @@ class TensorFile:
             raise DdkitError(
                 f"{self.path} has no tensor '{name}'; it is of another kind or version"
             )
-        tensor: Tensor = self._file.get_tensor(name)
+        try:
+            tensor: Tensor = self._file.get_tensor(name)
+        except (SafetensorError, OSError, RuntimeError, ValueError, OverflowError) as error:
+            raise DdkitError(
+                f"{self.path} holds no readable tensor '{name}' ({error}): copy it again or make "
+                "it anew"
+            ) from error
         return tensor
 
     def get(self, name: str) -> Tensor | None:
@@ -170,6 +181,30 @@ def locked(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def settled(folder: Path, name: str, choose: Callable[[], Any]) -> Any:
+    """Return what `choose` (→ a JSON value) returned when it was first asked for in a folder.
+
+    For choices that follow from measurements, which differ from time to time: work that goes on
+    keeps to what it chose, and so do its parts in other processes. `choose` may ask for other
+    choices in the same folder.
+    """
+    path = folder / "settled.json"
+    held = _choosing.get()
+    lock = nullcontext() if folder in held else locked(folder / ".settled", "the choices", True)
+    with lock:
+        choices = read_json(path) if path.exists() else {}
+        if name in choices:
+            return choices[name]
+        token = _choosing.set(held | {folder})
+        try:
+            chosen = choose()
+        finally:
+            _choosing.reset(token)
+        others = read_json(path) if path.exists() else {}
+        write_json(path, {**others, name: chosen})
+        return chosen
 
 
 def stable_hash(value: Any) -> str:
@@ -214,8 +249,12 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimiser_tensors` returned, into an optimiser of the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
+    parameters = [value for group in optimiser.param_groups for value in group["params"]]
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor.clone()  # the file's pages are read-only
+        own = tensor.clone()  # the file's pages are read-only
+        if own.shape == parameters[int(index)].shape:  # fused kernels want one memory layout
+            own = torch.empty_like(parameters[int(index)], dtype=own.dtype).copy_(own)
+        state.setdefault(int(index), {})[name] = own
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})

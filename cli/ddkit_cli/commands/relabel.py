@@ -1,43 +1,56 @@
-"""`ddkit relabel`: the same images with other labels."""
+"""`ddkit relabel`: the same images with other labels, or the same labels in another form."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ddkit.budget import readable
-from ddkit_cli.options import output_options, set_option
+from ddkit_cli.options import label_options, output_options, set_option
 
 
-@click.command(short_help="give a distilled set other labels")
+@click.command(short_help="give a distilled set other labels, or store them otherwise")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--relabel-from", metavar="METHOD", help="who labels; default: who did for the run")
 @set_option
+@click.option("--pool", metavar="NAME", help="the pool that labels, or its folder")
+@click.option("--network", metavar="SPEC", help="the set's own, named where it is from a file")
+@label_options
+@click.option("--keep-epochs", type=int, metavar="N", help="keep the labels of N epochs")
 @click.option("--data", help="where the data lie now, if elsewhere than for the run")
 @click.option("--device", help="instead of the run's")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="a new file")
 @output_options
 def relabel(
-    artifact: Path, relabel_from: str | None, settings: tuple[str, ...], data: str | None,
-    device: str | None, out: Path, as_json: bool, quiet: bool,
+    artifact: Path, relabel_from: str | None, settings: tuple[str, ...], pool: str | None,
+    network: str | None, labels_as: str | None, label_views: Any, keep_epochs: int | None,
+    data: str | None, device: str | None, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Label the images of ARTIFACT anew and write them to --out."""
-    from ddkit import comparison, pipeline
+    """Label the images of ARTIFACT anew, or store its labels otherwise, and write them to --out.
+
+    Labels are made anew where nothing but --out is said, or who makes them, or a recipe. With
+    --labels-as, --label-views or --keep-epochs alone those that are there are converted, and no
+    pool is needed.
+    """
+    from ddkit import relabelling
     from ddkit.distilled import load
-    from ddkit.errors import DdkitError
     from ddkit.interrupt import stopping_on_signals
-    from ddkit.resolve import with_relabel
+    from ddkit.labels.forms import asked_form
     from ddkit_cli import display
 
-    if out.exists():
-        raise DdkitError(f"--out {out} exists already: name a new file")
-    distilled = load(artifact)
-    config = with_relabel(comparison.config_of(distilled, data, device), relabel_from, settings)
+    wanted = relabelling.Wanted(
+        relabel_from, settings, pool, network, asked_form(labels_as), label_views, keep_epochs
+    )
     progress = display.progress_for(quiet or as_json)
     with stopping_on_signals():
-        run = comparison.run_of(distilled, config, out.parent, progress)
-        pipeline.relabel_into(run, distilled.synthetic(), out)
+        lost = relabelling.relabel(artifact, out, wanted, progress, data=data, device=device)
     labels = load(out).labels
     if as_json:
-        display.as_json({"artifact": out, "labels": labels.kind, "label_bytes": labels.bytes})
+        display.as_json({
+            "artifact": out, "labels": labels.kind, "form": labels.form, "epochs": labels.epochs,
+            "label_bytes": labels.bytes, "view_bytes": labels.view_bytes, "lost": lost,
+        })  # fmt: skip
     else:
-        click.echo(f"{out}: labels {labels.kind}, {readable(labels.bytes)}")
+        click.echo(f"{out}: labels {labels.kind}, {labels.form}, {readable(labels.bytes)}")
+        if lost:
+            click.echo(lost)

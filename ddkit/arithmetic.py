@@ -1,0 +1,169 @@
+"""How a loop computes: precision, memory layout, compiled or not; chosen by measuring.
+
+On a CPU nothing is chosen: every loop computes in float32, as it always did, unless the run says
+otherwise. On CUDA each loop measures what it bears on its own first steps, and keeps the answer.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["fp32", "tf32", "bf16"]
+Compiled = Literal["auto", "on", "off"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+FASTER = 1.1  # what is less exact, or laid out otherwise, has to win by this
+COMPILING = 60.0  # seconds; loops that take less than thrice that are not tried compiled
+Value = TypeVar("Value", Tensor, nn.Module)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the steps of a loop are computed. Weights, optimiser state and losses stay float32.
+
+    Attributes:
+        precision: fp32; tf32, float32 with products of 10 bits on CUDA; bf16, networks under
+            autocast.
+        channels_last: whether images and convolutions lie in memory channel by channel last.
+        compiled: whether networks that are trained go through torch.compile, on CUDA with graphs.
+    """
+
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        words = [self.precision, *["channels-last"] * self.channels_last]
+        return " ".join([*words, *["compiled"] * self.compiled])
+
+    @contextmanager
+    def rounding(self, device: torch.device) -> Iterator[None]:
+        """Round products on CUDA as asked for, forward and backward; around a whole step."""
+        if device.type != "cuda":
+            yield
+            return
+        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+        before = products.fp32_precision, convolutions.fp32_precision
+        asked = "ieee" if self.precision == "fp32" else "tf32"
+        products.fp32_precision = convolutions.fp32_precision = asked
+        try:
+            yield
+        finally:
+            products.fp32_precision, convolutions.fp32_precision = before
+
+    def casting(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Run networks in bfloat16 where asked for; around forward passes only."""
+        if self.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(device.type, torch.bfloat16)
+
+    def laid_out(self, value: Value) -> Value:
+        """Return images (B, C, H, W), or a network, changed in place, in this memory layout."""
+        if not self.channels_last:
+            return value
+        if isinstance(value, nn.Module):
+            return value.to(memory_format=torch.channels_last)
+        return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
+
+    def form(self, network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Return inputs → logits float32 by a network that is trained in place."""
+        network = self.laid_out(network)
+        call: Callable[[Tensor], Tensor] = network
+        if self.compiled:
+            mode = "reduce-overhead" if device.type == "cuda" else "default"
+            call = torch.compile(network, mode=mode)
+        if self.precision != "bf16":
+            return lambda inputs: call(self.laid_out(inputs))
+
+        def forward(inputs: Tensor) -> Tensor:
+            with self.casting(device):
+                return call(self.laid_out(inputs)).float()
+
+        return forward
+
+
+EXACT = Arithmetic()
+
+
+def usual(device: torch.device) -> Arithmetic:
+    """Return how loops compute that choose nothing: float32, with TF32 products on CUDA."""
+    return Arithmetic("tf32" if device.type == "cuda" else "fp32")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run asks for. "auto" is float32 on a CPU, and measured on CUDA.
+
+    Attributes:
+        precision: of all loops; a loop that does not bear it takes the next more exact one.
+        compiled: "auto", "on" or "off".
+    """
+
+    precision: Precision | Literal["auto"] = "auto"
+    compiled: Compiled = "auto"
+
+    def candidates(
+        self, device: torch.device, bears: Sequence[Precision], *, compiles: bool = False
+    ) -> list[Arithmetic]:
+        """Return what a loop may choose from; the first is what it takes where none is faster.
+
+        Args:
+            device: where the loop runs.
+            bears: the precisions that the loop's results are known to bear.
+            compiles: whether the loop trains networks, which can be compiled.
+        """
+        compiled = compiles and self.compiled == "on"
+        cuda = device.type == "cuda"
+        if self.precision == "auto":
+            names: list[Precision] = ["tf32", "bf16"] if cuda else ["fp32"]
+            names = [name for name in names if name in bears] or ["fp32"]
+        else:
+            most = PRECISIONS.index(self.precision)
+            names = [[name for name in PRECISIONS[: most + 1] if name in bears][-1]]
+        layouts = (False, True) if cuda else (False,)
+        return [Arithmetic(name, last, compiled) for name in names for last in layouts]
+
+    def choose(
+        self,
+        device: torch.device,
+        bears: Sequence[Precision],
+        seconds: Callable[[Arithmetic], float],
+        *,
+        steps: int = 0,
+    ) -> Arithmetic:
+        """Return the fastest arithmetic of a loop, measured where there is a choice.
+
+        Args:
+            device, bears: as for `candidates`.
+            seconds: arithmetic → seconds of a step; what fails on the device is not chosen.
+            steps: of the loop, where it trains networks that can be compiled.
+        """
+        candidates = self.candidates(device, bears, compiles=bool(steps))
+        if len(candidates) == 1:
+            return candidates[0]
+        best, taken = fastest(candidates, seconds)
+        if steps * taken > 3 * COMPILING and self.compiled == "auto" and device.type == "cuda":
+            best, _ = fastest([best, replace(best, compiled=True)], seconds)
+        return best
+
+
+def fastest(
+    candidates: Sequence[Arithmetic], seconds: Callable[[Arithmetic], float]
+) -> tuple[Arithmetic, float]:
+    """Return the first candidate, or one that is clearly faster, and its seconds of a step.
+
+    One that fails, because it does not fit or has no kernel or compiler, is out of the running;
+    the first must not fail.
+    """
+    best, least = candidates[0], seconds(candidates[0])
+    for candidate in candidates[1:]:
+        try:
+            taken = seconds(candidate)
+        except RuntimeError:  # torch's own, and those of its compiler
+            continue
+        if taken * FASTER < least:
+            best, least = candidate, taken
+    return best, least

@@ -1,0 +1,122 @@
+"""Labels of a new augmentation of each image in every epoch, and the augmentations to replay."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ddkit.data.views import STORED, Views, render
+from ddkit.labels.coding import Logits, about_logits, form_of, tensors_of
+from ddkit.labels.drawn import DrawnViews
+from ddkit.labels.kinds import Images, Labels, StoredLabels
+
+MOVED_WHOLE = 2**28  # bytes; of larger labels only the rows of a batch go to the device
+
+
+class ReplayedLabels(Labels):
+    """Labels of augmented images. Training for longer than `epochs` starts over.
+
+    Augmentations are of each image by itself, so that batch size and order are free.
+    """
+
+    _at: tuple[int, torch.device | None] | None = None
+    _views: Views
+
+    @abstractmethod
+    def drawn(self, epoch: int) -> Views:
+        """Return the augmentations of all N images in an epoch, 0 ≤ epoch < `epochs`."""
+
+    def views_of(self, epoch: int, device: torch.device | None = None) -> Views:
+        """Return the augmentations of all N images in an epoch; those of the last are kept."""
+        at = (epoch % self.epochs, device)
+        if self._at != at:
+            views = self.drawn(at[0])
+            self._at, self._views = at, views if device is None else views.to(device)
+        return self._views
+
+    def view(self, images: Images, rows: Tensor, epoch: int) -> Tensor:
+        """Return the augmented images at `rows`."""
+        return render(images, self.views_of(epoch, rows.device), rows)
+
+
+@dataclass
+class EpochLabels(ReplayedLabels, StoredLabels):
+    """Logits of every epoch: (epochs, N, classes), float16, float32 or coded.
+
+    Attributes:
+        views: epochs · N rows, epoch by epoch; or how they are drawn again.
+    """
+
+    logits: Logits
+    views: Views | DrawnViews
+    temperature: float = 1.0
+    kind: ClassVar[str] = "epoch"
+
+    @property
+    def epochs(self) -> int:
+        return len(self.logits)
+
+    @property
+    def count(self) -> int:
+        """How many images the set has."""
+        return self.logits.shape[1]
+
+    @property
+    def form(self) -> str:
+        return form_of(self.logits)
+
+    @property
+    def views_are_stored(self) -> bool:
+        """Whether augmentations are written down, and not drawn again."""
+        return isinstance(self.views, Views)
+
+    def tensors(self) -> dict[str, Tensor]:
+        logits = tensors_of(self.logits, "labels.logits")
+        if isinstance(self.views, DrawnViews):
+            return logits
+        return logits | self.views.tensors("labels.views")
+
+    def about(self) -> dict[str, Any]:
+        drawn = {"views": self.views.about()} if isinstance(self.views, DrawnViews) else {}
+        return about_logits(self.logits) | drawn
+
+    def to(self, device: torch.device) -> "EpochLabels":
+        if self.bytes > MOVED_WHOLE:
+            return self
+        views = self.views if isinstance(self.views, DrawnViews) else self.views.to(device)
+        return EpochLabels(self.logits.to(device), views, self.temperature)
+
+    def targets(self, rows: Tensor, epoch: int) -> Tensor:
+        there = rows.to(self.logits.device)
+        return self.logits[epoch % self.epochs][there].float().to(rows.device)
+
+    def drawn(self, epoch: int) -> Views:
+        if isinstance(self.views, DrawnViews):
+            return self.views.of(epoch)
+        start = epoch * self.count
+        device = self.views.crop.device
+        return self.views.rows(torch.arange(start, start + self.count, device=device))
+
+    def kept(self, epochs: int) -> "EpochLabels":
+        """Return the labels of the first `epochs`; as draws they are as good as any others."""
+        views = self.views
+        if isinstance(views, Views):
+            views = views.rows(torch.arange(epochs * self.count, device=views.crop.device))
+        return replace(self, logits=self.logits[:epochs], views=views)
+
+    def written_down(self) -> Views:
+        """Return the views of all epochs, epoch by epoch, drawn again or not."""
+        if isinstance(self.views, Views):
+            return self.views
+        return joined([self.views.of(epoch) for epoch in range(self.epochs)])
+
+
+def joined(views: Sequence[Views]) -> Views:
+    """Return the views of all epochs as one, epoch by epoch; they share their kind of mix."""
+    parts: dict[str, Any] = {
+        name: torch.cat([getattr(view, name) for view in views]) for name in STORED
+    }
+    return replace(views[0], **parts)

@@ -1,0 +1,140 @@
+"""Labels without augmentation: the class of each image, or one vector of logits."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ddkit.labels.coding import Logits, about_logits, form_of, tensors_of
+
+Images = Tensor | Callable[[Tensor], Tensor]
+"""Pixels of a whole set (N, channels, height, width), or a function from rows (B,) to pixels."""
+
+
+class Labels(ABC):
+    """What a network is trained towards; soft ones are logits, `temperature` softens both sides."""
+
+    kind: ClassVar[str]
+    temperature: float = 1.0
+
+    @abstractmethod
+    def batch(self, images: Images, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return what a network sees of `rows` (B,) in an epoch, and what it is trained towards.
+
+        Pixels are those rows of all `images`, augmented or not, on the device of `rows`; targets
+        int64 classes (B,) or float32 logits (B, classes) of just these pixels.
+        """
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the artifact stores, by name."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> "Labels":
+        """Return the same labels, for rows that are on `device`."""
+
+    def about(self) -> dict[str, Any]:
+        """Return what `labels_from` must know beside the tensors, as JSON."""
+        return {}
+
+    @property
+    def form(self) -> str:
+        """How the labels are stored: "classes", "fp16", "int8", "top-k:3", "recipe" …"""
+        return "classes"
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs have labels of their own."""
+        return 1
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the 0-dim training loss of (B, classes) logits against `targets`."""
+        if targets.dtype == torch.int64:
+            return F.cross_entropy(logits, targets)
+        return soft_cross_entropy(logits, targets, self.temperature)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes the labels take in the artifact, with those of their views."""
+        return sum(tensor.nbytes for tensor in self.tensors().values())
+
+    @property
+    def view_bytes(self) -> int:
+        """The bytes that stored augmentations take of these."""
+        stored = self.tensors().items()
+        return sum(tensor.nbytes for name, tensor in stored if name.startswith("labels.views."))
+
+
+class StoredLabels(Labels):
+    """Labels that are there for every row, whatever the pixels."""
+
+    @abstractmethod
+    def targets(self, rows: Tensor, epoch: int) -> Tensor:
+        """Return int64 classes (B,) or float32 logits (B, classes) of `rows` in an epoch."""
+
+    def view(self, images: Images, rows: Tensor, epoch: int) -> Tensor:
+        """Return what the network sees of `rows`: of all `images`, those rows, augmented or not."""
+        return images[rows] if isinstance(images, Tensor) else images(rows)
+
+    def batch(self, images: Images, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        return self.view(images, rows, epoch), self.targets(rows, epoch)
+
+
+@dataclass
+class HardLabels(StoredLabels):
+    """One class per image: int64 (N,)."""
+
+    classes: Tensor
+    kind: ClassVar[str] = "hard"
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}  # the artifact stores the classes always
+
+    def to(self, device: torch.device) -> "HardLabels":
+        return HardLabels(self.classes.to(device))
+
+    def targets(self, rows: Tensor, epoch: int) -> Tensor:
+        return self.classes[rows]
+
+
+@dataclass
+class SoftLabels(StoredLabels):
+    """One vector of logits per image: (N, classes), float16, float32 or coded."""
+
+    logits: Logits
+    temperature: float = 1.0
+    kind: ClassVar[str] = "soft"
+
+    @property
+    def form(self) -> str:
+        return form_of(self.logits)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return tensors_of(self.logits, "labels.logits")
+
+    def about(self) -> dict[str, Any]:
+        return about_logits(self.logits)
+
+    def to(self, device: torch.device) -> "SoftLabels":
+        return SoftLabels(self.logits.to(device), self.temperature)
+
+    def targets(self, rows: Tensor, epoch: int) -> Tensor:
+        return self.logits[rows].float()
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Return KL(softmax(targets / T) ‖ softmax(logits / T)), averaged over the batch, 0-dim.
+
+    As in SRe2L, without the factor T² of Hinton et al. (2015): AdamW does not feel a factor.
+
+    Args:
+        logits, targets: (B, classes).
+        temperature: T > 0.
+    """
+    student = F.log_softmax(logits / temperature, dim=1)
+    teacher = F.log_softmax(targets / temperature, dim=1)
+    return (teacher.exp() * (teacher - student)).sum() / len(logits)  # F.kl_div has no vmap rule
