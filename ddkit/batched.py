@@ -5,7 +5,6 @@ one alone. Whether they do depends on device, architecture and batch; `speedup` 
 """
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, repeat, zip_longest
 from math import inf
@@ -17,11 +16,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ddkit.arithmetic import Arithmetic
 from ddkit.errors import DdkitError
-from ddkit.training import Batches, Diverged, Position, Recipe, fit
+from ddkit.training import (
+    TIMED,
+    WARM_UP,
+    Batches,
+    Diverged,
+    Position,
+    Recipe,
+    fit,
+    median_seconds,
+    seconds_of,
+)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-WARM_UP = 2  # steps that are not timed: the first ones allocate and choose kernels
 
 
 class Stacked(nn.Module):
@@ -63,6 +72,7 @@ def fit_together(
     loss: Loss = F.cross_entropy,
     checkpoint: Path | None = None,
     last_epoch: int | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> Iterator[Position]:
     """Train k `networks` in place as `training.fit` trains one; yields after every step.
 
@@ -74,7 +84,8 @@ def fit_together(
         networks: of one architecture, on one device. Moving one of them ends its part in this.
         batches: epoch → that epoch's inputs (k, B, C, H, W) and targets (k, B) or (k, B, classes).
         loss: (logits, targets) of one network → 0-dim tensor.
-        recipe, steps_per_epoch, seed, checkpoint, last_epoch: as for `fit`; one file for all.
+        recipe, steps_per_epoch, seed, checkpoint, last_epoch, arithmetic: as for `fit`; one file
+            for all.
 
     Raises:
         DdkitError: the networks differ in architecture.
@@ -91,6 +102,7 @@ def fit_together(
         loss=lambda logits, targets: total(logits, targets).sum(),  # each gets its own gradient
         checkpoint=checkpoint,
         last_epoch=last_epoch,
+        arithmetic=arithmetic,
     )
 
 
@@ -131,6 +143,18 @@ def speedup(
     return time_ratio(single, batched, len(networks), inputs.device, steps=steps)
 
 
+def step_seconds_together(
+    networks: Sequence[nn.Module], inputs: Tensor, targets: Tensor, recipe: Recipe,
+    arithmetic: Arithmetic,
+) -> float:  # fmt: skip
+    """Return the median seconds of a batched step; the networks are trained by some steps."""
+    training = fit_together(
+        networks, lambda epoch: repeat((inputs, targets)), recipe,
+        steps_per_epoch=WARM_UP + TIMED, seed=0, arithmetic=arithmetic,
+    )  # fmt: skip
+    return median_seconds(training, inputs.device)
+
+
 def time_ratio(
     single: Iterator[Position],
     batched: Iterator[Position],
@@ -152,33 +176,18 @@ def time_ratio(
     Returns:
         the ratio of the medians; 0 where the batched training fails or is not tried.
     """
-    alone = [_seconds(single, 1, device) for _ in range(WARM_UP)][-1]
+    alone = [seconds_of(single, 1, device) for _ in range(WARM_UP)][-1]
     if alone > longest:
         return 0.0
     in_turn, together = [], []
     try:
-        _seconds(batched, WARM_UP, device)
+        seconds_of(batched, WARM_UP, device)
         for _ in range(steps):
-            together.append(_seconds(batched, 1, device))
-            in_turn.append(_seconds(single, count, device))
+            together.append(seconds_of(batched, 1, device))
+            in_turn.append(seconds_of(single, count, device))
     except (Diverged, RuntimeError):
         return 0.0
     return median(in_turn) / median(together)
-
-
-def _seconds(training: Iterator[Position], steps: int, device: torch.device) -> float:
-    """Return how long so many steps of a training take, until the device has done them."""
-    _wait_for(device)
-    start = time.perf_counter()
-    for _ in range(steps):
-        next(training)
-    _wait_for(device)
-    return time.perf_counter() - start
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

@@ -41,7 +41,9 @@ class LeafState:
                 self._leave_whole()
             everything = torch.arange(len(self.value))
             self._rows = (everything if rows is None else rows).to(self.value.device)
-            self._parameter = self.value[self._rows].to(self.device).requires_grad_()
+            self._parameter = (
+                self.value[self._rows].to(self.device, non_blocking=True).requires_grad_()
+            )
             self._optimiser = self.leaf.optimiser([self._parameter])
             self._load_rows(self._rows)
         return self._parameter

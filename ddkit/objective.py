@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from ddkit.arithmetic import Arithmetic, Precision
 from ddkit.errors import DdkitError
 
 if TYPE_CHECKING:
@@ -89,8 +90,14 @@ class Objective(ABC):
     advice: str = "lower the learning rate"
     """What to do when the loss is not finite any more, for the error message."""
 
+    bears: Sequence[Precision] = ("fp32", "tf32")
+    """The precisions that the steps are known to bear; a CUDA device measures which is fastest."""
+
     def __init__(self, run: "Run"):
         self.run = run
+
+    def compute_with(self, arithmetic: Arithmetic) -> None:  # noqa: B027 - most have nothing to do
+        """Prepare for steps in this arithmetic: the engine casts, a method lays out in memory."""
 
     def shards(self) -> Sequence[Shard]:
         """Return the parts of the set, each slot in one of them.

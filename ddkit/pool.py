@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import networks
+from ddkit.arithmetic import EXACT, Arithmetic
 from ddkit.data.space import InputSpace
 from ddkit.errors import DdkitError
 from ddkit.networks.pruned import PruningHistory, prune_as
@@ -110,6 +111,7 @@ class Pool:
         self.folder = folder
         self.device = torch.device(device)
         self.keep = keep
+        self._arithmetic = EXACT
         self._skeletons: dict[str, nn.Module] = {}
         self._networks: OrderedDict[int, nn.Module] = OrderedDict()
         self._free: dict[str, list[nn.Module]] = {}
@@ -175,8 +177,16 @@ class Pool:
             }
             network.load_state_dict(weights, assign=True)
             network.to(self.device).eval().requires_grad_(False)
+            network = self._arithmetic.laid_out(network)
         self._networks[index] = network
         return network
+
+    def lay_out(self, arithmetic: Arithmetic) -> None:
+        """Lay networks out in memory as an arithmetic wants them, from now on."""
+        if arithmetic.channels_last != self._arithmetic.channels_last:
+            self._networks.clear()
+            self._free.clear()
+        self._arithmetic = arithmetic
 
     def space(self) -> InputSpace:
         """Return the input space that all members were trained in."""
@@ -193,7 +203,7 @@ class Pool:
         for name, tensor in network.state_dict(keep_vars=True).items():
             if self.device.type == "cpu":
                 # the pages of the file itself: nothing is copied, but for stored bfloat16
-                tensor.data = weights[name].to(tensor.dtype)
+                tensor.data = self._arithmetic.laid_out(weights[name].to(tensor.dtype))
             else:
                 tensor.data.copy_(weights[name], non_blocking=True)
 

@@ -1,6 +1,6 @@
 """Networks trained on the real data, as the tasks of a pool: teachers, experts, trajectories."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
@@ -8,14 +8,15 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ddkit.batched import fit_together, speedup
+from ddkit.arithmetic import PRECISIONS, Arithmetic
+from ddkit.batched import fit_together, speedup, step_seconds_together
 from ddkit.data.batching import batch_count
 from ddkit.data.dsa import apply_dsa, draw_dsa
 from ddkit.data.resident import Augmentation, Resident
 from ddkit.pool import Member, MemberTask, TaskContext, Together
 from ddkit.run import Run
 from ddkit.seeds import derive
-from ddkit.training import Batches, Position, Recipe, accuracy, fit
+from ddkit.training import Batches, Position, Recipe, accuracy, fit, step_seconds
 
 CLEARLY_FASTER = 1.3  # so that the answer rarely depends on what else the machine does
 TEST_BATCH = 500
@@ -66,6 +67,9 @@ class RealTraining:
             steps_per_epoch=self.per_epoch,
             seed=derive(self.run.config.seed, self.role, index),
             checkpoint=context.checkpoint,
+            arithmetic=self._arithmetic(
+                context, f"{self.role} training", self._seconds, compiles=True
+            ),
         )
         for epoch in self._epochs(training, f"{self.role} {index + 1} of {self.count}"):
             yield epoch, self.member(network, epoch)
@@ -83,6 +87,9 @@ class RealTraining:
             steps_per_epoch=self.per_epoch,
             seed=derive(self.run.config.seed, f"{self.role}s", *indices),
             checkpoint=context.checkpoint,
+            arithmetic=self._arithmetic(
+                context, f"training of {len(indices)} {self.role}s", self._seconds_together
+            ),
         )
         title = f"{self.role}s {indices[0] + 1} to {indices[-1] + 1} of {self.count}"
         for epoch in self._epochs(training, title):
@@ -95,6 +102,25 @@ class RealTraining:
         inputs, labels = next(self.stacked_batches(indices, 0))
         networks = [self.network(index) for index in indices]
         return speedup(networks, inputs, labels, self.recipe) > CLEARLY_FASTER
+
+    def _arithmetic(
+        self, context: TaskContext, loop: str, seconds: Callable[[Arithmetic], float],
+        *, compiles: bool = False,
+    ) -> Arithmetic:  # fmt: skip
+        """Return how a training computes; all of the pool's trainings of this kind do so."""
+        steps = self.recipe.epochs * self.per_epoch * self.count if compiles else 0
+        folder = context.pool.folder
+        return self.run.arithmetic(loop, PRECISIONS, seconds, steps=steps, folder=folder)
+
+    def _seconds(self, arithmetic: Arithmetic) -> float:
+        inputs, labels = next(self.batches(0, 0))
+        return step_seconds(self.network(0), inputs, labels, self.recipe, arithmetic)
+
+    def _seconds_together(self, arithmetic: Arithmetic) -> float:
+        indices = range(min(self.together, self.count))
+        inputs, labels = next(self.stacked_batches(indices, 0))
+        networks = [self.network(index) for index in indices]
+        return step_seconds_together(networks, inputs, labels, self.recipe, arithmetic)
 
     @property
     def per_epoch(self) -> int:

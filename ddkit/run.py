@@ -1,7 +1,7 @@
 """`Run`: the one argument every hook gets. It has no test split; only evaluation opens that."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import networks, seeds
+from ddkit.arithmetic import Arithmetic, Asked, Precision
 from ddkit.config import RunConfig, StageName, validated
 from ddkit.data.resident import Resident
 from ddkit.data.space import InputSpace
@@ -18,7 +19,7 @@ from ddkit.errors import DdkitError
 from ddkit.objective import Shard
 from ddkit.plugins import Plugin
 from ddkit.progress import Progress, Silent
-from ddkit.storage import locked, read_json, write_json
+from ddkit.storage import settled
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,37 @@ class Run:
     def settled(self, name: str, choose: Callable[[], Any]) -> Any:
         """Return what `choose` (→ a JSON value) returned when this run asked first.
 
-        For choices that follow from measurements, which differ from time to time: a run that goes
-        on keeps to what it chose, and so do its parts in other processes. `choose` must not ask for
-        another choice.
+        For choices that follow from measurements; `choose` may ask for other choices.
         """
-        path = self.folder / "settled.json"
-        with locked(self.folder / ".settled", "the choices", wait=True):
-            choices = read_json(path) if path.exists() else {}
-            if name not in choices:
-                choices[name] = choose()
-                write_json(path, choices)
-            return choices[name]
+        return settled(self.folder, name, choose)
+
+    def arithmetic(
+        self,
+        loop: str,
+        bears: Sequence[Precision],
+        seconds: Callable[[Arithmetic], float],
+        *,
+        steps: int = 0,
+        folder: Path | None = None,
+    ) -> Arithmetic:
+        """Return how a loop computes: as the run says, or measured on CUDA and kept.
+
+        Args:
+            loop: its name, for the record.
+            bears, seconds, steps: as for `Asked.choose`.
+            folder: where the choice is kept; that of the run, unless it belongs to a pool.
+        """
+        asked = Asked(self.config.precision, self.config.compile)
+        first, *others = asked.candidates(self.device, bears, compiles=bool(steps))
+        if not others:
+            return first
+
+        def choose() -> dict[str, Any]:
+            chosen = asked.choose(self.device, bears, seconds, steps=steps)
+            self.progress.note(f"{loop}: computed in {chosen}, the fastest here")
+            return asdict(chosen)
+
+        return Arithmetic(**settled(folder or self.folder, f"arithmetic of {loop}", choose))
 
     def shard(self, index: int, slots: Tensor) -> Shard:
         """Return the shard that holds these slots (int64) of the class-major set."""

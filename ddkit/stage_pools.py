@@ -90,6 +90,8 @@ def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
         "space": run.space.fingerprint(),
         "seed": run.config.seed,
         "device": run.device.type,
+        "precision": run.config.precision,
+        "compile": run.config.compile,
         "threads": run.config.threads,
     }
 

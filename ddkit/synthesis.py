@@ -7,20 +7,22 @@ Each shard ends in a file of its own; a killed run goes on from the last checkpo
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
+from ddkit.arithmetic import EXACT, Arithmetic
 from ddkit.errors import DdkitError
 from ddkit.execution.local import LOCAL
 from ddkit.execution.units import Executor, Job, Unit
 from ddkit.interrupt import Stopped, stop_requested
 from ddkit.leaves import LeafState
+from ddkit.loggers.journal import Journal
 from ddkit.memory import PeakMemory
 from ddkit.objective import Objective, Shard, Synthetic
 from ddkit.progress import Task
@@ -29,6 +31,7 @@ from ddkit.storage import TensorFile, write_tensors
 
 CHECKPOINT_SECONDS = 30.0  # at most; in the beginning whenever the time has doubled
 SHOW_SECONDS = 0.5  # reading the loss waits for the device: seldom enough to cost nothing
+MEASURED_PACE = 6  # steps that tell how fast an arithmetic is, the first of them not counted
 MEASURED_STEPS = 2  # peak memory is measured over these first steps of a shard
 
 
@@ -40,6 +43,7 @@ class Engine:
     objective: Objective
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     snapshot_every: int = 0
+    journal: Journal = field(default_factory=Journal)
 
     def synthesise(self, executor: Executor = LOCAL) -> None:
         """Optimise every shard that is not finished yet; raises `Stopped` on request."""
@@ -63,6 +67,8 @@ class Engine:
         )
         done = (len(shards) - len(units)) * self.objective.steps
         executor.run(job, units, self.run.progress, done)
+        for shard in shards:  # those that were done elsewhere, or earlier
+            self.journal.finished(shard.index, self.final(shard))
 
     def pace(self, steps: int, seconds: float) -> float:
         """Return the seconds of a step of the first shard; nothing is stored.
@@ -70,23 +76,15 @@ class Engine:
         At most `steps` steps are taken, and no further one after `seconds`; the first is not
         counted where there are more, for it allocates and chooses kernels.
         """
-        shard = self.objective.shards()[0]
-        leaves = self._leaves(shard)
-        taken: list[float] = []
-        for step in range(max(1, min(steps, self.objective.steps))):
-            began = time.perf_counter()
-            self._step(shard, leaves, step).item()  # waits for the device
-            taken.append(time.perf_counter() - began)
-            if sum(taken) > seconds:
-                break
-        return fmean(taken[1:] or taken)
+        return self._pace(self._prepared(), steps, seconds)
 
     def first_step(self) -> tuple[Synthetic, int]:
         """Return the first shard's images after one step, and its peak bytes; nothing is stored."""
+        arithmetic = self._prepared()
         shard = self.objective.shards()[0]
         leaves = self._leaves(shard)
         with PeakMemory(self.run.device) as memory:
-            self._step(shard, leaves, 0)
+            self._step(shard, leaves, 0, arithmetic)
         return self.objective.decode(shard, values(leaves)), memory.peak
 
     def final(self, shard: Shard) -> Path:
@@ -104,30 +102,34 @@ class Engine:
             Stopped: on request, after a checkpoint was written.
         """
         steps = self.objective.steps
+        arithmetic = self._prepared() if steps else EXACT
         leaves = self._leaves(shard)
         initial = self.objective.decode(shard, values(leaves)).images.clone()
         losses = torch.zeros(steps, device=self.run.device)
         start, peak = self._resume(shard, leaves, losses)
         task.advance(start)
+        self.journal.begun(shard.index, initial)
         began = saved = shown = time.monotonic()
         good = start  # the step of the last checkpoint
         for step in range(start, steps):
             if step < MEASURED_STEPS:
                 with PeakMemory(self.run.device) as memory:
-                    losses[step] = self._step(shard, leaves, step)
+                    losses[step] = self._step(shard, leaves, step, arithmetic)
                 peak = max(peak, memory.peak)
             else:
-                losses[step] = self._step(shard, leaves, step)
+                losses[step] = self._step(shard, leaves, step, arithmetic)
             task.advance()
             now = time.monotonic()
             stop = stop_requested()
             if now - shown > SHOW_SECONDS:
                 self._check_sound(shard, leaves, losses, good, step + 1)
                 task.show(loss=f"{losses[step].item():.4g}")
+                self.journal.losses(shard.index, losses, step + 1)
                 shown = now
             if stop or now - saved >= min(self.checkpoint_seconds, saved - began):
                 self._save(shard, leaves, losses, good, step + 1, peak)
                 saved, good = now, step + 1
+                self.journal.images(shard.index, partial(self._images, shard, leaves), good)
             if self.snapshot_every and (step + 1) % self.snapshot_every == 0:
                 self._snapshot(shard, leaves, step + 1)
             if stop:
@@ -137,6 +139,10 @@ class Engine:
         tensors = pack(final) | {"initial": initial, "slots": shard.slots, "losses": losses}
         write_tensors(self.final(shard), tensors, {"peak_bytes": peak})
         self.checkpoint(shard).unlink(missing_ok=True)
+        self.journal.finished(shard.index, self.final(shard))
+
+    def _images(self, shard: Shard, leaves: dict[str, LeafState]) -> Tensor:
+        return self.objective.decode(shard, values(leaves)).images
 
     def _leaves(self, shard: Shard) -> dict[str, LeafState]:
         return {
@@ -144,12 +150,40 @@ class Engine:
             for name, leaf in self.objective.initialise(shard).items()
         }
 
-    def _step(self, shard: Shard, leaves: dict[str, LeafState], step: int) -> Tensor:
+    def _prepared(self) -> Arithmetic:
+        """Return how steps are computed, with the objective prepared for it."""
+
+        def seconds(arithmetic: Arithmetic) -> float:
+            self.objective.compute_with(arithmetic)
+            return self._pace(arithmetic, MEASURED_PACE, inf)
+
+        arithmetic = self.run.arithmetic("the synthesis", self.objective.bears, seconds)
+        self.objective.compute_with(arithmetic)
+        return arithmetic
+
+    def _pace(self, arithmetic: Arithmetic, steps: int, seconds: float) -> float:
+        """Return the seconds of a step, as `pace` does."""
+        shard = self.objective.shards()[0]
+        leaves = self._leaves(shard)
+        taken: list[float] = []
+        for step in range(max(1, min(steps, self.objective.steps))):
+            began = time.perf_counter()
+            self._step(shard, leaves, step, arithmetic).item()  # waits for the device
+            taken.append(time.perf_counter() - began)
+            if sum(taken) > seconds:
+                break
+        return fmean(taken[1:] or taken)
+
+    def _step(
+        self, shard: Shard, leaves: dict[str, LeafState], step: int, arithmetic: Arithmetic
+    ) -> Tensor:
         """Take one step of all leaves and return its loss, on the device."""
         drawn = self.objective.draw(shard, step)
         tensors = {name: leaf.tensor(drawn.get(name)) for name, leaf in leaves.items()}
-        loss = self.objective.loss(shard, tensors, step)
-        loss.backward()
+        with arithmetic.rounding(self.run.device):
+            with arithmetic.casting(self.run.device):
+                loss = self.objective.loss(shard, tensors, step)
+            loss.backward()
         for leaf in leaves.values():
             leaf.update(step / self.objective.steps)
         return loss.detach()

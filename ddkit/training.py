@@ -1,11 +1,13 @@
 """The one training loop that teachers, students and evaluations share."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from math import cos, pi
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 import torch
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ddkit.arithmetic import Arithmetic, usual
 from ddkit.config import Strict
 from ddkit.errors import DdkitError
 from ddkit.interrupt import Stopped, stop_requested
@@ -21,6 +24,9 @@ from ddkit.storage import TensorFile, optimiser_tensors, restore_optimiser, writ
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 CHECKPOINT_SECONDS = 30.0
+CHECK_SECONDS = 0.5  # reading the loss waits for a CUDA device
+WARM_UP = 3  # steps that are not timed: the first ones allocate, choose kernels, compile
+TIMED = 5
 SCHEDULE = r"^(constant|cosine|half|step:[1-9]\d*|exponential:[\d.e+-]+)$"
 
 
@@ -43,16 +49,20 @@ class Recipe(Strict):
     weight_decay: float = Field(5e-4, ge=0)
     schedule: str = Field("half", pattern=SCHEDULE)
 
-    def build(self, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimiser for a network's parameters."""
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimiser for a network's parameters, one kernel a step on CUDA."""
+        parameters = list(parameters)
+        fused = all(parameter.is_cuda for parameter in parameters) or None
         if self.optimiser == "sgd":
             return torch.optim.SGD(
-                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-            )
+                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
+                fused=fused,
+            )  # fmt: skip
         kind = torch.optim.AdamW if self.optimiser == "adamw" else torch.optim.Adam
         return kind(
-            parameters, lr=self.lr, betas=(self.momentum, 0.999), weight_decay=self.weight_decay
-        )
+            parameters, lr=self.lr, betas=(self.momentum, 0.999), weight_decay=self.weight_decay,
+            fused=fused,
+        )  # fmt: skip
 
     def factor(self, epoch: float) -> float:
         """Return the factor on the learning rate at `epoch` (0 … epochs, with its fraction)."""
@@ -86,6 +96,7 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     checkpoint: Path | None = None,
     last_epoch: int | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> Iterator[Position]:
     """Train `network` in place; yields after every step, so that the caller may look or stop.
 
@@ -98,18 +109,22 @@ def fit(
         loss: (logits, targets) → 0-dim tensor.
         checkpoint: a file to save to now and then and to go on from, removed at the end.
         last_epoch: stop after this epoch (1 …) of the schedule instead of after the last.
+        arithmetic: how steps are computed; None is `usual`.
 
     Raises:
-        Diverged: the loss was not finite in an epoch.
+        Diverged: the loss was not finite. It is looked at after every epoch; on CUDA, where that
+            waits for the device, every half second and at the end.
         Stopped: on request, after saving to `checkpoint`.
     """
-    optimiser = recipe.build(network.parameters())
     device = next(network.parameters()).device
+    arithmetic = arithmetic or usual(device)
+    forward = arithmetic.form(network, device)
+    optimiser = recipe.build(network.parameters())
     start = _resume(checkpoint, network, optimiser)
-    saved = time.monotonic()
+    saved = checked = time.monotonic()
     final = steps_per_epoch * (last_epoch or recipe.epochs)
+    total = torch.zeros((), device=device)
     for epoch in range(start // steps_per_epoch, final // steps_per_epoch):
-        total = torch.zeros((), device=device)
         for index, (inputs, targets) in enumerate(batches(epoch)):
             step = epoch * steps_per_epoch + index
             if step < start:
@@ -118,9 +133,10 @@ def fit(
                 group["lr"] = recipe.lr * recipe.factor(step / steps_per_epoch)
             network.train()
             optimiser.zero_grad(set_to_none=True)
-            with seeded(derive(seed, "training step", step), device):
-                value = loss(network(inputs), targets)
-            value.backward()
+            with arithmetic.rounding(device):
+                with seeded(derive(seed, "training step", step), device):
+                    value = loss(forward(inputs), targets)
+                value.backward()
             optimiser.step()
             total += value.detach()
             yield Position(step + 1, epoch + 1, index + 1 == steps_per_epoch)
@@ -131,9 +147,46 @@ def fit(
                 saved = time.monotonic()
             if stop:
                 raise Stopped
-        _check_finite(total, epoch, recipe)
+        if device.type == "cpu" or time.monotonic() - checked > CHECK_SECONDS:
+            _check_finite(total, epoch, recipe)
+            checked = time.monotonic()
+    _check_finite(total, recipe.epochs - 1, recipe)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
+
+
+def step_seconds(
+    network: nn.Module, inputs: Tensor, targets: Tensor, recipe: Recipe, arithmetic: Arithmetic
+) -> float:
+    """Return the median seconds of a training step; `network` is trained by some steps."""
+    steps = repeat((inputs, targets), WARM_UP + TIMED)
+    training = fit(
+        network, lambda epoch: steps, recipe, steps_per_epoch=WARM_UP + TIMED, seed=0,
+        arithmetic=arithmetic,
+    )  # fmt: skip
+    return median_seconds(training, inputs.device)
+
+
+def median_seconds(training: Iterator[Position], device: torch.device) -> float:
+    """Return the median seconds of some steps of a training that has not begun."""
+    seconds_of(training, WARM_UP, device)
+    return median(seconds_of(training, 1, device) for _ in range(TIMED))
+
+
+def seconds_of(training: Iterator[Position], steps: int, device: torch.device) -> float:
+    """Return how long so many steps of a training take, until the device has done them."""
+    wait_for(device)
+    start = time.perf_counter()
+    for _ in range(steps):
+        next(training)
+    wait_for(device)
+    return time.perf_counter() - start
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 @contextmanager
@@ -150,11 +203,12 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def accuracy(network: nn.Module, batches: Batches) -> float:
     """Return the share (0 … 1) of (inputs, labels) that `network` gets right, in eval mode."""
     network.eval()
-    right = total = 0
+    right: Tensor | int = 0  # read once: reading waits for the device
+    total = 0
     for inputs, labels in batches:
-        right += int((network(inputs).argmax(1) == labels).sum())
+        right = right + (network(inputs).argmax(1) == labels).sum()
         total += len(labels)
-    return right / max(total, 1)
+    return int(right) / max(total, 1)
 
 
 def _check_finite(total: Tensor, epoch: int, recipe: Recipe) -> None:

@@ -17,7 +17,7 @@ from ddkit.labels import EpochLabels, SoftLabels, joined
 from ddkit.memory import PeakMemory
 from ddkit.protocols import Protocol
 from ddkit.resolve import Request, resolve
-from ddkit.training import Diverged, Recipe
+from ddkit.training import WARM_UP, Diverged, Recipe
 
 CPU = torch.device("cpu")
 NET = "convnet:depth=1:width=4"
@@ -259,11 +259,12 @@ def test_both_ways_are_measured_on_real_steps(artifact, monkeypatch):
 
     monkeypatch.setattr(students, "_start", counted)
     assert at_once(load(artifact()), DSA.with_recipe(epochs=300), NET, SEEDS, CPU) in (1, 3)
-    assert taken == {1: 2 + 3 * 3, 3: 2 + 3}
+    assert taken == {1: WARM_UP + 3 * 3, 3: WARM_UP + 3}
 
 
 def test_of_steps_that_are_long_by_themselves_no_batched_one_is_tried(monkeypatch):
-    monkeypatch.setattr(batched, "_seconds", lambda training, steps, device: next(training))
+    monkeypatch.setattr(batched, "seconds_of", lambda training, steps, device: next(training))
+    monkeypatch.setattr(batched, "WARM_UP", 2)
     alone, together = iter([9.0, 0.2]), iter([])
     assert batched.time_ratio(alone, together, 2, CPU, longest=0.1) == 0
     alone, together = iter([9.0, 0.1, 6.0, 8.0, 7.0]), iter([5.0, 2.0, 1.0, 3.0])

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from ddkit import pipeline
+from ddkit import pipeline, stage_pools
+from ddkit.arithmetic import EXACT
 from ddkit.distilled import load
 from ddkit.evaluation import evaluate_with, open_test, protocol_for
 from ddkit.resolve import Request, resolve
+from ddkit.storage import read_json
 
 pytestmark = [
     pytest.mark.gpu,
@@ -55,3 +57,40 @@ def test_every_way_runs_and_evaluates(settings, tmp_path, monkeypatch):
         protocol = protocol_for(name).with_recipe(epochs=3)
         result = evaluate_with(protocol, artifact, open_test(run), config.network, [0], run.device)
         assert 0 <= result.mean <= 1
+
+
+@pytest.mark.parametrize("method", ["teddy", "tesla", "apm"])
+def test_loops_measure_what_is_fastest_and_keep_it(method, tmp_path, monkeypatch):
+    monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / "cache"))
+    settings = {
+        "teddy": SETTINGS,
+        "tesla": ["experts=2", "train_epochs=2", "max_start_epoch=1", "expert_epochs=1",
+                  "student_steps=3", "iterations=10"],
+        "apm": ["teachers=2", "train_epochs=1", "rounds=4", "student_epochs=5"],
+    }[method]  # fmt: skip
+    network = "convnet:width=16" + (":norm=batch" if method == "teddy" else "")
+    flags = {"ipc": 1, "threads": 1, "device": "cuda", "network": network}
+    pipeline.distill(resolve(Request(method, flags, {}, settings, "none")), tmp_path / "run")
+    kept = read_json(tmp_path / "run" / "settled.json")["arithmetic of the synthesis"]
+    assert kept["precision"] in (("tf32", "bf16") if method == "teddy" else ("tf32",))
+    pools = list((tmp_path / "cache" / "pools").glob("*/settled.json"))
+    assert pools
+    assert all(key.startswith("arithmetic of") for path in pools for key in read_json(path))
+
+
+def test_a_step_never_waits_for_the_device(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / "cache"))
+    flags = {"ipc": 2, "threads": 1, "device": "cuda", "network": "convnet:width=16:norm=batch"}
+    config = resolve(Request("teddy", {**flags, "precision": "fp32"}, {}, SETTINGS, "none"))
+    run = pipeline.prepare(config, tmp_path / "run").for_stage("synthesis")
+    engine = pipeline.engine_of(run, stage_pools.open_pool(run, "synthesis"))
+    shard = engine.objective.shards()[0]
+    leaves = engine._leaves(shard)
+    for step in range(4):  # the first ones bring networks to the device
+        engine._step(shard, leaves, step, EXACT)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(4, 8):
+            engine._step(shard, leaves, step, EXACT)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

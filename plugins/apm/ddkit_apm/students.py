@@ -47,7 +47,7 @@ def train_student(
 
     def batches(epoch: int) -> training.Batches:
         order = torch.randperm(len(inputs), generator=generator(seed, "order", epoch))
-        for number, rows in enumerate(batches_of(order.to(inputs.device), size)):
+        for number, rows in enumerate(batches_of(order.to(inputs.device, non_blocking=True), size)):
             seen = inputs[rows]
             if options.student_augmentation == "dsa":
                 draws = generator(seed, "dsa", epoch, number)

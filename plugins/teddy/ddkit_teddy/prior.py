@@ -9,12 +9,13 @@ from math import ceil
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
+from ddkit.arithmetic import PRECISIONS, Arithmetic
 from ddkit.data.batching import batch_count
 from ddkit.data.resident import Resident
 from ddkit.networks import batch_norms
 from ddkit.networks.pruned import PruningHistory
 from ddkit.seeds import derive
-from ddkit.training import Recipe, accuracy, fit
+from ddkit.training import Recipe, accuracy, fit, step_seconds
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.statistics import measure, recalibrate
 
@@ -54,6 +55,13 @@ class Trajectory:
             seed=derive(self.run.config.seed, "trajectory"),
             checkpoint=context.checkpoint,
             last_epoch=ceil(last / self.per_epoch),
+            arithmetic=self.run.arithmetic(
+                "trajectory",
+                PRECISIONS,
+                lambda arithmetic: self._seconds(recipe, arithmetic),
+                steps=last,
+                folder=context.pool.folder,
+            ),
         )
         done = 0
         with self.run.progress.task(f"pool: {role}", last) as bar:
@@ -65,6 +73,12 @@ class Trajectory:
                     yield number, member_of(self.run, network, role, position.step, position.epoch)
                 if position.step == last:
                     return
+
+    def _seconds(self, recipe: Recipe, arithmetic: Arithmetic) -> float:
+        network = self.run.network(self.run.generator("trajectory network"))
+        resident, generator = self.run.resident, self.run.generator("trajectory batches", 0)
+        inputs, labels = next(resident.batches(recipe.batch_size, generator))
+        return step_seconds(network, inputs, labels, recipe, arithmetic)
 
     @property
     def per_epoch(self) -> int:

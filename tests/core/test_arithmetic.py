@@ -1,0 +1,212 @@
+"""How loops compute: what is chosen, that it is kept, and what each choice does on a CPU."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ddkit import networks, training
+from ddkit.arithmetic import EXACT, PRECISIONS, Arithmetic, Asked, fastest, usual
+from ddkit.batched import fit_together
+from ddkit.config import RunConfig
+from ddkit.interrupt import Stopped
+from ddkit.run import Run
+from ddkit.storage import read_json, restore_optimiser
+from ddkit.training import Recipe, fit, step_seconds
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+BF16, LAST = Arithmetic("bf16"), Arithmetic(channels_last=True)
+STEPS = 3
+RECIPE = Recipe(epochs=1, lr=0.05, schedule="constant")
+
+
+def network(seed: int = 0) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    spec = "convnet:depth=1:width=8"
+    return networks.create(spec, classes=4, shape=(3, 8, 8), generator=generator)
+
+
+def batches(epoch: int):
+    generator = torch.Generator().manual_seed(epoch)
+    for _ in range(STEPS):
+        images = torch.randn(6, 3, 8, 8, generator=generator)
+        yield images, torch.randint(4, (6,), generator=generator)
+
+
+def fitted(arithmetic: Arithmetic | None, **options) -> nn.Module:
+    model = network()
+    arguments = {"steps_per_epoch": STEPS, "seed": 0, "arithmetic": arithmetic, **options}
+    for _ in fit(model, batches, RECIPE, **arguments):
+        pass
+    return model
+
+
+def close(one: nn.Module, other: nn.Module, tolerance: float) -> bool:
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.allclose(a, b, atol=tolerance, rtol=0) for a, b in pairs)
+
+
+@pytest.mark.parametrize("asked", [Asked(), Asked("fp32", "off"), Asked(compiled="auto")])
+def test_a_cpu_has_no_choice_and_measures_nothing(asked):
+    chosen = asked.choose(CPU, PRECISIONS, lambda arithmetic: pytest.fail("measured"), steps=10**9)
+    assert chosen == usual(CPU) == EXACT
+
+
+def test_cuda_measures_what_the_loop_bears():
+    every = [Arithmetic(name, last) for name in ("tf32", "bf16") for last in (False, True)]
+    assert Asked().candidates(CUDA, PRECISIONS) == every
+    assert Asked().candidates(CUDA, ("fp32", "tf32")) == every[:2]
+    assert Asked().candidates(CUDA, ("fp32",)) == [EXACT, LAST]
+
+
+def test_what_is_asked_for_is_taken_as_far_as_the_loop_bears_it():
+    assert Asked("bf16").candidates(CPU, PRECISIONS) == [BF16]
+    assert Asked("bf16").candidates(CPU, ("fp32", "tf32")) == [Arithmetic("tf32")]
+    assert Asked("fp32", "on").candidates(CPU, PRECISIONS, compiles=True) == [
+        Arithmetic(compiled=True)
+    ]
+    assert Asked("fp32", "on").candidates(CPU, PRECISIONS) == [EXACT]
+
+
+def test_only_what_is_clearly_faster_is_chosen():
+    assert fastest([EXACT, BF16], {EXACT: 1.0, BF16: 0.95}.__getitem__) == (EXACT, 1.0)
+    assert fastest([EXACT, BF16], {EXACT: 1.0, BF16: 0.85}.__getitem__) == (BF16, 0.85)
+
+
+def test_what_fails_is_not_chosen_unless_it_is_the_first():
+    def seconds(arithmetic):
+        if arithmetic == BF16:
+            raise torch.OutOfMemoryError("no room")
+        return 1.0
+
+    assert fastest([EXACT, BF16], seconds) == (EXACT, 1.0)
+    with pytest.raises(torch.OutOfMemoryError):
+        fastest([BF16, EXACT], seconds)
+
+
+@pytest.mark.parametrize(("steps", "tried"), [(100, False), (1000, True)])
+def test_long_loops_are_tried_compiled(steps, tried):
+    seen = []
+
+    def seconds(arithmetic):
+        seen.append(arithmetic)
+        return 0.1 if arithmetic.compiled else 0.5
+
+    chosen = Asked().choose(CUDA, ("fp32", "tf32"), seconds, steps=steps)
+    assert chosen == Arithmetic("tf32", compiled=tried)
+    assert any(arithmetic.compiled for arithmetic in seen) is tried
+
+
+def test_training_in_bf16_is_a_plain_autocast_loop_bit_for_bit():
+    plain = network()
+    optimiser = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    for images, labels in batches(0):
+        optimiser.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = plain(images)
+        F.cross_entropy(logits.float(), labels).backward()
+        optimiser.step()
+    found = fitted(BF16)
+    assert close(found, plain, 0)
+    assert not close(found, fitted(None), 0)
+    assert all(parameter.dtype == torch.float32 for parameter in found.parameters())
+
+
+def test_losses_are_taken_of_float32_logits():
+    dtypes = []
+
+    def loss(logits, targets):
+        dtypes.append(logits.dtype)
+        return F.cross_entropy(logits, targets)
+
+    fitted(BF16, loss=loss)
+    assert dtypes == [torch.float32] * STEPS
+
+
+def test_channels_last_lays_out_weights_and_changes_rounding_only():
+    found = fitted(LAST)
+    weight = next(p for p in found.parameters() if p.dim() == 4)
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert close(found, fitted(None), 1e-5)
+
+
+def test_a_checkpoint_brings_momenta_back_in_the_layout_of_the_weights(tmp_path, monkeypatch):
+    path, whole = tmp_path / "checkpoint", fitted(LAST)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "stop_requested", lambda: True)
+        with pytest.raises(Stopped):
+            fitted(LAST, checkpoint=path)
+    layouts = []
+    monkeypatch.setattr(training, "restore_optimiser", recording(layouts))
+    assert close(fitted(LAST, checkpoint=path), whole, 0)
+    assert all(layouts)
+
+
+def recording(layouts):
+    def restore(optimiser, tensors):
+        restore_optimiser(optimiser, tensors)
+        for parameter, state in optimiser.state.items():
+            layouts.append(state["momentum_buffer"].stride() == parameter.stride())
+
+    return restore
+
+
+def test_networks_train_together_in_bf16():
+    models = [network(0), network(1)]
+    alone = copy.deepcopy(models[0])
+
+    def stacked(epoch):
+        for images, labels in batches(epoch):
+            yield torch.stack([images] * 2), torch.stack([labels] * 2)
+
+    arguments = {"steps_per_epoch": STEPS, "seed": 0, "arithmetic": BF16}
+    for _ in fit_together(models, stacked, RECIPE, **arguments):
+        pass
+    for _ in fit(alone, batches, RECIPE, **arguments):
+        pass
+    assert close(models[0], alone, 0.01)
+    assert not close(models[0], network(0), 0.01)
+
+
+@pytest.mark.slow  # the compiler takes half a minute
+def test_a_compiled_training_is_the_same_up_to_rounding():
+    assert close(fitted(Arithmetic(compiled=True)), fitted(None), 1e-5)
+
+
+def test_steps_are_timed_without_a_checkpoint_and_train_the_network():
+    model, (images, labels) = network(), next(batches(0))
+    assert step_seconds(model, images, labels, RECIPE, EXACT) > 0
+    assert not close(model, network(), 0)
+
+
+def test_rounding_is_set_for_a_step_and_put_back():
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    for arithmetic, inside in ((EXACT, "ieee"), (Arithmetic("tf32"), "tf32"), (BF16, "tf32")):
+        with arithmetic.rounding(CUDA):
+            assert products.fp32_precision == inside
+        assert products.fp32_precision == before
+    with EXACT.rounding(CPU):
+        assert products.fp32_precision == before
+
+
+def test_a_run_measures_a_loop_once_and_keeps_the_answer(tmp_path):
+    config = RunConfig(method="random", plugin="random", ipc=1)
+    run = Run(config, None, None, None, None, CUDA, tmp_path / "run")
+    speeds = {"tf32": 1.0, "bf16": 0.4}
+    found = run.arithmetic("a loop", PRECISIONS, lambda each: speeds[each.precision])
+    assert found == BF16
+    kept = run.arithmetic("a loop", PRECISIONS, lambda arithmetic: pytest.fail("measured again"))
+    assert kept == found
+    assert read_json(tmp_path / "run" / "settled.json")["arithmetic of a loop"] == {
+        "precision": "bf16", "channels_last": False, "compiled": False,
+    }  # fmt: skip
+    other = run.arithmetic("a loop", ("fp32",), lambda each: 1.0, folder=tmp_path / "pool")
+    assert other == EXACT
+
+
+def test_a_configuration_names_what_it_asks_for():
+    config = RunConfig(method="random", plugin="random", ipc=1)
+    assert (config.precision, config.compile) == ("auto", "auto")
