@@ -1,6 +1,7 @@
 """Memory budgets: sizes in bytes as people write them, and what fits, found by measuring."""
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ from ddkit.errors import DdkitError
 
 UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 SECOND = 16  # the larger of the two measured sizes, where so many fit
+BEYOND = sys.maxsize  # the peak of what the device has not enough memory for
 
 
 def parse_bytes(value: Any) -> Any:
@@ -23,6 +25,8 @@ def parse_bytes(value: Any) -> Any:
 
 def readable(count: float) -> str:
     """Return bytes as people read them: "640 B", "26.5 kB", "1.2 GB" (powers of 1000)."""
+    if count >= BEYOND:
+        return "more than the device has"
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -37,7 +41,7 @@ def largest_fitting(peak: Callable[[int], int], budget: int, limit: int, what: s
     too, and lowered while it does not fit after all.
 
     Args:
-        peak: size → bytes.
+        peak: size → bytes, `BEYOND` where there are not so many.
         budget: in bytes.
         limit: the largest size that makes sense.
         what: what has this size, for the error message, such as "a segment".
@@ -46,6 +50,11 @@ def largest_fitting(peak: Callable[[int], int], budget: int, limit: int, what: s
         DdkitError: size 1 does not fit; the message says how much it needs.
     """
     least = peak(1)
+    if least >= BEYOND:
+        raise DdkitError(
+            f"{what} of 1 image, the smallest, does not fit the device beside what is there "
+            "already: free some of its memory, or take a smaller network"
+        )
     if least > budget:
         raise DdkitError(
             f"--memory-budget {readable(budget)} is too small: {what} of 1 image, the smallest, "
@@ -59,3 +68,18 @@ def largest_fitting(peak: Callable[[int], int], budget: int, limit: int, what: s
     while size > 1 and peak(size) > budget:
         size = max(1, int(size * 0.95))
     return size
+
+
+def needed(peak: Callable[[int], int], budget: int, size: int) -> int:
+    """Return the bytes that a size needs, as two smaller ones say; measured only where it fits.
+
+    Args:
+        peak, budget: as for `largest_fitting`; one image alone is not measured, which has no
+            statistics.
+    """
+    first, second = min(2, size), min(SECOND, size)
+    low, high = peak(first), peak(second)
+    if second == size:
+        return high
+    guess = low + (high - low) * (size - first) // (second - first)
+    return peak(size) if guess <= budget else guess

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddkit.budget import largest_fitting, parse_bytes, readable
+from ddkit.budget import BEYOND, largest_fitting, needed, parse_bytes, readable
 from ddkit.errors import DdkitError
 
 REFUSED = r"^a size is a number with a unit, such as 6\.5GB or 800MB$"
@@ -114,3 +114,26 @@ def test_where_not_even_one_fits_the_message_says_how_much_it_needs(limit):
     assert str(error.value) == (
         "--memory-budget 1.5 MB is too small: a part of 1 image, the smallest, needs 2.0 MB"
     )
+
+
+def test_what_the_device_has_not_even_for_one_is_said():
+    with pytest.raises(DdkitError) as error:
+        largest_fitting(lambda size: BEYOND + 5, 1_500_000, 30, "a part")
+    assert str(error.value) == (
+        "a part of 1 image, the smallest, does not fit the device beside what is there already: "
+        "free some of its memory, or take a smaller network"
+    )
+    assert readable(BEYOND) == "more than the device has"
+
+
+@pytest.mark.parametrize("size", [1, 2, 16, 17, 99])
+def test_what_a_size_needs_is_said_by_two_small_ones(size):
+    peak, asked = measured(lambda count: 100 + 10 * count)
+    assert needed(peak, 50, size) == 100 + 10 * size
+    assert max(asked) <= 16  # what does not fit is never tried
+    assert needed(peak, 2000, size) == 100 + 10 * size
+    assert asked[-1] == size  # what seems to fit is
+
+
+def test_a_size_that_needs_more_than_small_ones_say_is_found_out():
+    assert needed(lambda size: 10 * size if size <= 20 else size**2, 1000, 50) == 2500

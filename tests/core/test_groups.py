@@ -77,13 +77,19 @@ def test_groups_are_refused_where_the_method_cuts_the_set_by_itself(method):
     assert line == f"--groups: the method '{method}' cuts the set into independent parts by itself"
 
 
-@pytest.mark.parametrize("method", ["teddy", "tesla", "mtt", "random"])
-def test_a_budget_is_refused_where_the_method_has_nothing_to_adapt(method):
-    line = refusal(method, memory_budget="1GB")
+def test_a_budget_is_refused_where_a_method_does_not_say_that_it_keeps_one(method):
+    line = refusal(method("toy"), memory_budget="1GB")
     assert line == (
-        f"--memory-budget: the method '{method}' has nothing that it could adapt; see "
-        f"`ddkit methods {method}` for options such as batch sizes"
+        "--memory-budget: the method 'toy' has nothing that it could adapt; see "
+        "`ddkit methods toy` for options such as batch sizes"
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["teddy", "sre2l", "tesla", "mtt", "apm", "random", "herding", "k-center"]
+)
+def test_our_methods_keep_a_budget(name):
+    assert resolve(Request(name, {"memory_budget": "1GB"}, preset="none")).memory_budget == 10**9
 
 
 def test_a_method_that_keeps_a_budget_gets_it_in_bytes():

@@ -17,7 +17,10 @@ def make(classes, shape):
         "--init noise: the method 'herding' chooses the real images itself: leave --init out"
     ]),
     (["--ipc", "1000"], ["class '0' has ", "fewer than --ipc 1000: lower --ipc"]),
-    (["--memory-budget", "1GB"], ["--memory-budget", "'herding' has nothing that it could adapt"]),
+    (["--memory-budget", "9kB"], [
+        "--memory-budget 9.0 kB is too small: choosing from the ", " images of a class needs ",
+        "; lower teachers, or --set features=pixels",
+    ]),
     (["--groups", "2"], ["--groups 2 is more than the 1 images per class"]),
     (["--set", "rule=forgetting"], ["option 'rule'", "'k-center'", "got 'forgetting'"]),
     (["--set", "features=logits"], ["option 'features'", "'pixels'", "got 'logits'"]),

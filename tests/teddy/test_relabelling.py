@@ -1,11 +1,18 @@
 """Ensemble labels of augmented images, against plain loops that know nothing of ddkit's code."""
 
+import pickle
+from pathlib import Path
+
 import pytest
 import torch
 from ddkit_teddy.relabelling import average, label, labelling_members
 from torch import nn
+from torch.utils.data import DataLoader
 
-from ddkit import EpochLabels, SoftLabels, Synthetic, stage_pools
+from ddkit import DdkitError, EpochLabels, SoftLabels, Synthetic, pipeline, stage_pools
+from ddkit.distilled import load, write_distilled
+from ddkit.labels import DrawnViews
+from ddkit.storage import TensorFile, read_json, stable_hash, write_json, write_tensors
 
 
 class Scale(nn.Module):
@@ -58,8 +65,8 @@ def slow_view(images, views, row, size):
     return picture
 
 
-def labelled(teddy_run, *settings, ipc=1):
-    run = teddy_run(*settings, ipc=ipc).for_stage("relabel")
+def labelled(teddy_run, *settings, ipc=1, **common):
+    run = teddy_run(*settings, ipc=ipc, **common).for_stage("relabel")
     pool = stage_pools.open_pool(run, "relabel")
     real = run.initial_real()
     images = Synthetic(real, torch.arange(run.total) // ipc)
@@ -97,9 +104,83 @@ def test_replayed_images_are_those_that_were_labelled(teddy_run):
         torch.testing.assert_close(image, slow, rtol=1e-4, atol=1e-4)
 
 
+def test_a_recipe_gives_the_logits_that_are_stored_otherwise(teddy_run):
+    *_, stored = labelled(teddy_run, ipc=2, seed=5)
+    *_, images, recipe = labelled(teddy_run, ipc=2, seed=5, labels_as="recipe")
+    assert stored.views == recipe.views == DrawnViews(5, 20, (8, 8), (0.08, 1.0), False, "cutmix")
+    assert recipe.bytes == 0
+    assert recipe.epochs == stored.epochs == 2
+    rows = torch.tensor([7, 0, 19, 4])
+    for epoch in (0, 1, 2):
+        seen, targets = recipe.batch(images.images, rows, epoch)
+        expected, wanted = stored.batch(images.images, rows, epoch)
+        assert torch.equal(seen, expected)
+        assert targets.dtype == torch.float32
+        torch.testing.assert_close(targets, wanted, rtol=2**-11, atol=1e-6)
+        assert not torch.equal(targets, wanted)
+
+
+def recipe_artifact(teddy_run, path: Path) -> Path:
+    run, _, images, recipe = labelled(teddy_run, labels_as="recipe")
+    write_distilled(path, images, recipe, run.space, pipeline.describe(run))
+    return path
+
+
+def test_loaders_make_the_labels_of_a_recipe_in_their_workers(teddy_run, tmp_path):
+    found = load(recipe_artifact(teddy_run, tmp_path / "set.safetensors"))
+    found.epoch = 1
+    inputs, targets = found.inputs(torch.arange(10))
+    order = torch.tensor([8, 3, 0, 1, 2, 9, 5, 7, 6, 4])
+    loader = DataLoader(found, 3, sampler=order.tolist(), num_workers=2)
+    served = [torch.cat(parts) for parts in zip(*loader, strict=True)]
+    assert torch.equal(served[0], inputs[order])
+    torch.testing.assert_close(served[1], targets[order].softmax(1))
+
+
+def test_the_pool_of_a_recipe_may_be_elsewhere(teddy_run, tmp_path):
+    path = recipe_artifact(teddy_run, tmp_path / "set.safetensors")
+    _, expected = load(path).inputs(torch.arange(10), 0)
+    (pool,) = (tmp_path / "cache" / "pools").iterdir()
+    moved = tmp_path / "moved"
+    pool.rename(moved)
+    with pytest.raises(DdkitError) as caught:
+        load(path)[0]
+    assert str(caught.value) == (
+        f"the pool '{pool.name}', which makes these labels, is not in {pool.parent}: say where it "
+        "is with ddkit.load(path, pool=FOLDER), or put it there"
+    )
+    for where in (moved, str(moved)):
+        assert torch.equal(load(path, pool=where).inputs(torch.arange(10), 0)[1], expected)
+    again = pickle.loads(pickle.dumps(load(path, pool=moved)))  # noqa: S301 - our own bytes
+    assert torch.equal(again.inputs(torch.arange(10), 0)[1], expected)
+
+
+def test_another_pool_is_not_taken_for_that_of_a_recipe(teddy_run, tmp_path):
+    path = recipe_artifact(teddy_run, tmp_path / "set.safetensors")
+    other = stage_pools.open_pool(teddy_run("last=3"), "relabel")
+    with pytest.raises(DdkitError, match="is not the one that these labels were made with"):
+        load(path, pool=other.folder)[0]
+
+
+def test_a_recipe_runs_no_network_from_a_file_elsewhere(teddy_run, tmp_path):
+    path = recipe_artifact(teddy_run, tmp_path / "set.safetensors")
+    (pool,) = (tmp_path / "cache" / "pools").iterdir()
+    moved = tmp_path / "moved"
+    pool.rename(moved)
+    about = read_json(moved / "pool.json") | {"network": "evil.py:make"}
+    write_json(moved / "pool.json", about)
+    file = TensorFile(path)
+    labels = file.metadata["labels"]
+    labels["ensemble"]["fingerprint"] = stable_hash(about)
+    tensors = {name: tensor.clone() for name, tensor in file.read().items()}
+    write_tensors(path, tensors, file.metadata | {"labels": labels})
+    with pytest.raises(DdkitError, match="has a network from a file"):
+        load(path, pool=moved)[0]
+
+
 def test_digits_are_not_mirrored_in_views(teddy_run):
     *_, labels = labelled(teddy_run)
-    assert not labels.views.flip.any()
+    assert not any(labels.views_of(epoch).flip.any() for epoch in range(2))
 
 
 def test_one_label_per_image(teddy_run):

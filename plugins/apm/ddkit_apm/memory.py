@@ -1,15 +1,15 @@
 """The segment that a memory budget allows."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Run
 from ddkit.budget import largest_fitting, readable
-from ddkit.memory import PeakMemory
+from ddkit.fitting import check_said, peak_of, untrained, weights_of
 from ddkit.objective import group_shards
 from ddkit.progress import Silent
 from ddkit_apm.distances import DISTANCES
@@ -29,7 +29,7 @@ def check_budget(run: Run) -> None:
     size = min(options.batch_syn or len(largest), len(largest))
     inputs = torch.zeros(size, *run.shape, device=run.device)
     classes = torch.zeros(size, dtype=torch.int64, device=run.device)
-    network = run.network(run.generator("network to measure")).eval().requires_grad_(False)
+    network = untrained(run)
     dense = options.dense_momentum and size < len(largest)
     whole = len(largest) * inputs[0].nbytes if dense else inputs.nbytes
     silent = replace(run, progress=Silent())
@@ -64,27 +64,16 @@ def fitting_segment(
         """Measure two segments: of the first, its gradients are still there."""
         measured = inputs[: 2 * segment]
         rest = inputs.nbytes - measured.nbytes  # of the gradient of the mini-batch
-        try:
-            with PeakMemory(run.device) as memory:
-                prediction_matching(
-                    measured, classes[: 2 * segment], teacher, students[:1],
-                    DISTANCES[options.distance], segment=segment,
-                )  # fmt: skip
-        except torch.OutOfMemoryError as error:
-            if segment > 1:
-                return sys.maxsize
-            raise DdkitError(
-                f"a segment of 1 image, the smallest, does not fit {run.device} beside what is "
-                "there already: free some of its memory, or take a smaller network"
-            ) from error
-        return int(fixed + rest + memory.peak)
+        update = partial(
+            prediction_matching, measured, classes[: 2 * segment], teacher, students[:1],
+            DISTANCES[options.distance], segment=segment,
+        )  # fmt: skip
+        return int(fixed + rest + peak_of(update, run.device))
 
-    segment = options.segment or largest_fitting(peak, budget, len(inputs), "a segment")
-    if options.segment and (needed := peak(segment)) > budget:
-        raise DdkitError(
-            f"--memory-budget {readable(budget)} is too small for segment={segment}, which needs "
-            f"{readable(needed)}: lower it, or leave it out"
-        )
+    if options.segment:
+        segment = check_said("segment", options.segment, peak, budget)
+    else:
+        segment = largest_fitting(peak, budget, len(inputs), "a segment")
     batch = min(options.student_batch, len(inputs))
     training = fixed + TRAINING_COPIES * weights + training_peak(run, inputs[:batch])
     if training > budget:
@@ -96,15 +85,12 @@ def fitting_segment(
     return segment
 
 
-def weights_of(network: nn.Module) -> int:
-    """Return the bytes of a network's parameters and buffers."""
-    return sum(tensor.nbytes for tensor in network.state_dict().values())
-
-
 def training_peak(run: Run, inputs: Tensor) -> int:
     """Return the peak bytes of one forward and backward pass of a student, without its weights."""
     network = run.network(run.generator("student to measure"))
-    with PeakMemory(run.device) as memory:
+
+    def train() -> None:
         logits = network(inputs)
         torch.autograd.grad(logits.abs().mean(), list(network.parameters()))
-    return memory.peak
+
+    return peak_of(train, run.device)

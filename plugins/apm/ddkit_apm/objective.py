@@ -59,10 +59,12 @@ class ApmObjective(ImageObjective):
         images = leaves["images"]
         rows = self._rows(shard, step)
         dense = options.dense_momentum and len(rows) < len(shard)
-        inputs = images.detach()[rows.to(images.device)] if dense else images.detach()
+        inputs = (
+            images.detach()[rows.to(images.device, non_blocking=True)] if dense else images.detach()
+        )
         if step % options.student_every == 0:
             self._renew(shard, inputs, step)
-        classes = shard.classes[rows].to(inputs.device)
+        classes = shard.classes[rows].to(inputs.device, non_blocking=True)
         teacher = self.pool.network(self._teacher)
         students = [as_function(self.skeleton, state) for state in self._students]
         value, gradient = prediction_matching(

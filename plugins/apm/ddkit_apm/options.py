@@ -117,6 +117,10 @@ class ApmOptions(MethodOptions):
         1000, "epochs of the method's own protocol", stages=("evaluate",), ge=1
     )
 
+    @property
+    def inner_loop(self) -> tuple[str, int]:
+        return "student_epochs", self.checkpoints
+
     def rehearsed(self) -> Mapping[str, Any]:
         return {"teachers": 1, "label_teachers": 1, "train_epochs": 2, "together": 1}
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Pool, Run
+from ddkit.networks.features import last_linear_input
 
 BATCH = 256
 
@@ -25,37 +26,23 @@ def network_features(run: Run, pool: Pool, members: Sequence[int], rows: Tensor)
     for member in members:
         network = pool.network(member)
         parts = (run.resident.inputs(part) for part in torch.split(rows, BATCH))
-        columns.append(torch.cat([last_linear_input(network, part) for part in parts]))
+        columns.append(torch.cat([image_features(network, part) for part in parts]))
     return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
 
 
-def last_linear_input(network: nn.Module, inputs: Tensor) -> Tensor:
-    """Return what the last linear layer to be called sees of each input, float32 (B, d).
+def image_features(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Return what the last linear layer of a network sees of each input, float32 (B, d).
 
     Raises `DdkitError` where there is none that sees one row per input.
     """
-    seen: list[Tensor] = []
-
-    def keep(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        seen[:] = arguments[:1]
-
-    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    hooks = [module.register_forward_pre_hook(keep) for module in linear]
     try:
-        network(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not seen or len(seen[0]) != len(inputs):
-        raise DdkitError(
-            "the network has no linear layer at its end whose input could be features of an image: "
-            "choose another one (--network), or --set features=pixels"
-        )
-    return seen[0].flatten(1).float()
+        return last_linear_input(network, inputs).float()
+    except DdkitError as error:
+        raise DdkitError(f"{error}, or --set features=pixels") from error
 
 
 @torch.no_grad()
 def check_network(run: Run) -> None:
     """Raise `DdkitError` where the run's network has no features, before any is trained."""
     network = run.network(run.generator("skeleton")).eval()
-    last_linear_input(network, torch.zeros(1, *run.shape, device=run.device))
+    image_features(network, torch.zeros(1, *run.shape, device=run.device))

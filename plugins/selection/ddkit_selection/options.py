@@ -21,6 +21,7 @@ class SelectionOptions(MethodOptions):
     """What the networks need is asked of the run in `check`: `needs` would bind pixels too."""
 
     provides: ClassVar[tuple[str, ...]] = (ROLE,)
+    keeps_budget: ClassVar[bool] = True
 
     rule: Literal["herding", "k-center"] = option(
         "herding",
@@ -68,6 +69,10 @@ class SelectionOptions(MethodOptions):
         if self.features == "network":
             check_network(run)
             _check_source(run)
+        if run.config.memory_budget is not None:
+            from ddkit_selection.memory import check_budget
+
+            check_budget(run)
 
 
 def _check_source(run: "Run") -> None:

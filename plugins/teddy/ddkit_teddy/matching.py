@@ -62,7 +62,7 @@ def forward_with_features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, l
     features: dict[int, list[Tensor]] = {index: [] for index in range(len(layers))}
     handles = [
         layer.register_forward_pre_hook(
-            lambda _, arguments, index=index: features[index].append(arguments[0])
+            lambda _, arguments, index=index: features[index].append(arguments[0].to(inputs.dtype))
         )
         for index, layer in enumerate(layers)
     ]
@@ -91,23 +91,64 @@ def statistics_distance(
     Args:
         features: (B, C, …), the layer's input.
         reference: the same of real data.
-        classes: int64 (B,), read for class-wise means only.
+        classes: int64 (B,), read for class-wise means only; on the CPU nothing waits.
         unbiased: divide the batch's variance by n − 1, as torch does for running variances.
     """
-    dims = [0, *range(2, features.dim())]
-    variance, mean = torch.var_mean(features, dim=dims, correction=int(unbiased))
+    variance, mean = torch.var_mean(features, dim=channelwise(features), correction=int(unbiased))
     if reference.class_means is None:
+        return distance_to(reference, mean, variance)
+    present, share = class_shares(classes, features)
+    return distance_to(reference, mean, variance, class_means(features, share), present)
+
+
+def distance_to(
+    reference: Reference,
+    mean: Tensor,
+    variance: Tensor,
+    means: Tensor | None = None,
+    present: Tensor | None = None,
+) -> Tensor:
+    """Return the two norms of Eq. 7 for statistics (C,) of a batch, 0-dim.
+
+    Args:
+        means: (P, C), of classes, in the place of the mean (Eq. 18).
+        present: int64 (P,), the classes that they are of.
+    """
+    if means is None or reference.class_means is None:
         first = torch.linalg.vector_norm(mean - reference.mean)
     else:
-        per_image = features.mean(dim=dims[1:]) if len(dims) > 1 else features
-        present, which = classes.unique(return_inverse=True)
-        share = torch.nn.functional.one_hot(which, len(present)).to(features.dtype)
-        class_means = (share / share.sum(0)).T @ per_image
-        gaps = class_means - reference.class_means[present]
+        gaps = means - reference.class_means[present]
         first = torch.linalg.vector_norm(gaps, dim=1).mean()
     second = torch.linalg.vector_norm(variance - reference.variance)
     distance: Tensor = first + second
     return distance
+
+
+def class_shares(classes: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the classes of a batch, int64 (P,), and each image's share in their means, (B, P).
+
+    Sought where `classes` (B,) are, then moved to the device of `like`: on CUDA the search would
+    wait for all that was asked of the device before.
+    """
+    present, which = classes.unique(return_inverse=True)
+    share = torch.nn.functional.one_hot(which, len(present)).to(like.dtype)
+    shares = (share / share.sum(0)).to(like.device, non_blocking=True)
+    return present.to(like.device, non_blocking=True), shares
+
+
+def class_means(features: Tensor, share: Tensor) -> Tensor:
+    """Return the sums (P, C) over images of features (B, C, …), each image by its share (B, P).
+
+    In the features' own precision, also where networks are cast to another one.
+    """
+    per_image = features.mean(dim=channelwise(features)[1:]) if features.dim() > 2 else features
+    with torch.autocast(features.device.type, enabled=False):
+        return share.T @ per_image
+
+
+def channelwise(features: Tensor) -> list[int]:
+    """Return the dimensions that statistics of channels go over: all but the second."""
+    return [0, *range(2, features.dim())]
 
 
 def teddy_loss(
@@ -130,13 +171,14 @@ def teddy_loss(
         networks: n frozen members in eval mode.
         references: for each member, one `Reference` per batch norm.
         inputs: (B, channels, height, width), network inputs.
-        classes: int64 (B,).
+        classes: int64 (B,); on the CPU nothing waits for the device.
         bn_weight: weight of the statistics (Table 7).
         ce_weight: weight of the cross-entropy (u of Eq. 7).
         first_bn: factor on the first layer's distance.
         unbiased: see `statistics_distance`.
     """
     total = inputs.new_zeros(())
+    targets = classes.to(inputs.device, non_blocking=True)
     for network, layers in zip(networks, references, strict=True):
         logits, features = forward_with_features(network, inputs)
         distances = [
@@ -144,7 +186,7 @@ def teddy_loss(
             for feature, reference in zip(features, layers, strict=True)
         ]
         distances[0] = first_bn * distances[0]
-        cross_entropy = torch.nn.functional.cross_entropy(logits, classes)
+        cross_entropy = torch.nn.functional.cross_entropy(logits, targets)
         total = total + bn_weight * torch.stack(distances).sum() + ce_weight * cross_entropy
     mean: Tensor = total / len(networks)
     return mean

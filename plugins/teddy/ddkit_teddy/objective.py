@@ -1,15 +1,19 @@
 """Teddy's synthesis: members of the pool shall see in the images what they saw in real data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ddkit import DdkitError, ImageObjective, Pool, Run, Shard
+from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
+from ddkit.arithmetic import PRECISIONS, Arithmetic
 from ddkit.data.views import draw_views, render
 from ddkit.objective import class_balanced_shards
 from ddkit_teddy.matching import Reference, running_references, teddy_loss
+from ddkit_teddy.memory import fitting_segment
 from ddkit_teddy.options import TeddyOptions
+from ddkit_teddy.segments import segmented_loss
 from ddkit_teddy.statistics import references
 
 ROLES = ("teacher", "pruned")
@@ -19,6 +23,7 @@ class TeddyObjective(ImageObjective):
     """Eq. 7 over class-balanced batches of images (Algorithm 1)."""
 
     advice = "lower the learning rate (--set lr=…)"
+    bears = PRECISIONS  # statistics are taken in float32
 
     def __init__(self, run: Run, pool: Pool):
         super().__init__(run)
@@ -28,6 +33,7 @@ class TeddyObjective(ImageObjective):
         self.betas = self.options.betas
         self.schedule = self.options.schedule
         self.clip = self.options.clip
+        self.segment = self.options.segment
         self.pool = pool
         self.members = pool.with_role(*ROLES)
         if not self.members:
@@ -38,6 +44,14 @@ class TeddyObjective(ImageObjective):
         self.drawn = min(self.options.teachers, len(self.members))
         pool.keep = self.drawn
         self._references: dict[int, Sequence[Reference]] = {}
+
+    def initialise(self, shard: Shard) -> dict[str, Leaf]:
+        if self.run.config.memory_budget is not None:
+            self.segment = self.run.settled("segment", self._fitting_segment)
+        return super().initialise(shard)
+
+    def compute_with(self, arithmetic: Arithmetic) -> None:
+        self.pool.lay_out(arithmetic)
 
     def shards(self) -> Sequence[Shard]:
         return class_balanced_shards(self.run, self.options.batch_size)
@@ -50,11 +64,14 @@ class TeddyObjective(ImageObjective):
     def loss(self, shard: Shard, leaves: Mapping[str, Tensor], step: int) -> Tensor:
         drawn = self.draw_members(shard, step)
         inputs = self.augmented(shard, leaves["images"], step)
-        return teddy_loss(
+        loss: Callable[..., Tensor] = (
+            partial(segmented_loss, segment=self.segment) if self.segment else teddy_loss
+        )
+        return loss(
             [self.pool.network(index) for index in drawn],
             [self.references(index) for index in drawn],
             inputs,
-            shard.classes.to(inputs.device),
+            shard.classes,
             bn_weight=self.options.bn_weight,
             ce_weight=self.options.ce_weight,
             first_bn=self.options.first_bn,
@@ -110,4 +127,15 @@ class TeddyObjective(ImageObjective):
         )
         return render(
             images, views.to(images.device), torch.arange(len(images), device=images.device)
+        )
+
+    def _fitting_segment(self) -> int:
+        drawn = self.members[: self.drawn]
+        measured = self.options.statistics != "running"
+        return fitting_segment(
+            self.run,
+            TeddyObjective,
+            [self.pool.network(index) for index in drawn],
+            [self.pool.extras(index) for index in drawn] if measured else [],
+            len(self.members),
         )

@@ -24,6 +24,7 @@ class TeddyOptions(MethodOptions):
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
     cuts_itself: ClassVar[bool] = True
+    keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_size"
     steps_option: ClassVar[str | None] = "iterations"
     provides: ClassVar[tuple[str, ...]] = ("teacher", "pruned")
@@ -150,6 +151,13 @@ class TeddyOptions(MethodOptions):
     schedule: Literal["constant", "cosine"] = option(
         "cosine", "of the learning rate", stages=SYNTHESIS
     )
+    segment: int = option(
+        0,
+        "images at a time in a step, one member after the other, for one more forward pass; 0: the "
+        "batch, or what fits --memory-budget",
+        stages=SYNTHESIS,
+        ge=0,
+    )
     clip: bool = option(True, "keep pixels in the valid range after each step", stages=SYNTHESIS)
     augmentation: Literal["none", "flip", "rrc", "rrc-flip"] = option(
         "none", "of synthetic images while they are optimised, drawn per image", stages=SYNTHESIS
@@ -175,11 +183,15 @@ class TeddyOptions(MethodOptions):
     )
 
     @property
+    def labels_epochs(self) -> bool:
+        return self.labels == "epoch"
+
+    @property
     def looks_at_classes(self) -> bool:
         return self.statistics == "classwise"
 
     def rehearsed(self) -> Mapping[str, Any]:
-        members = min(self.teachers, self._pool_members())  # as many as a step draws
+        members = min(self.teachers, self.pool_members())  # as many as a step draws
         small: dict[str, Any] = {
             "unit": "step",
             "first": 8,
@@ -194,7 +206,7 @@ class TeddyOptions(MethodOptions):
 
     def work(self, stage: StageName, per_epoch: int) -> float:
         if stage == "relabel":
-            members = self._pool_members()
+            members = self.pool_members()
             return self.volume("relabel") * min(self.label_members or members, members)
         steps = self.last * (per_epoch if self.unit == "epoch" else 1)
         if self.pool == "prior":
@@ -207,20 +219,29 @@ class TeddyOptions(MethodOptions):
         if stage == "relabel":
             return self.label_epochs if self.labels == "epoch" else 1.0
         if self.pool == "prior":
-            return self._pool_members()
+            return self.pool_members()
         left = self.prune_to_parameters or self.prune_to_macs or (1 - self.prune_ratio) ** 2
         return 1 + self.members * left  # in models that are not pruned: the base is one
 
-    def _pool_members(self) -> int:
+    def pool_members(self) -> int:
+        """Return how many members the pool has beside a base model."""
         if self.pool == "post":
             return self.members
         return len(range(self.first, self.last + 1, self.every))
 
     def check(self, run: "Run") -> None:
-        """Refuse networks without batch norms, whose statistics Eq. 7 matches."""
+        """Refuse networks without batch norms, whose statistics Eq. 7 matches; and small budgets.
+
+        What a named pool holds is measured when the synthesis begins: nothing is trained before.
+        """
         from ddkit_teddy.matching import matched_layers
 
         matched_layers(run.network(run.generator("network to look at")))
+        if run.config.memory_budget is not None and run.config.pool is None:
+            from ddkit_teddy.memory import check_budget
+            from ddkit_teddy.objective import TeddyObjective
+
+            check_budget(run, TeddyObjective)
 
     @model_validator(mode="after")
     def _ordered(self) -> "TeddyOptions":

@@ -13,6 +13,7 @@ from ddkit.gradients import with_gradients
 from ddkit.networks import batch_norms, parse
 from ddkit_tesla.experts import check_epochs, trajectories
 from ddkit_tesla.matching import Batch, match
+from ddkit_tesla.memory import fitting_sizes
 from ddkit_tesla.options import TeslaOptions
 from ddkit_tesla.students import Snapshots, as_function, check_micro_batch
 
@@ -29,6 +30,8 @@ class TeslaObjective(Objective):
         super().__init__(run)
         self.options: TeslaOptions = run.options
         self.steps = self.options.iterations
+        self.micro_batch = self.options.micro_batch
+        self.snapshot_every = self.options.snapshot_every
         self.pool = pool
         self.experts = trajectories(pool)
         self._check_pool()
@@ -39,6 +42,9 @@ class TeslaObjective(Objective):
 
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
         options = self.options
+        if self.run.config.memory_budget is not None:
+            sizes = self.run.settled("sizes", lambda: fitting_sizes(self.run, TeslaObjective))
+            self.micro_batch, self.snapshot_every = sizes["micro_batch"], sizes["snapshot_every"]
         sgd = partial(torch.optim.SGD, momentum=options.momentum)
 
         def bounded(rate: Tensor) -> None:
@@ -87,8 +93,8 @@ class TeslaObjective(Objective):
             labels,
             rate,
             gradient=options.gradient,
-            micro_batch=options.micro_batch,
-            snapshots=Snapshots(options.snapshots, options.snapshot_every),
+            micro_batch=self.micro_batch,
+            snapshots=Snapshots(options.snapshots, self.snapshot_every),
         )
         gradients = {images: matched.images, rate: matched.learning_rate}
         if matched.labels is not None:
@@ -128,11 +134,11 @@ class TeslaObjective(Objective):
     def _augmented(self, shard: Shard, rows: Tensor, step: int, number: int) -> Batch:
         device = self.run.device
         if self.options.augmentation == "none":
-            return Batch(rows.to(device))
+            return Batch(rows.to(device, non_blocking=True))
         _, height, width = self.run.shape
         generator = self._generator("student dsa", shard, step, number)
         drawn = draw_dsa(len(rows), (height, width), generator, flip=self.run.train.mirror)
-        return Batch(rows.to(device), drawn.to(device))
+        return Batch(rows.to(device, non_blocking=True), drawn.to(device))
 
     def _labels(
         self, leaves: Mapping[str, Tensor], classes: Tensor, expert: list[int], start: int
@@ -149,13 +155,16 @@ class TeslaObjective(Objective):
         teacher = expert[start + self.options.expert_epochs if kind == "target" else -1]
         with torch.no_grad():
             network = self.pool.network(teacher)
-            logits = [network(part) for part in torch.split(leaves["images"], FORWARD_BATCH)]
+            size = min(self.micro_batch or FORWARD_BATCH, FORWARD_BATCH)
+            logits = [network(part) for part in torch.split(leaves["images"], size)]
             return torch.softmax(torch.cat(logits), dim=1)
 
     def _parameters(self, index: int) -> list[Tensor]:
         """Return a member's parameters in the student's order, on the device."""
         state = self.pool.state(index)
-        return [state[name].to(self.run.device, torch.float32) for name in self.names]
+        return [
+            state[name].to(self.run.device, torch.float32, non_blocking=True) for name in self.names
+        ]
 
     def _check_pool(self) -> None:
         """Raise `DdkitError` where the experts are of another network or too short."""
@@ -175,7 +184,7 @@ class TeslaObjective(Objective):
         for name, buffer in network.named_buffers():
             if id(buffer) in norms or name not in own:
                 continue
-            if not torch.equal(own[name], buffer.cpu().to(own[name].dtype)):
+            if not torch.equal(own[name].cpu(), buffer.cpu().to(own[name].dtype)):
                 raise DdkitError(
                     f"this network draws or learns '{name}', which is no parameter: a student with "
                     "an expert's parameters would be another network; make it a parameter, or the "

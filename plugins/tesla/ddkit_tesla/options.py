@@ -1,6 +1,7 @@
 """The options of TESLA: MTT's where the paper's appendix A.12, which has its own, is not public."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
@@ -21,6 +22,7 @@ RELABEL: tuple[StageName, ...] = ("relabel",)
 class TeslaOptions(MethodOptions):
     """Defaults follow the papers; each one that departs says why."""
 
+    keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_syn"
     steps_option: ClassVar[str | None] = "iterations"
     provides: ClassVar[tuple[str, ...]] = ("expert",)
@@ -89,7 +91,8 @@ class TeslaOptions(MethodOptions):
 
     # memory for time
     micro_batch: int = option(
-        0, "synthetic images per graph, where the batch is too large; 0: the batch",
+        0, "synthetic images per graph, where the batch is too large; 0: the batch, or what fits "
+        "--memory-budget",
         stages=SYNTHESIS, ge=0,
     )  # fmt: skip
     snapshots: Literal["device", "host"] = option(
@@ -124,10 +127,13 @@ class TeslaOptions(MethodOptions):
         0, "experts whose logits are averaged for those labels; 0: all", stages=RELABEL, ge=0
     )
 
+    @property
+    def inner_loop(self) -> tuple[str, int] | None:
+        return ("student_steps", 2) if self.snapshot_every == 1 else None  # √T is no line
+
     def rehearsed(self) -> Mapping[str, Any]:
-        matched = self.max_start_epoch - 1 + self.expert_epochs
-        epochs = min(self.train_epochs, max(matched, self.teacher_epoch))
-        return {"experts": 1, "teachers": 1, "train_epochs": epochs, "together": 1}
+        short = {"train_epochs": 2, "max_start_epoch": 1, "expert_epochs": 1, "teacher_epoch": -1}
+        return {"experts": 1, "teachers": 1, "together": 1, **short}
 
     def work(self, stage: StageName, per_epoch: int) -> float:
         if stage == "pool":
@@ -138,10 +144,16 @@ class TeslaOptions(MethodOptions):
         return self.experts * (self.train_epochs + 1) if stage == "pool" else 1.0
 
     def check(self, run: "Run") -> None:
-        """Refuse parts of a batch where the network needs the whole."""
+        """Refuse parts of a batch where the network needs the whole, and small budgets."""
         from ddkit_tesla.students import check_micro_batch
 
         check_micro_batch(self.micro_batch, run.network(run.generator("network to look at")))
+        if run.config.memory_budget is not None:
+            from ddkit.progress import Silent
+            from ddkit_tesla.memory import fitting_sizes
+            from ddkit_tesla.objective import TeslaObjective
+
+            fitting_sizes(replace(run, progress=Silent()), TeslaObjective)
 
     @model_validator(mode="after")
     def _check_ranges(self) -> "TeslaOptions":

@@ -28,6 +28,16 @@ class Snapshots:
     where: Literal["device", "host"] = "device"
     every: int = 1
 
+    def spacing(self, steps: int) -> int:
+        """Return k for so many steps."""
+        return self.every or ceil(sqrt(steps))
+
+    def most(self, steps: int) -> int:
+        """Return how many students at most are on the device at once, the first one included."""
+        spacing = self.spacing(steps)
+        waiting = ceil(steps / spacing) - 1 if self.where == "device" else 0
+        return waiting + min(spacing, steps)
+
 
 class Students:
     """θ_0 … θ_T of one matching: `last` at once, the others backwards."""
@@ -40,7 +50,7 @@ class Students:
         self._advance = advance
         self._device = start[0].device
         self._where = "cpu" if snapshots.where == "host" else self._device
-        self._every = snapshots.every or ceil(sqrt(steps))
+        self._every = snapshots.spacing(steps)
         self._kept: dict[int, Parameters] = {}
         student = start
         for step in range(steps):

@@ -1,0 +1,117 @@
+"""What a step needs, found by taking one: for methods that keep to a memory budget.
+
+Memory does not depend on what weights are, so that untrained networks tell it before a pool is
+trained. On CUDA a step is measured in float32, which needs no less than other arithmetic.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddkit.budget import BEYOND, readable
+from ddkit.errors import DdkitError
+from ddkit.leaves import LeafState
+from ddkit.memory import PeakMemory
+from ddkit.objective import Objective, Shard
+from ddkit.pool import MemberInfo, Pool
+from ddkit.progress import Silent
+from ddkit.run import Run
+
+
+class HeldPool(Pool):
+    """Networks that are in memory already, as the members of a pool: for steps that are tried."""
+
+    def __init__(
+        self, run: Run, networks: Sequence[nn.Module], members: Sequence[MemberInfo],
+        extras: Sequence[Mapping[str, Tensor]] = (),
+    ):  # fmt: skip
+        super().__init__(Path(), run.device)
+        self.members = tuple(members)
+        self.description = {"network": run.config.network}
+        self._held, self._extras = networks, extras
+
+    def state(self, index: int) -> dict[str, Tensor]:
+        return self._held[index].state_dict()
+
+    def extras(self, index: int) -> dict[str, Tensor]:
+        return dict(self._extras[index]) if self._extras else {}
+
+    def network(self, index: int) -> nn.Module:
+        return self._held[index]
+
+
+def untrained(run: Run) -> nn.Module:
+    """Return a network of the run as pools give them: frozen, in eval mode, on the device."""
+    return run.network(run.generator("network to measure")).eval().requires_grad_(False)
+
+
+def member(role: str, number: int = 0) -> MemberInfo:
+    """Return what a pool would say of a member that is not trained: epoch `number` of a task."""
+    return MemberInfo(role, number, role, number, number, {}, None)
+
+
+def tried(run: Run, **options: Any) -> Run:
+    """Return the run with other options, without a budget and silent: for steps that are tried."""
+    return replace(
+        run,
+        config=run.config.model_copy(update={"memory_budget": None}),
+        options=run.options.model_copy(update=options),
+        progress=Silent(),
+    )
+
+
+def part_of(shard: Shard, images: int) -> Shard:
+    """Return a shard of the first images of another one."""
+    return Shard(shard.index, shard.slots[:images], shard.classes[:images])
+
+
+def step_peak(objective: Objective, shard: Shard) -> int:
+    """Return the peak bytes of a step of a shard: leaves, gradients, optimiser state and graphs.
+
+    The weights of a pool that is held are not counted. `BEYOND` where the device has not enough.
+    """
+    prepared = objective.initialise(shard)
+
+    def step() -> None:
+        leaves = {name: LeafState(leaf, objective.run.device) for name, leaf in prepared.items()}
+        drawn = objective.draw(shard, 0)
+        for name, leaf in leaves.items():  # from the second step on the optimisers have a state
+            tensor = leaf.tensor(drawn.get(name))
+            tensor.grad = torch.zeros_like(tensor)
+            leaf.update(0.0)
+        tensors = {name: leaf.tensor(drawn.get(name)) for name, leaf in leaves.items()}
+        objective.loss(shard, tensors, 0).backward()
+        for leaf in leaves.values():
+            leaf.update(0.0)
+
+    return peak_of(step, objective.run.device)
+
+
+def peak_of(work: Callable[[], object], device: torch.device) -> int:
+    """Return the peak bytes of some work; `BEYOND` where the device has not enough."""
+    try:
+        with PeakMemory(device) as memory:
+            work()
+    except torch.OutOfMemoryError:
+        return BEYOND
+    return memory.peak
+
+
+def weights_of(network: nn.Module) -> int:
+    """Return the bytes of a network's parameters and buffers."""
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
+
+
+def check_said(name: str, size: int, peak: Callable[[int], int], budget: int) -> int:
+    """Return the size that the user said; raises `DdkitError` where it exceeds the budget."""
+    bytes_needed = peak(size)
+    if bytes_needed > budget:
+        raise DdkitError(
+            f"--memory-budget {readable(budget)} is too small for {name}={size}, which needs "
+            f"{readable(bytes_needed)}: lower it, or leave it out"
+        )
+    return size

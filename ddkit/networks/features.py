@@ -1,0 +1,31 @@
+"""The features of an image in any network: what its last linear layer sees."""
+
+from torch import Tensor, nn
+
+from ddkit.errors import DdkitError
+
+
+def last_linear_input(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Return what the last linear layer to be called sees of each input, (B, d).
+
+    Differentiable where `inputs` are. Raises `DdkitError` where there is no layer that sees one row
+    per input.
+    """
+    seen: list[Tensor] = []
+
+    def keep(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        seen[:] = arguments[:1]
+
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    hooks = [module.register_forward_pre_hook(keep) for module in linear]
+    try:
+        network(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not seen or len(seen[0]) != len(inputs):
+        raise DdkitError(
+            "the network has no linear layer at its end whose input could be features of an image: "
+            "choose another one (--network)"
+        )
+    return seen[0].flatten(1)

@@ -1,0 +1,91 @@
+"""What a step takes, tried: against sums by hand of all that is live."""
+
+import pytest
+import torch
+
+from ddkit.budget import BEYOND
+from ddkit.errors import DdkitError
+from ddkit.fitting import (
+    HeldPool,
+    check_said,
+    member,
+    part_of,
+    peak_of,
+    step_peak,
+    tried,
+    untrained,
+    weights_of,
+)
+from ddkit.objective import ImageObjective
+from ddkit.storage import settled
+
+IMAGE = 8 * 8 * 4
+
+
+class Squares(ImageObjective):
+    """Its loss holds one copy of the images that its step drew."""
+
+    rows = None
+
+    def optimiser(self, parameters):
+        return torch.optim.SGD(parameters, lr=0.1, momentum=0.5)
+
+    def draw(self, shard, step):
+        return {} if self.rows is None else {"images": self.rows}
+
+    def loss(self, shard, leaves, step):
+        return leaves["images"].square().sum()
+
+
+def test_images_gradient_momentum_and_what_is_live_count(run):
+    objective = Squares(run(ipc=10, init="noise"))
+    shard = objective.shards()[0]
+    # value, momentum, square or its slopes, gradient
+    assert 4 * 30 * IMAGE <= step_peak(objective, shard) <= 5.2 * 30 * IMAGE
+    half = step_peak(objective, part_of(shard, 15))
+    assert half == pytest.approx(step_peak(objective, shard) / 2, rel=0.05)
+
+
+def test_rows_that_are_not_drawn_take_their_place_but_no_step(run):
+    objective = Squares(run(ipc=10, init="noise"))
+    whole = step_peak(objective, objective.shards()[0])
+    objective.rows = torch.arange(5)
+    assert step_peak(objective, objective.shards()[0]) < 0.8 * whole
+
+
+def test_what_the_device_has_not_is_beyond():
+    def work():
+        raise torch.OutOfMemoryError
+
+    assert peak_of(work, torch.device("cpu")) == BEYOND
+    with pytest.raises(DdkitError, match="segment=3, which needs more than the device has: lower"):
+        check_said("segment", 3, lambda size: BEYOND + 7, 1000)
+
+
+def test_networks_in_memory_are_a_pool(run):
+    work = run(network="convnet:depth=1:width=2")
+    network = untrained(work)
+    pool = HeldPool(work, [network, network], [member("teacher"), member("expert", 1)])
+    assert pool.with_role("expert") == [1]
+    assert pool.network(1) is network
+    assert not network.training
+    assert not any(weight.requires_grad for weight in network.parameters())
+    assert pool.state(0).keys() == network.state_dict().keys()
+    parameters = 2 * 9 + 2 + 2 * 2 + 3 * 2 * 4 * 4 + 3
+    assert weights_of(network) == 4 * parameters
+
+
+def test_a_run_is_tried_with_other_options_and_no_budget(run):
+    work = run(memory_budget=5)
+    other = tried(work)
+    assert other.config.memory_budget is None
+    assert work.config.memory_budget == 5
+
+
+def test_a_choice_may_ask_for_another_one(tmp_path):
+    def outer():
+        return settled(tmp_path, "inner", lambda: 3) + 1
+
+    assert settled(tmp_path, "outer", outer) == 4
+    assert settled(tmp_path, "inner", lambda: 9) == 3
+    assert settled(tmp_path, "outer", lambda: 9) == 4

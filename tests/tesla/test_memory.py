@@ -1,0 +1,196 @@
+"""A memory budget chooses the micro-batch and the students that are kept; what does not fit."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from ddkit_tesla.objective import TeslaObjective
+
+from ddkit import DdkitError, Run, interrupt, pipeline, stage_pools
+from ddkit.interrupt import Stopped
+from ddkit.memory import PeakMemory
+
+NARROW = "convnet:depth=2:width=4"  # images take much, weights little
+BRIEF = ("experts=1", "train_epochs=1", "max_start_epoch=1", "augmentation=none")
+WIDE = "convnet:depth=2:width=32"  # students take much
+BATCH_NORM = "convnet:depth=2:width=4:norm=batch"
+
+
+@pytest.fixture
+def narrow_run(tesla_run):
+    """Return a function that prepares a run of 30 images whose weights take little."""
+
+    def make(*settings: str, **common) -> Run:
+        return tesla_run(
+            *BRIEF, "student_steps=4", *settings, **{"network": NARROW, "ipc": 3, **common}
+        )
+
+    return make
+
+
+def needed(run: Run, micro_batch: int = 0, snapshot_every: int = 1) -> int:
+    """Return the bytes of a second step: networks, images, momentum and what is live.
+
+    Teacher and skeleton are there before; θ_t and θ_{t+M} are read during the step.
+    """
+    sizes = {"micro_batch": micro_batch, "snapshot_every": snapshot_every}
+    config = run.config.model_copy(update={"memory_budget": None})
+    plain = replace(run, config=config, options=run.options.model_copy(update=sizes))
+    objective = TeslaObjective(plain, stage_pools.open_pool(run, "synthesis"))
+    shard = objective.shards()[0]
+    drawn = objective.draw(shard, 0).get("images", torch.arange(len(shard)))
+    made = objective.initialise(shard)
+    leaves = {name: leaf.value.requires_grad_() for name, leaf in made.items()}
+    leaves["images"] = leaves["images"].detach()[drawn].requires_grad_()
+    optimiser = made["images"].optimiser([leaves["images"]])
+    leaves["images"].grad = torch.zeros_like(leaves["images"])
+    optimiser.step()
+    optimiser.zero_grad()
+    objective.loss(shard, leaves, 0)  # opens the experts
+    with PeakMemory() as memory:
+        objective.loss(shard, leaves, 0).backward()
+        optimiser.step()
+    network = run.network(run.generator("any"))
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    return 2 * weights + 2 * leaves["images"].nbytes + memory.peak
+
+
+def chosen(run: Run, folder: str = "run") -> tuple[int, int]:
+    text = (run.folder.with_name(folder) / "settled.json").read_text()
+    sizes = json.loads(text)["sizes"]
+    return sizes["micro_batch"], sizes["snapshot_every"]
+
+
+@pytest.mark.parametrize(("images", "settings"), [
+    (5, ()), (8, ("student_steps=9", "augmentation=dsa")), (9, ("batch_syn=20",)),
+    (6, ("student_steps=7", "labels=learned")),
+])  # fmt: skip
+def test_the_micro_batch_keeps_to_the_budget_and_a_larger_one_would_not(
+    narrow_run, synthesised, images, settings
+):
+    run = narrow_run(*settings, memory_budget=int(1.02 * needed(narrow_run(*settings), images)))
+    file = synthesised(run)
+    size, every = chosen(run)
+    assert every == 1
+    assert 0.7 * images <= size <= 1.3 * images
+    budget = run.config.memory_budget
+    assert needed(run, size) <= budget < needed(run, int(1.4 * size) + 2)
+    assert file.metadata["peak_bytes"] <= budget
+
+
+def test_the_whole_batch_is_taken_where_it_fits(narrow_run, synthesised):
+    run = narrow_run(memory_budget=int(1.03 * needed(narrow_run())))
+    plain, budgeted = synthesised(narrow_run(), "plain"), synthesised(run)
+    assert chosen(run) == (0, 1)
+    assert torch.equal(plain["images"], budgeted["images"])
+
+
+def test_some_students_are_kept_where_all_of_them_are_too_much(tesla_run, synthesised):
+    settings = (*BRIEF, "student_steps=9")
+    common = {"network": WIDE, "data": {"classes": "2"}}
+    all_kept, some_kept = (needed(tesla_run(*settings, **common), 1, every) for every in (1, 0))
+    assert some_kept < 0.9 * all_kept
+    run = tesla_run(*settings, **common, memory_budget=(all_kept + some_kept) // 2)
+    synthesised(run)
+    size, every = chosen(run)
+    assert every == 0
+    assert needed(run, size, 0) <= run.config.memory_budget
+
+
+def test_the_images_differ_by_rounding_only(narrow_run, synthesised):
+    plain = synthesised(narrow_run(), "plain")
+    budgeted = synthesised(narrow_run(memory_budget=needed(narrow_run(), 5)), "budget")
+    assert 0 < chosen(narrow_run(), "budget")[0] < 10
+    torch.testing.assert_close(budgeted["images"], plain["images"], rtol=1e-3, atol=1e-3)
+    assert (plain["images"] - plain["initial"]).abs().max() > 1e-2
+
+
+def test_a_run_that_goes_on_keeps_what_it_chose(narrow_run, synthesised, monkeypatch, request_stop):
+    run = narrow_run(memory_budget=needed(narrow_run(), 6))
+    whole = synthesised(run, "whole").read()
+    plain = TeslaObjective.loss
+    with monkeypatch.context() as patch:
+
+        def interrupted(self, shard, leaves, step):
+            if step == 1 and self.steps == 3 and self.run.config.memory_budget:
+                request_stop()
+            return plain(self, shard, leaves, step)
+
+        patch.setattr(TeslaObjective, "loss", interrupted)
+        with pytest.raises(Stopped):
+            synthesised(run, "killed", checkpoint_seconds=0)
+    interrupt._requested.clear()
+    monkeypatch.setattr(
+        "ddkit_tesla.objective.fitting_sizes", lambda *_: pytest.fail("chose again")
+    )
+    resumed = synthesised(run, "killed", checkpoint_seconds=0).read()
+    assert chosen(run, "killed") == chosen(run, "whole")
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+
+
+def refusal(run: Run) -> str:
+    with pytest.raises(DdkitError) as error:
+        run.options.check(run)
+    return str(error.value)
+
+
+def smallest(text: str) -> float:
+    number, unit = re.search(r"needs ([\d.]+) (kB|MB)", text).groups()
+    return (float(number) + 0.1) * {"kB": 1e3, "MB": 1e6}[unit]
+
+
+def test_too_small_a_budget_is_refused_before_an_expert_is_trained(narrow_run, monkeypatch):
+    expected = needed(narrow_run(), 1, 0)
+    run = narrow_run("train_lr=0.02", memory_budget="9kB")  # another pool
+    monkeypatch.setattr("ddkit.stage_pools.train_pool", lambda *_: pytest.fail("trained a pool"))
+    with pytest.raises(DdkitError) as error:
+        pipeline.distill(run.config, run.folder)
+    assert not run.folder.exists()
+    line = str(error.value)
+    assert re.fullmatch(
+        r"--memory-budget 9\.0 kB is too small: a micro-batch of 1 image, the smallest, "
+        r"needs [\d.]+ kB",
+        line,
+    )
+    assert smallest(line) == pytest.approx(expected, rel=0.1)
+    enough = narrow_run(memory_budget=int(smallest(line)))
+    enough.options.check(enough)
+
+
+def test_what_was_said_is_kept_or_refused(narrow_run, synthesised):
+    run = narrow_run("micro_batch=8", memory_budget=int(1.03 * needed(narrow_run(), 8)))
+    synthesised(run)
+    assert chosen(run) == (8, 1)
+    tight = narrow_run("micro_batch=20", memory_budget=needed(narrow_run(), 8))
+    assert re.fullmatch(
+        r"--memory-budget [\d.]+ kB is too small for micro_batch=20, which needs [\d.]+ kB: "
+        r"lower it, or leave it out",
+        refusal(tight),
+    )
+    assert "a micro-batch of 1 image" in refusal(narrow_run("snapshot_every=2", memory_budget=99))
+
+
+def test_a_network_that_needs_the_whole_batch_gets_it_or_is_refused(narrow_run, synthesised):
+    common = {"network": BATCH_NORM}
+    whole = needed(narrow_run(**common))
+    run = narrow_run(**common, memory_budget=int(1.03 * whole))
+    synthesised(run)
+    assert chosen(run) == (0, 1)
+    line = refusal(narrow_run(**common, memory_budget=whole // 2))
+    assert re.fullmatch(
+        r"--memory-budget [\d.]+ kB is too small: a step on 30 images needs [\d.]+ kB, and this "
+        r"network has batch norms, whose statistics need the whole batch: lower batch_syn, or use "
+        r"a network with instance or group norm",
+        line,
+    )
+    assert smallest(line) == pytest.approx(needed(narrow_run(**common), 0, 0), rel=0.1)
+    less = narrow_run("batch_syn=8", **common, memory_budget=int(0.8 * whole))
+    less.options.check(less)
+
+
+def test_without_a_budget_nothing_is_chosen(narrow_run, synthesised):
+    run = narrow_run()
+    synthesised(run)
+    assert not (run.folder / "settled.json").exists()
