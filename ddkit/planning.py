@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -118,7 +119,7 @@ def plan(config: RunConfig, data: Data) -> Plan:
         ipc = sizes.ipcs[0]
         small = sizes.rehearsal(ipc, sizes.batches[0])
         if steps:
-            small.step()  # then it is known whether images leave the range of bytes
+            _ = small.step  # then it is known whether images leave the range of bytes
         images = small.images(LABELLED)
         relabel, labels = small.relabel(images)
         more = config.ipc / ipc
@@ -142,7 +143,7 @@ def drawn_images(config: RunConfig, largest: int) -> int:
     return min(config.options[option] or largest if option else largest, largest)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sizes:
     """A run at small sizes, with the pool of the whole one.
 
@@ -158,7 +159,12 @@ class Sizes:
 
     @property
     def ipcs(self) -> tuple[int, ...]:
-        """The images per class that are tried; one, as it is, where there are few."""
+        """The images per class that are tried; one, as it is, where there are few.
+
+        As it is under a memory budget too: what a step takes then is no line.
+        """
+        if self.config.memory_budget is not None:
+            return (self.config.ipc,)
         least = ceil(SMALL_BATCH[1] / self.data.classes)
         return (least, 2 * least) if self.config.ipc > 2 * least else (self.config.ipc,)
 
@@ -170,6 +176,7 @@ class Sizes:
         apart = said and self.drawn > SMALL_BATCH[1] and len(self.ipcs) > 1
         return SMALL_BATCH if apart else (None,)
 
+    @cache  # noqa: B019 - it lives as long as a plan is made
     def rehearsal(self, ipc: int, batch: int | None) -> Rehearsal:
         """Return a rehearsal with so many images per class, and in a step."""
         options = dict(self.config.options)
@@ -191,11 +198,15 @@ class Sizes:
         for ipc, batch in tried:
             small = self.rehearsal(ipc, batch)
             _, largest = small.extent()
-            points.append((largest, drawn_images(small.config, largest), small.step()))
-        seconds, peak = (
-            line([(n, drawn, step[which]) for n, drawn, step in points]) for which in (0, 1)
-        )
-        return seconds, peak
+            points.append((largest, drawn_images(small.config, largest), small.step))
+        peak = line([(images, drawn, step[1]) for images, drawn, step in points])
+        seconds = [(images, drawn, step[0]) for images, drawn, step in points]
+        if len(seconds) == 3:  # images that are not drawn rest: the difference is noise
+            (_, drawn, first), (_, _, second), third = seconds
+            seconds = [(drawn, drawn, min(first, second)), (third[1], third[1], third[2])]
+            along = line(seconds)
+            return Line(along.constant, 0.0, along.per_image), peak
+        return line(seconds), peak
 
 
 def line(points: Sequence[tuple[int, int, float]]) -> Line:
@@ -239,6 +250,8 @@ def check_fits(config: RunConfig, found: Plan) -> None:
 
 def free_memory(config: RunConfig) -> tuple[int, str]:
     """Return the bytes that a run may take, and what has them."""
+    if config.memory_budget is not None:
+        return config.memory_budget, "the memory budget"
     device = device_of(config)
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0], str(device)

@@ -5,9 +5,9 @@ no long training: what is rehearsed on less is scaled by what the method says of
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -19,6 +19,7 @@ from ddkit.data.batching import batch_count
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.distilled import stored
+from ddkit.labelling import labelled
 from ddkit.objective import Synthetic
 from ddkit.pipeline import device_of
 from ddkit.plugins import Plugin
@@ -34,7 +35,8 @@ Result = TypeVar("Result")
 BATCH = 32  # of a rehearsed training: a batch of 256 large images takes minutes on a CPU
 IMAGES = 128  # made up: some batches
 LABELLED = 64  # images that are labelled in a rehearsal, where a run has more
-PACE_STEPS, PACE_SECONDS = 4, 20.0
+PACE_STEPS, PACE_SECONDS = 3, 5.0
+WARM_SECONDS = 5.0  # a pool that takes longer is trained once
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,7 @@ class Rehearsal:
     @cached_property
     def engine(self) -> Engine:
         """The synthesis of the small pool, at the run's own size."""
-        run = self.run.for_stage("synthesis")
-        pool = self.synthesis_pool.pool
-        return Engine(run, Plugin(self.config.plugin).synthesis_loss(run, pool))
+        return self._engine({})
 
     def extent(self) -> tuple[int, int]:
         """Return the steps of all shards together, and the images of the largest shard."""
@@ -141,18 +141,25 @@ class Rehearsal:
         shards = objective.shards()
         return objective.steps * len(shards), max(len(shard) for shard in shards)
 
+    @cached_property
     def step(self) -> tuple[float, int]:
-        """Return the seconds and the peak bytes of a step."""
-        stepped, peak = self.engine.first_step()
-        self._valid = stored(stepped.images, "auto").dtype == torch.uint8
-        return self.engine.pace(PACE_STEPS, PACE_SECONDS), peak
+        """The seconds and the peak bytes of a step."""
+        options = self.run.for_stage("synthesis").options
+        name, few = options.inner_loop or ("", 0)
+        many: int = getattr(options, name) if few else 0
+        if 2 * few >= many or self.config.memory_budget is not None:  # it cuts: no line then
+            return self._step(self.engine)
+        less, more = (self._step(self._engine({name: number})) for number in (few, 2 * few))
+        beyond = (many - few) / few
+        seconds, peak = (a + beyond * (b - a) for a, b in zip(less, more, strict=True))
+        return max(more[0], seconds), round(peak)
 
     def synthesise(self) -> tuple[float, int]:
         """Return the seconds of all steps of all shards, and the peak bytes of one."""
         steps, _ = self.extent()
         if not steps:
             return 0.0, 0
-        seconds, peak = self.step()
+        seconds, peak = self.step
         return seconds * steps, peak
 
     def images(self, most: int | None = None) -> Synthetic:
@@ -172,8 +179,7 @@ class Rehearsal:
         """Return the seconds that the labels of the whole set take, and their bytes."""
         stage = self.config.stage("relabel")
         run = self.run.for_stage("relabel")
-        plugin = Plugin(stage.plugin)
-        labels, seconds = _timed(lambda: plugin.relabel(run, self.relabel_pool.pool, images))
+        labels, seconds = _timed(lambda: labelled(run, self.relabel_pool.pool, images))
         asked = _options(stage)
         parts = self.run.total / len(images)
         more = parts * asked.volume("relabel") / run.options.volume("relabel")
@@ -184,6 +190,21 @@ class Rehearsal:
                 for tensor in labels.tensors().values()  # some say how the others are meant
             )),
         )  # fmt: skip
+
+    def _engine(self, changes: Mapping[str, object]) -> Engine:
+        """Return the synthesis with some of its options changed."""
+        run = self.run.for_stage("synthesis")
+        run = replace(run, options=run.options.model_copy(update=changes))
+        each = min(run.options.real_per_class, self.data.images // self.data.classes)
+        if each:
+            run = replace(run, train=_repeated(run.train, each))
+        pool = self.synthesis_pool.pool
+        return Engine(run, Plugin(self.config.plugin).synthesis_loss(run, pool))
+
+    def _step(self, engine: Engine) -> tuple[float, int]:
+        stepped, peak = engine.first_step()
+        self._valid = stored(stepped.images, "auto").dtype == torch.uint8
+        return engine.pace(PACE_STEPS, PACE_SECONDS), peak
 
     def _pool(self, stage: StageName) -> RehearsedPool:
         """Train a stage's pool in small."""
@@ -196,13 +217,17 @@ class Rehearsal:
             return RehearsedPool(
                 Pool.open(named_pool.folder_of(self.config.pool), run.device), "named", 0.0, 0
             )
+        asked = _options(source)
+        Plugin(source.plugin).build_pool(replace(run, options=asked))  # refuses what is impossible
         tasks = Plugin(source.plugin).build_pool(run)
         if not tasks:
             return RehearsedPool(Pool(folder, run.device), source.plugin, 0.0, 0)
         description = pool_description(run, source)
-        train_pool(tasks, self.folder / f"warm-up-{stage}", description, run.space, run.device)
-        _, seconds = _timed(lambda: train_pool(tasks, folder, description, run.space, run.device))
-        asked = _options(source)
+        train = partial(train_pool, tasks)
+        _, seconds = _timed(lambda: train(folder, description, run.space, run.device))
+        if seconds < WARM_SECONDS:  # then what is done once, and allocated, counts
+            again = self.folder / f"pool-{stage}-again"
+            _, seconds = _timed(lambda: train(again, description, run.space, run.device))
         work = _images_seen(asked, self.data.images)
         done = _images_seen(run.options, len(run.train))
         volume = asked.volume("pool") / run.options.volume("pool")
@@ -236,6 +261,14 @@ def _made_up(data: Data, every_class: bool) -> Split:
     pixels = torch.randint(256, (count, *data.shape), generator=torch.Generator()).byte()
     names = tuple(str(number) for number in range(data.classes))
     return Split(pixels, torch.arange(count) % data.classes, names)
+
+
+def _repeated(split: Split, each: int) -> Split:
+    """Return the first image as `each` images of every class: one image in memory."""
+    count = each * len(split.classes)
+    image = split.take(torch.tensor([0]))
+    labels = torch.arange(count) % len(split.classes)
+    return Split(image.expand(count, -1, -1, -1), labels, split.classes)
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:

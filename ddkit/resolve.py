@@ -12,6 +12,7 @@ from ddkit import named_pool
 from ddkit.config import RunConfig, StageConfig, StageName, parse_setting, read_toml, validated
 from ddkit.data.options import DataOptions
 from ddkit.errors import DdkitError, unknown
+from ddkit.labels.forms import RECIPE
 from ddkit.plugins import Alias, Plugin, lookup, presets
 
 PRESET_KEYS = ("source", "notes", "network", "init", "data", "options", "protocol")
@@ -22,13 +23,14 @@ class Request:
     """What was asked for. None means: not said, so that a preset or a default decides.
 
     `common` holds fields of `RunConfig`, `data` fields of `DataOptions`, `settings` the texts of
-    `--set`: "key=value" for the method, "stage.key=value" for another stage's plugin.
+    `--set`: "key=value" for the method, "stage.key=value" for another stage's plugin; or a mapping
+    of such keys to values.
     """
 
     method: str
     common: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
-    settings: Iterable[str] = ()
+    settings: Iterable[str] | Mapping[str, Any] = ()
     preset: str | None = None
     sources: Mapping[StageName, str | None] = field(default_factory=dict)
 
@@ -48,7 +50,8 @@ def resolve(request: Request) -> RunConfig:
     preset = find_preset(request.method, plugin, alias, tag, ipc, request.preset)
     settings = _by_stage(request.settings)
 
-    own = _stage(plugin, [_alias_options(alias), preset.get("options", {}), settings["synthesis"]])
+    layers = [_alias_options(alias), preset.get("options", {}), settings["synthesis"]]
+    own = _stage(plugin, layers, ipc)
     replaceable: tuple[StageName, ...] = ("pool", "relabel", "evaluate")
     others = {
         f"{stage}_from": _other_stage(request.sources.get(stage), tag, ipc, own, settings[stage])
@@ -81,6 +84,7 @@ def resolve(request: Request) -> RunConfig:
 def _check_abilities(config: RunConfig) -> None:
     """Raise `DdkitError` where a run asks for what its methods cannot do."""
     _check_roles(config)
+    _check_labels(config)
     model = Plugin(config.plugin).options_model()
     if config.groups > 1 and model.cuts_itself:
         raise DdkitError(
@@ -90,6 +94,19 @@ def _check_abilities(config: RunConfig) -> None:
         raise DdkitError(
             f"--memory-budget: the method '{config.method}' has nothing that it could adapt; see "
             f"`ddkit methods {config.method}` for options such as batch sizes"
+        )
+
+
+def _check_labels(config: RunConfig) -> None:
+    """Raise `DdkitError` where who labels makes none that can be stored as asked for."""
+    stage = config.stage("relabel")
+    options = validated(
+        Plugin(stage.plugin).options_model(), stage.options, f"the method '{stage.plugin}'"
+    )
+    if config.labels_as == RECIPE and not options.labels_epochs:
+        raise DdkitError(
+            f"--labels-as recipe: '{stage.plugin}' does not label every epoch anew with these "
+            "options, and there is nothing to make while training; choose int8 or another form"
         )
 
 
@@ -138,11 +155,13 @@ def with_relabel(config: RunConfig, source: str | None, settings: Iterable[str])
     chosen: StageConfig | None
     if source is None:
         stage = config.stage("relabel")
-        chosen = _stage(stage.plugin, [stage.options, options])
+        chosen = _stage(stage.plugin, [stage.options, options], config.ipc)
     else:
         own = StageConfig(plugin=config.plugin, options=config.options)
         chosen = _other_stage(source, config.data.tag, config.ipc, own, options)
-    return config.model_copy(update={"relabel_from": chosen})
+    config = config.model_copy(update={"relabel_from": chosen})
+    _check_labels(config)
+    return config
 
 
 def find_preset(
@@ -189,11 +208,11 @@ def preset_names(method: str) -> list[str]:
     )
 
 
-def _stage(plugin: str, layers: Iterable[Mapping[str, Any]]) -> StageConfig:
+def _stage(plugin: str, layers: Iterable[Mapping[str, Any]], ipc: int) -> StageConfig:
     """Return a stage whose options are the plugin's defaults with `layers` over them, checked."""
     merged = {key: value for layer in layers for key, value in layer.items()}
     options = validated(Plugin(plugin).options_model(), merged, f"the method '{plugin}'")
-    return StageConfig(plugin=plugin, options=options.model_dump(mode="json"))
+    return StageConfig(plugin=plugin, options=options.for_ipc(ipc).model_dump(mode="json"))
 
 
 def _other_stage(
@@ -201,23 +220,23 @@ def _other_stage(
 ) -> StageConfig | None:
     """Return who runs a stage in the method's place, or None where the method does it as it is."""
     if name is None:
-        return _stage(own.plugin, [own.options, settings]) if settings else None
+        return _stage(own.plugin, [own.options, settings], ipc) if settings else None
     plugin, alias = lookup(name)
     preset = find_preset(name, plugin, alias, tag, ipc, None)
-    return _stage(plugin, [_alias_options(alias), preset.get("options", {}), settings])
+    return _stage(plugin, [_alias_options(alias), preset.get("options", {}), settings], ipc)
 
 
 def _alias_options(alias: Alias | None) -> Mapping[str, Any]:
     return alias.options if alias else {}
 
 
-def _by_stage(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Sort "key=value" and "stage.key=value" texts by the stage they are for."""
+def _by_stage(settings: Iterable[str] | Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sort "key=value" and "stage.key=value" texts, or such keys, by the stage they are for."""
+    said = settings.items() if isinstance(settings, Mapping) else map(parse_setting, settings)
     sorted_settings: dict[str, dict[str, Any]] = {
         stage: {} for stage in ("pool", "synthesis", "relabel", "evaluate")
     }
-    for text in settings:
-        key, value = parse_setting(text)
+    for key, value in said:
         stage, dot, rest = key.partition(".")
         if dot and stage in sorted_settings:
             sorted_settings[stage][rest] = value

@@ -37,13 +37,13 @@ def configured(method: str, *settings: str, ipc: int = 20, **common):
 )
 def test_memory_predicted_from_small_sizes_is_that_of_the_size_itself(method, settings, tmp_path):
     config = configured(method, *settings)
-    _, measured = Rehearsal(config, DATA, tmp_path).step()
+    _, measured = Rehearsal(config, DATA, tmp_path).step
     found = plan(config, DATA)
     assert found.peak_bytes == pytest.approx(measured, rel=0.15)
 
 
 def test_steps_of_all_shards_count_and_time_grows_with_them(monkeypatch):
-    monkeypatch.setattr(Rehearsal, "step", lambda self: (0.5, 1000))
+    monkeypatch.setattr(Rehearsal, "step", (0.5, 1000))
     found = plan(configured("teddy", *TEDDY, "batch_size=60"), DATA)
     assert found.synthesis_seconds == 2 * 4 * 0.5  # shards of 60 of 200 images
     assert (found.images, found.drawn) == (60, 60)
@@ -55,6 +55,16 @@ def test_disk_is_that_of_sums_by_hand():
     assert found.pool_bytes == pytest.approx(3 * 4 * parameters * 4, rel=0.2)  # and headers
     assert found.image_bytes == 200 * 3 * 16 * 16 * 4  # beyond the range of bytes: float32
     assert found.label_bytes == 200 * 10 * 4
+
+
+@pytest.mark.parametrize(("form", "views", "image"), [
+    ("auto", "auto", 20), ("int8", "auto", 12), ("top-k:3", "auto", 9), ("recipe", "auto", 0),
+    ("auto", "stored", 20 + 33),
+])  # fmt: skip
+def test_labels_take_what_their_form_takes(form, views, image):
+    settings = (*TEDDY, "label_epochs=40")
+    config = configured("teddy", *settings, labels_as=form, label_views=views)
+    assert plan(config, DATA).label_bytes == pytest.approx(40 * 200 * image, abs=20)
 
 
 def test_a_plan_without_steps_has_no_memory():
@@ -76,6 +86,18 @@ def test_a_line_goes_through_its_points(points, expected):
     assert found == Line(*(pytest.approx(value) for value in vars(expected).values()))
     for images, drawn, value in points:
         assert found.at(images, drawn) == pytest.approx(value)
+
+
+def test_images_that_rest_take_no_time(monkeypatch):
+    def step(self):
+        images = self.config.ipc * 10
+        return 0.1 * self.config.options["batch_syn"] - 1e-4 * images, 1000 + images
+
+    monkeypatch.setattr(Rehearsal, "step", property(step))
+    found = plan(configured("apm", *APM, "batch_syn=500", ipc=5000), Data(60_000, 10, (3, 8, 8)))
+    rounds = 2
+    assert found.synthesis_seconds == pytest.approx(rounds * 50.0, rel=0.01)
+    assert found.peak_bytes == 1000 + 50_000
 
 
 def test_data_are_known_by_name_at_the_size_and_classes_asked_for():
@@ -112,3 +134,29 @@ def test_a_plan_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan(configured("apm", *APM, ipc=3), DATA)
     assert not list(Path(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize(("method", "settings"), [
+    ("teddy", (*TEDDY, "batch_size=100")), ("tesla", (*TESLA, "student_steps=30")),
+    ("apm", (*APM, "student_batch=20")), ("random", ()), ("herding", ()),
+])  # fmt: skip
+def test_under_a_budget_a_plan_keeps_to_it(method, settings):
+    common = {"network": "convnet:depth=2:width=32", "ipc": 1} if method == "tesla" else {}
+    free = plan(configured(method, *settings, **common), DATA).peak_bytes
+    config = configured(method, *settings, **common, memory_budget=max(1, free // 2))
+    found = plan(config, DATA)
+    assert found.peak_bytes <= free // 2
+    check_fits(config, found)
+
+
+@pytest.mark.parametrize(("method", "settings"), [("teddy", TEDDY), ("tesla", TESLA), ("apm", APM)])
+def test_a_plan_refuses_a_budget_that_is_too_small_and_names_the_smallest(method, settings):
+    config = configured(method, *settings, memory_budget="2kB")
+    with pytest.raises(DdkitError, match=r"of 1 image, the smallest, needs [\d.]+ MB"):
+        plan(config, DATA)
+
+
+def test_a_plan_under_a_budget_is_held_against_it():
+    config = configured("teddy", *TEDDY, memory_budget="500B")
+    with pytest.raises(DdkitError, match=r"a step needs 600 B and the memory budget has 500 B"):
+        check_fits(config, made_plan())
