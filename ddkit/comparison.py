@@ -12,6 +12,9 @@ from ddkit.data.resident import Resident
 from ddkit.distilled import DistilledDataset, load
 from ddkit.errors import DdkitError
 from ddkit.evaluation import Evaluation
+from ddkit.evaluation_units import Evaluations
+from ddkit.execution.local import LOCAL
+from ddkit.execution.units import Executor
 from ddkit.networks import parse
 from ddkit.plugins import Plugin
 from ddkit.progress import Progress
@@ -19,6 +22,7 @@ from ddkit.protocols import Protocol
 from ddkit.run import Run
 from ddkit.storage import cache_folder, stable_hash
 
+IMPORTED = "imported"  # the method of a set that another tool distilled
 TUNING_SHARE = 0.1  # of the training data, where the run set no holdout aside
 
 
@@ -56,6 +60,7 @@ def compare(
     real: bool = True,
     tune_lr: bool = False,
     own: bool = False,
+    executor: Executor = LOCAL,
 ) -> list[Row]:
     """Return the rows of a comparison table for the artifact at `path`.
 
@@ -69,6 +74,7 @@ def compare(
         random, real: whether the baselines are trained too.
         tune_lr: choose the learning rate of the set, and of random images, on the holdout.
         own: also the method's own protocol, marked as such.
+        executor: where networks are trained.
 
     Raises:
         DdkitError: the data are not those that were distilled, or any name is unknown.
@@ -79,25 +85,40 @@ def compare(
     chosen = [protocol_of(name, config, recipe or {}) for name in names]
     chosen = [p for p in chosen if p.labels == "hard" or distilled.labels.kind != "hard"]
     specs = [named_network(spec) for spec in networks] if networks else [own_network(distilled)]
-    run = run_of(distilled, config, path.parent, progress)
-    test = evaluation.open_test(run)
+    if own or (random and distilled.labels.kind != "hard"):  # which may train a pool
+        trusted(config.network, specs)
+    run, test = opened(distilled, config, path.parent, progress)
+    evaluations = Evaluations(distilled.file.path, run, test, executor)
     baseline = load(random_baseline(run)) if random else None
+    if baseline is not None:
+        baseline.space = distilled.space  # an imported set brings its own
     rows = []
     for network in specs:
         for protocol in chosen:
             rows += _pair(
-                run, config.method, distilled, baseline, protocol, network, test, seeds, tune_lr,
+                evaluations, config.method, distilled,
+                baseline if comparable(config, protocol) else None,
+                protocol, network, seeds, tune_lr,
                 fixed=(recipe or {}).get("lr") is not None,
             )  # fmt: skip
         if real:
             protocol = evaluation.protocol_for("dsa")
-            result = evaluation.evaluate_real(protocol, run, test, network, seeds)
+            result = evaluations.of_real(protocol, network, seeds)
             rows.append(Row(f"all real data, {protocol.real_epochs} epochs", result))
         if own:
             rows.append(
                 Row(f"{config.method}, own protocol", own_protocol(run, distilled, network, seeds))
             )
     return rows
+
+
+def comparable(config: RunConfig, protocol: Protocol) -> bool:
+    """Return whether random images can get the labels that a protocol trains with.
+
+    Who gave an imported set its soft labels is not known here.
+    """
+    foreign = config.method == IMPORTED and config.relabel_from is None
+    return protocol.labels == "hard" or not foreign
 
 
 def protocol_of(name: str, config: RunConfig, recipe: Mapping[str, Any]) -> Protocol:
@@ -115,8 +136,12 @@ def named_network(spec: str) -> str:
 
 def own_network(distilled: DistilledDataset) -> str:
     """Return the network of the run; a file that an artifact names is not executed unasked."""
-    spec = str(distilled.metadata["network"])
-    if parse(spec).path is not None:
+    return trusted(str(distilled.metadata["network"]), ())
+
+
+def trusted(spec: str, named: Sequence[str]) -> str:
+    """Return a network that an artifact names; a file only where the user `named` it as well."""
+    if parse(spec).path is not None and spec not in named:
         raise DdkitError(
             f"this set was made with a network from a file, {spec}: if you trust that file, "
             "name it yourself (--network or --networks)"
@@ -127,19 +152,27 @@ def own_network(distilled: DistilledDataset) -> str:
 def run_of(distilled: DistilledDataset, config: RunConfig, folder: Path, progress: Progress) -> Run:
     """Return the run of an artifact; raises `DdkitError` where the data are others by now."""
     run = pipeline.prepare(config, folder, progress)
-    if run.train.fingerprint != distilled.metadata["data_fingerprint"]:
+    if run.train.fingerprint != distilled.metadata.get("data_fingerprint"):
         raise DdkitError(
             f"the data '{config.data.name}' are not those that {distilled.file.path} was distilled "
             "from: name the right ones with --data"
         )
-    return run
+    return replace(run, space=distilled.space.to(run.device))  # an imported set brings its own
+
+
+def opened(
+    distilled: DistilledDataset, config: RunConfig, folder: Path, progress: Progress
+) -> tuple[Run, Resident]:
+    """Return the run of an artifact, and its test split."""
+    run = run_of(distilled, config, folder, progress)
+    return run, evaluation.open_test(run)
 
 
 def config_of(distilled: DistilledDataset, data: str | None, device: str | None) -> RunConfig:
     """Return the configuration of the run an artifact came from, for where things are now."""
     import torch
 
-    values = dict(distilled.metadata["config"])
+    values = dict(distilled.config)
     if data is not None:
         values["data"] = {**values["data"], "name": data}
     stored = values["device"].split(":")[0]
@@ -170,20 +203,18 @@ def own_protocol(
 
 
 def _pair(
-    run: Run, title: str, distilled: DistilledDataset, baseline: DistilledDataset | None,
-    protocol: Protocol, network: str, test: Resident, seeds: Sequence[int], tune_lr: bool,
-    fixed: bool,
+    evaluations: Evaluations, title: str, distilled: DistilledDataset,
+    baseline: DistilledDataset | None, protocol: Protocol, network: str, seeds: Sequence[int],
+    tune_lr: bool, fixed: bool,
 ) -> list[Row]:  # fmt: skip
     """Evaluate a set and its baseline under one protocol; `fixed`: at its rate, learned or not."""
 
     def trained(dataset: DistilledDataset) -> Evaluation:
         recipe, tune = recipe_for(protocol, dataset, distilled, tune=tune_lr, fixed=fixed)
         if tune:
+            run = evaluations.run
             recipe = evaluation.tuned(recipe, dataset, tuning_split(run), network, run.device)
-        result = evaluation.evaluate_with(
-            recipe, dataset, test, network, seeds, run.device, run.progress
-        )
-        return replace(result, tuned=tune)
+        return replace(evaluations.of_set(dataset, recipe, network, seeds), tuned=tune)
 
     result = trained(distilled)
     if baseline is None:

@@ -4,6 +4,7 @@ They give what the same unit gives in the driver, and refuse to work on what dif
 """
 
 import json
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,17 @@ from typing import Any
 from ddkit import pipeline, pool_training, stage_pools
 from ddkit.bench.config import BenchConfig
 from ddkit.bench.harness import Harness
+from ddkit.comparison import opened
 from ddkit.config import RunConfig, StageName
 from ddkit.data.access import sealed_test
+from ddkit.data.resident import Resident
+from ddkit.distilled import load
 from ddkit.errors import DdkitError
-from ddkit.progress import Progress
+from ddkit.evaluation_units import trained
+from ddkit.progress import Progress, Silent
+from ddkit.protocols import Protocol
 from ddkit.run import Run
+from ddkit.storage import write_json
 from ddkit.synthesis import Engine
 
 
@@ -59,6 +66,31 @@ def _engine(config: str, folder: str, snapshot_every: int, inputs: str) -> Engin
     pipeline.check_inputs(run)
     pool = stage_pools.open_pool(run, "synthesis")
     return pipeline.engine_of(run, pool, snapshot_every)
+
+
+def evaluate_seeds(
+    progress: Progress, *, config: dict[str, Any], folder: str, artifact: str,
+    dataset: str | None, protocol: dict[str, Any], network: str, together: bool,
+    seeds: list[int], out: str,
+) -> None:  # fmt: skip
+    """Train a network for each seed on a set, or on all real data, and write what they reach."""
+    run, test = _comparison(json.dumps(config), folder, artifact)
+    beside = load(dataset) if dataset else None
+    if beside is not None:
+        beside.space = run.space
+    if not Path(out).exists():
+        found = trained(
+            replace(run, progress=progress), test, beside, Protocol.model_validate(protocol),
+            network, seeds, together,
+        )  # fmt: skip
+        write_json(Path(out), asdict(found))
+
+
+@lru_cache(maxsize=1)  # many seeds of one set: the data are loaded once
+def _comparison(config: str, folder: str, artifact: str) -> tuple[Run, Resident]:
+    """Return the run of a set, and its test split."""
+    values = RunConfig.model_validate(json.loads(config))
+    return opened(load(artifact), values, Path(folder), Silent())
 
 
 def measure_cell(

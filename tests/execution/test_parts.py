@@ -6,10 +6,10 @@ from io import StringIO
 
 import pytest
 import torch
-from ddkit_cli.display import Bars
 from rich.console import Console
 
 from ddkit import Member, MemberTask, networks, pool_training
+from ddkit.bars import Bars
 from ddkit.execution.units import Job
 
 SPEC = "convnet:depth=1:width=4"
