@@ -2,18 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml README.md $(shell find ddkit cli plugins -name '*.py' -o -name '*.toml' -o -name 'py.typed' -o -path '*/page/*')
+SOURCES := pyproject.toml README.md $(shell find ddkit cli plugins -name '*.py' -o -name '*.toml' -o -name 'py.typed' -o -path '*/page/*' -o -path '*/templates/*')
 DEMO := runs/demo
 
-.PHONY: demo test test-all lint types bench clean
+.PHONY: demo test test-all lint types docs bench device clean
 
 demo: $(VENV)/installed ## distil digits by Teddy, compare with random images, draw the images
 	$(BIN)/ddkit distill --method teddy --data digits --ipc 1 --threads 1 --out $(DEMO)
 	$(BIN)/ddkit evaluate $(DEMO) --seeds 3
 	$(BIN)/ddkit show $(DEMO)
 
-test: $(VENV)/installed ## the tests that take minutes at most
-	$(BIN)/pytest
+test: $(VENV)/installed ## the tests that take minutes at most, in a process per core
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadgroup
 
 test-all: $(VENV)/installed ## all tests, the long ones and those for a GPU too
 	$(BIN)/pytest -m ''
@@ -25,6 +25,9 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
+docs: $(VENV)/installed ## the documentation, in site/; a broken link fails
+	$(BIN)/python -m mkdocs build --quiet
+
 bench: $(VENV)/installed ## the ratios of benchmarks/, written to benchmarks/results/
 	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.teddy_step
@@ -34,9 +37,13 @@ bench: $(VENV)/installed ## the ratios of benchmarks/, written to benchmarks/res
 	$(BIN)/python -m benchmarks.pool_reads
 	$(BIN)/python -m benchmarks.evaluation_seeds
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.growth
+
+device: $(VENV)/installed ## what this device does, in 10 minutes; DATA=folder of CIFAR-10 distils too
+	$(BIN)/python -m benchmarks.device $(if $(DATA),--data $(DATA))
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist site
 
 $(VENV)/dependencies: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -16,10 +16,11 @@ from ddkit_teddy.objective import TeddyObjective
 
 from benchmarks.writing import write
 from ddkit import Run, pipeline, stage_pools
+from ddkit.arithmetic import Arithmetic
 from ddkit.leaves import LeafState
 from ddkit.memory import PeakMemory
 from ddkit.networks import batch_norms
-from ddkit.objective import Shard
+from ddkit.objective import Objective, Shard
 from ddkit.resolve import Request, resolve
 from ddkit.synthesis import Engine
 
@@ -45,13 +46,17 @@ def prepared(
     return run, TeddyObjective(run.for_stage("synthesis"), pool)
 
 
-def ddkit_steps(run: Run, objective: TeddyObjective, shard: Shard) -> Callable[[int], None]:
-    """Return a function that takes the engine's own step."""
+def ddkit_steps(
+    run: Run, objective: Objective, shard: Shard, arithmetic: Arithmetic | None = None
+) -> Callable[[int], None]:
+    """Return a function that takes the engine's own step, in the arithmetic that it chooses."""
     engine = Engine(run, objective)
+    computed = arithmetic or engine._prepared()
+    objective.compute_with(computed)
     leaves = {n: LeafState(leaf, run.device) for n, leaf in objective.initialise(shard).items()}
 
     def step(number: int) -> None:
-        engine._step(shard, leaves, number)
+        engine._step(shard, leaves, number, computed)
 
     return step
 
@@ -60,20 +65,23 @@ def plain_steps(run: Run, objective: TeddyObjective, shard: Shard) -> Callable[[
     """Return the floor: Eq. 7 in bare torch, same networks, same images, Adam, clipping."""
     objective.pool.keep = len(objective.members)
     networks = [objective.pool.network(index) for index in objective.draw_members(shard, 0)]
-    images = run.initial_inputs(shard).clone().requires_grad_()
+    images = run.initial_inputs(shard).to(run.device, copy=True).requires_grad_()
+    classes = shard.classes.to(run.device)
     low, high = run.space.valid_range()
     optimiser = torch.optim.Adam([images], lr=0.1, betas=(0.5, 0.9), weight_decay=1e-4)
     inputs: list[torch.Tensor] = []
     for network in networks:
         for layer in batch_norms(network):
-            layer.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+            layer.register_forward_pre_hook(
+                lambda _, arguments: inputs.append(arguments[0].float())
+            )
 
     def step(number: int) -> None:
         optimiser.zero_grad()
         total = torch.zeros(())
         for network in networks:
             inputs.clear()
-            total = total + F.cross_entropy(network(images), shard.classes)
+            total = total + F.cross_entropy(network(images), classes)
             for layer, value in zip(batch_norms(network), inputs, strict=True):
                 variance, mean = torch.var_mean(value, dim=(0, 2, 3))
                 total = (

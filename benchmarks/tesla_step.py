@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from ddkit_tesla.objective import TeslaObjective
 
+from benchmarks.teddy_step import ddkit_steps
 from benchmarks.writing import write
 from ddkit import pipeline, stage_pools
 from ddkit.data.dsa import apply_dsa
-from ddkit.leaves import LeafState
 from ddkit.objective import Shard
 from ddkit.resolve import Request, resolve
-from ddkit.synthesis import Engine
 
 CASES = {  # network, image side, images, T, iterations
     "ConvNet-2 ×24, 14 px, 100 images, T = 30": ("convnet:depth=2:width=24", 14, 100, 30, 12),
@@ -41,26 +40,14 @@ def objective_of(network: str, side: int, images: int, steps: int, gradient: str
     return TeslaObjective(run.for_stage("synthesis"), stage_pools.open_pool(run, "synthesis"))
 
 
-def iterations(objective: TeslaObjective, shard: Shard) -> Callable[[int], None]:
-    """Return a function that takes the engine's own step."""
-    engine = Engine(objective.run, objective)
-    leaves = {
-        name: LeafState(leaf, objective.run.device)
-        for name, leaf in objective.initialise(shard).items()
-    }
-
-    def iteration(number: int) -> None:
-        engine._step(shard, leaves, number)
-
-    return iteration
-
-
-def floor(objective: TeslaObjective, shard: Shard) -> Callable[[int], None]:
-    """Return the same arithmetic in bare torch; draws are made before."""
+def floor(objective: TeslaObjective, shard: Shard, *, exact: bool = False
+          ) -> Callable[[int], None]:  # fmt: skip
+    """Return the same arithmetic in bare torch, of either gradient; draws are made before."""
     run, options = objective.run, objective.options
     network = run.network(run.generator("student")).eval()
     parameters = list(network.parameters())
-    images = run.initial_inputs(shard)
+    images = run.initial_inputs(shard).to(run.device)
+    classes = shard.classes.to(run.device)
     drawn = [
         objective._augmented(shard, rows, 0, number).augmentation
         for number, rows in enumerate(objective._batches(shard, 0))
@@ -69,16 +56,17 @@ def floor(objective: TeslaObjective, shard: Shard) -> Callable[[int], None]:
 
     def iteration(number: int) -> None:
         for augmentation in drawn:
-            loss = F.cross_entropy(network(apply_dsa(images, augmentation)), shard.classes)
+            loss = F.cross_entropy(network(apply_dsa(images, augmentation)), classes)
             slopes = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 for parameter, slope in zip(parameters, slopes, strict=True):
                     parameter.sub_(options.lr_student * slope)
         for augmentation in drawn:
             inputs = images.requires_grad_()
-            loss = F.cross_entropy(network(apply_dsa(inputs, augmentation)), shard.classes)
+            loss = F.cross_entropy(network(apply_dsa(inputs, augmentation)), classes)
             slopes = torch.autograd.grad(loss, parameters, create_graph=True)
-            torch.autograd.grad(slopes, inputs, direction)
+            through = [inputs, *parameters] if exact else [inputs]
+            torch.autograd.grad(slopes, through, direction, materialize_grads=True)
 
     return iteration
 
@@ -98,7 +86,9 @@ def time_case(
         for name in ("paper", "exact")
     }
     shard = objectives["paper"].shards()[0]
-    runs = {name: iterations(objective, shard) for name, objective in objectives.items()}
+    runs = {
+        name: ddkit_steps(objective.run, objective, shard) for name, objective in objectives.items()
+    }
     runs["floor"] = floor(objectives["paper"], shard)
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(count):

@@ -35,9 +35,7 @@ def write(
         json.dumps({"machine": about, **figures}, indent=2, sort_keys=True) + "\n"
     )
     lines = [
-        "| " + " | ".join(columns) + " |",
-        "|" + "---|" * len(columns),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        *table(columns, rows),
         "",
         *([note, ""] if note else []),
         "Measured on: " + ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
@@ -45,3 +43,13 @@ def write(
     text = "\n".join(lines) + "\n"
     (RESULTS / f"{name}.md").write_text(text)
     print(text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    return [line(columns), "|" + "---|" * len(columns), *map(line, rows)]
+
+
+def line(cells: Sequence[str]) -> str:
+    """Return a line of a table in Markdown."""
+    return "| " + " | ".join(cells) + " |"

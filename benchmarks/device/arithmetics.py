@@ -1,0 +1,34 @@
+"""The arithmetics that steps are measured in: what `--precision auto` chooses from, and float32."""
+
+from collections.abc import Sequence
+
+import torch
+
+from benchmarks.device.timing import Step
+from ddkit.arithmetic import EXACT, PRECISIONS, Arithmetic, Asked, Precision, usual
+
+
+def arithmetics(
+    device: torch.device, bears: Sequence[Precision] = PRECISIONS, *, layouts: bool = True
+) -> list[Arithmetic]:
+    """Return the arithmetics of a loop that bears these precisions.
+
+    The first is what loops have that choose nothing; `layouts` is whether channels-last counts.
+    """
+    found = dict.fromkeys([usual(device), EXACT, *Asked().candidates(device, bears)])
+    return [arithmetic for arithmetic in found if layouts or not arithmetic.channels_last]
+
+
+def within(arithmetic: Arithmetic, device: torch.device, step: Step) -> Step:
+    """Return a step of bare torch, computed in an arithmetic.
+
+    Without autocast's cache: a step that changes weights several times would find old ones.
+    """
+    lower = arithmetic.precision == "bf16"
+
+    def computed() -> object:
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=lower, cache_enabled=False)
+        with arithmetic.rounding(device), autocast:
+            return step()
+
+    return computed

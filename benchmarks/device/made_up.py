@@ -1,0 +1,80 @@
+"""Runs, pools and sets of made-up images: neither pixels nor weights change what a step costs."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ddkit import pipeline
+from ddkit.config import MethodOptions
+from ddkit.data.space import InputSpace
+from ddkit.data.split import Split
+from ddkit.distilled import DistilledDataset, load, stored, write_distilled
+from ddkit.labels import HardLabels
+from ddkit.objective import Synthetic
+from ddkit.pool import Member, MemberTask, Pool, TaskContext
+from ddkit.pool_training import train_pool
+from ddkit.resolve import Request, resolve
+from ddkit.run import Run
+from ddkit.stage_pools import pool_description
+
+Shape = tuple[int, int, int]
+
+
+def split_of(images: int, shape: Shape, classes: int) -> Split:
+    """Return a split of random pixels, each class as often as the others."""
+    pixels = torch.randint(
+        256, (images, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    names = tuple(str(number) for number in range(classes))
+    return Split(pixels, torch.arange(images) % classes, names)
+
+
+def run_of(
+    method: str, network: str, shape: Shape, folder: Path, device: torch.device, *,
+    classes: int = 10, ipc: int = 1, images: int = 0, groups: int = 1,
+    settings: Sequence[str] = (),
+) -> Run:  # fmt: skip
+    """Return a run on so many random training images; by default twice those that it distils."""
+    common = {
+        "ipc": ipc, "network": network, "threads": torch.get_num_threads(),
+        "device": str(device), "groups": groups,
+    }  # fmt: skip
+    config = resolve(Request(method, common, {"name": "digits"}, settings, "none"))
+    train = split_of(images or 2 * classes * ipc, shape, classes)
+    space = InputSpace.fit(train, "standard").to(device)
+    return Run(config, MethodOptions(), train, None, space, device, folder)
+
+
+def pool_of(
+    run: Run, role: str, *, tasks: int = 1, epochs: Sequence[int] = (0,), name: str = "pool"
+) -> Pool:
+    """Return a pool of untrained networks: `tasks` files, each with a member per epoch."""
+    folder = run.folder / name
+    stage = run.config.pool_stage("synthesis")
+    made = [
+        MemberTask(f"{role}-{index:04d}", partial(_untrained, run, role, index, epochs))
+        for index in range(tasks)
+    ]
+    description = pool_description(run.for_stage("synthesis", pool=True), stage)
+    train_pool(made, folder, description, run.space, run.device)
+    return Pool.open(folder, run.device)
+
+
+def _untrained(
+    run: Run, role: str, index: int, epochs: Sequence[int], context: TaskContext
+) -> Iterator[tuple[int, Member]]:
+    for epoch in epochs:
+        network = run.network(run.generator(f"{role} network", index, epoch))
+        state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+        yield epoch, Member(state, role, epoch, epoch)
+
+
+def set_of(run: Run) -> DistilledDataset:
+    """Return the set of a run's initial images with hard labels, as evaluation takes it."""
+    classes = torch.arange(len(run.classes)).repeat_interleave(run.ipc)
+    images = Synthetic(stored(run.initial_real(), "uint8"), classes)
+    path = run.folder / "made-up.safetensors"
+    write_distilled(path, images, HardLabels(classes), run.space, pipeline.describe(run))
+    return load(path)
