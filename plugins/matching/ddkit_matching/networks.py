@@ -1,0 +1,80 @@
+"""The network that images are matched in: trained on the images as they become, then frozen."""
+
+import torch
+from torch import Tensor, nn
+
+from ddkit import Run
+from ddkit.data.batching import batch_count, batches_of
+from ddkit.data.dsa import apply_dsa, draw_dsa
+from ddkit.networks import batch_norms
+from ddkit.seeds import derive, generator
+from ddkit.training import Batches, Recipe, fit, seeded
+from ddkit_matching.options import MatchingOptions
+
+NORM_BATCH = 256  # images of all classes at a time, so that memory does not follow their number
+
+
+def train_on_images(
+    network: nn.Module,
+    inputs: Tensor,
+    classes: Tensor,
+    options: MatchingOptions,
+    seed: int,
+    *,
+    flip: bool,
+) -> None:
+    """Train `network` in place on the synthetic set for `inner_epochs` epochs, by plain SGD.
+
+    Without momentum, as in the released code: nothing but the weights lives on. With DSA each image
+    is augmented by itself.
+
+    Args:
+        network: on the device of `inputs`.
+        inputs: (n, channels, H, W), the images as network inputs, constants.
+        classes: int64 (n,).
+        options: the loops are numbers, not 0.
+        seed: of the order of the images, of their augmentation, of what the network draws.
+        flip: whether DSA may mirror images.
+
+    Raises `Diverged` where the loss is not finite any more.
+    """
+    recipe = Recipe(
+        epochs=options.inner_epochs,
+        batch_size=options.batch_network,
+        optimiser="sgd",
+        lr=options.lr_network,
+        momentum=0,
+        weight_decay=0,
+        schedule="constant",
+    )
+    size = (inputs.shape[-2], inputs.shape[-1])
+
+    def batches(epoch: int) -> Batches:
+        order = torch.randperm(len(inputs), generator=generator(seed, "order", epoch))
+        draws = generator(seed, "dsa", epoch)
+        for rows in batches_of(order.to(inputs.device), recipe.batch_size):
+            seen = inputs[rows]
+            if options.augmentation == "dsa":
+                seen = apply_dsa(seen, draw_dsa(len(rows), size, draws, flip=flip))
+            yield seen, classes[rows]
+
+    steps = batch_count(len(inputs), recipe.batch_size)
+    for _ in fit(network, batches, recipe, steps_per_epoch=steps, seed=derive(seed, "network")):
+        pass
+
+
+@torch.no_grad()
+def freeze(run: Run, network: nn.Module, rows: Tensor, seed: int) -> None:
+    """Leave `network` in eval mode, its batch norms with the statistics of real images.
+
+    A few synthetic images make no statistics. Those of the training images at `rows` (int64, of all
+    classes in random order) are averaged over batches. No rows: the network has no batch norms.
+    """
+    for layer in batch_norms(network):
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain average, from here on
+    network.train()
+    with seeded(seed, run.device):
+        for part in batches_of(rows, NORM_BATCH):
+            network(run.resident.inputs(part))
+    network.eval()

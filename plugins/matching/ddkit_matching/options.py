@@ -1,0 +1,104 @@
+"""The options of matching: the papers', with the numbers of the released code."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from ddkit import DdkitError, MethodOptions, option
+from ddkit.config import StageName
+
+if TYPE_CHECKING:
+    from ddkit import Run
+
+SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
+LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+"""Outer and inner loop by images per class, as the released code of DC has them."""
+GRADIENT_NETWORKS = 1000
+DISTRIBUTION_NETWORKS = 20_000
+
+
+class MatchingOptions(MethodOptions):
+    """Zeros stand for published numbers, which follow from what is matched and from the IPC."""
+
+    steps_option: ClassVar[str | None] = "updates"
+
+    match: Literal["gradient", "distribution"] = option(
+        "gradient",
+        "gradient: what real and synthetic images of a class say of the weights (DC, DSA); "
+        "distribution: their mean features in untrained networks (DM)",
+        stages=SYNTHESIS,
+    )
+    augmentation: Literal["none", "dsa"] = option(
+        "none",
+        "dsa: differentiable and siamese, real and synthetic images of a class alike",
+        stages=SYNTHESIS,
+    )
+    updates: int = option(
+        0,
+        "steps of the pixels; 0: as published, with 1000 networks for gradients, each for "
+        "outer_loop steps, and 20000 for distributions",
+        stages=SYNTHESIS,
+        ge=0,
+    )
+    lr_images: float = option(0.1, "learning rate of the pixels", stages=SYNTHESIS, gt=0)
+    momentum: float = option(0.5, "of the pixels", stages=SYNTHESIS, ge=0, lt=1)
+    batch_real: int = option(
+        256, "real images of each class in a step; all, where a class has fewer",
+        stages=SYNTHESIS, ge=1,
+    )  # fmt: skip
+
+    # the network that gradients are matched in
+    outer_loop: int = option(
+        0,
+        "steps of the pixels with one network, which is trained in between; 0: as published for "
+        "the images per class. Distributions have a fresh network in each step",
+        stages=SYNTHESIS,
+        ge=0,
+    )
+    inner_epochs: int = option(
+        0,
+        "epochs on the images that this network is trained for after each step; 0: as published",
+        stages=SYNTHESIS,
+        ge=0,
+    )
+    lr_network: float = option(0.01, "learning rate of this network", stages=SYNTHESIS, gt=0)
+    batch_network: int = option(256, "batch size of its training", stages=SYNTHESIS, ge=1)
+
+    @property
+    def real_per_class(self) -> int:
+        return self.batch_real
+
+    def for_ipc(self, ipc: int) -> Self:
+        """Return the options with published numbers in place of zeros.
+
+        Between the IPCs of the released code, the loops are those of the next smaller one.
+        """
+        outer, inner = LOOPS[max(known for known in LOOPS if known <= ipc)]
+        outer, inner = self.outer_loop or outer, self.inner_epochs or inner
+        if self.match == "distribution":
+            outer = inner = 1
+        networks = GRADIENT_NETWORKS if self.match == "gradient" else DISTRIBUTION_NETWORKS
+        changes = {
+            "outer_loop": outer,
+            "inner_epochs": inner,
+            "updates": self.updates or networks * outer,
+        }
+        return self.model_copy(update=changes)
+
+    def check(self, run: "Run") -> None:
+        for name, count in zip(run.classes, run.train.counts.tolist(), strict=True):
+            if not count:
+                raise DdkitError(
+                    f"class '{name}' has no training images to match: leave it out (--classes)"
+                )
+        if self.match == "distribution":
+            _check_features(run)
+
+
+def _check_features(run: "Run") -> None:
+    """Raise `DdkitError` where the run's network has no features."""
+    import torch
+
+    from ddkit.networks.features import last_linear_input
+
+    network = run.network(run.generator("network to look at")).eval()
+    with torch.no_grad():
+        last_linear_input(network, torch.zeros(1, *run.shape, device=run.device))

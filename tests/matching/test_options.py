@@ -1,0 +1,101 @@
+"""Published numbers by the images per class; names; presets."""
+
+import pytest
+import torch
+from ddkit_matching.options import MatchingOptions
+
+from ddkit import load, pipeline
+from ddkit.data.split import Split
+from ddkit.plugins import ALIASES, METHODS, Plugin, lookup
+from ddkit.resolve import Request, find_preset, preset_names, resolve
+from ddkit.storage import TensorFile
+
+NAMES = ("dc", "dsa", "dm")
+PRESETS = [(method, name) for method in NAMES for name in preset_names(method)]
+
+
+@pytest.mark.parametrize(("ipc", "outer", "inner"), [
+    (1, 1, 1), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10),  # released
+    (2, 1, 1), (9, 1, 1), (11, 10, 50), (100, 50, 10),  # the next smaller one
+])  # fmt: skip
+def test_the_loops_of_gradient_matching_follow_from_the_images_per_class(ipc, outer, inner):
+    for method in ("dc", "dsa"):
+        options = resolve(Request(method, {"ipc": ipc}, preset="none")).options
+        assert (options["outer_loop"], options["inner_epochs"]) == (outer, inner)
+        assert options["updates"] == 1000 * outer
+
+
+@pytest.mark.parametrize("ipc", [1, 10, 50])
+def test_distributions_are_matched_in_20000_networks_that_are_not_trained(ipc):
+    options = resolve(Request("dm", {"ipc": ipc}, preset="none")).options
+    assert (options["updates"], options["outer_loop"]) == (20_000, 1)
+
+
+def test_numbers_that_were_said_are_kept():
+    said = MatchingOptions(updates=7, outer_loop=3, inner_epochs=2).for_ipc(50)
+    assert (said.updates, said.outer_loop, said.inner_epochs) == (7, 3, 2)
+    assert said.for_ipc(1) == said
+    assert MatchingOptions(outer_loop=3).for_ipc(50).updates == 3000
+
+
+@pytest.mark.parametrize(("name", "match", "augmentation", "rate", "init"), [
+    ("dc", "gradient", "none", 0.1, "noise"),
+    ("dsa", "gradient", "dsa", 0.1, "real"),
+    ("dm", "distribution", "dsa", 1.0, "real"),
+])  # fmt: skip
+def test_a_name_stands_for_the_settings_of_its_released_code(name, match, augmentation, rate, init):
+    assert name in ALIASES.entries()
+    assert name not in METHODS.entries()
+    assert lookup(name)[1].summary
+    config = resolve(Request(name, preset="none"))
+    assert (config.plugin, config.network, config.init) == ("matching", "convnet", init)
+    found = {key: config.options[key] for key in ("match", "augmentation", "lr_images")}
+    assert found == {"match": match, "augmentation": augmentation, "lr_images": rate}
+    published = {"momentum": 0.5, "batch_real": 256, "lr_network": 0.01, "batch_network": 256}
+    assert {key: config.options[key] for key in published} == published
+
+
+def test_labels_and_evaluation_are_the_cores_and_there_is_no_pool():
+    assert Plugin("matching").overridden() == ["method_config", "synthesis_loss"]
+
+
+@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("ipc", [1, 10, 50])
+def test_the_presets_of_cifar10_are_what_the_released_code_has(method, ipc):
+    config = resolve(Request(method, {"ipc": ipc}, {"name": "cifar10"}))
+    assert config.preset == f"cifar10-ipc{ipc} ({method.upper()}, released code)"
+    assert config.options == resolve(Request(method, {"ipc": ipc}, preset="none")).options
+    assert (config.network, config.data.space) == ("convnet", "standard")
+    assert config.init == ("noise" if method == "dc" else "real")
+
+
+@pytest.mark.parametrize(("method", "name"), PRESETS)
+def test_a_preset_runs_two_steps(method, name, tmp_path, monkeypatch):
+    """What a preset sets is kept, but for sizes: two classes, 16 px, two steps."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (32, 1, 16, 16), dtype=torch.uint8, generator=generator)
+    made = Split(pixels, torch.arange(32) % 2, ("a", "b"))
+    monkeypatch.setattr("ddkit.data.sources.load", lambda *_, **__: made)
+    preset = find_preset(method, *lookup(method), tag="", ipc=1, choice=name)
+    sizes = {"updates": 2, "inner_epochs": min(2, preset["options"].get("inner_epochs", 1))}
+    settings = [f"{key}={value}" for key, value in sizes.items()]
+    ipc = min(3, int(name.rsplit("ipc", 1)[1]))
+    flags = {"ipc": ipc, "threads": 1}
+    config = resolve(Request(method, flags, {"name": "made"}, settings, name))
+    kept = {key: value for key, value in preset["options"].items() if key not in sizes}
+    assert {key: config.options[key] for key in kept} == kept
+    assert (config.network, config.init) == (preset["network"], preset["init"])
+    distilled = load(pipeline.distill(config, tmp_path / "run"))
+    assert distilled.labels.kind == "hard"
+    file = TensorFile(tmp_path / "run" / "shards" / "shard-00000.safetensors")
+    assert file["losses"].shape == (2,)
+    assert torch.isfinite(file["losses"]).all()
+    assert (file["images"] != file["initial"]).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("name", ["digits-ipc1", "digits-ipc10"])
+def test_a_preset_that_was_not_published_says_so(method, name):
+    preset = find_preset(method, *lookup(method), tag="", ipc=1, choice=name)
+    assert preset["source"].startswith("ddkit's own")
+    assert "Not published" in preset["notes"]
