@@ -16,6 +16,8 @@ from ddkit.data.views import STORED
 from ddkit.distilled import DistilledDataset, as_pixels, load, write_distilled
 from ddkit.errors import DdkitError
 from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
+from ddkit.labels.codecs import codec_named
+from ddkit.labels.coding import combined
 from ddkit.objective import Synthetic
 
 CHUNK = 256  # images that are compared at once
@@ -94,6 +96,7 @@ def check_parts(parts: Sequence[DistilledDataset]) -> None:
             )
     for part in parts:
         check_balance(part)
+        check_stored(part)
     for part in parts[1:]:
         check_traits(parts[0], part)
     contents = [digests(part) for part in parts]
@@ -108,7 +111,7 @@ def check_parts(parts: Sequence[DistilledDataset]) -> None:
 
 def check_balance(part: DistilledDataset) -> None:
     """Raise `DdkitError` unless a set has as many images of each class as its run was to make."""
-    ipc = part.metadata["config"]["ipc"]
+    ipc = part.config["ipc"]
     counts = torch.bincount(part.classes, minlength=len(part.class_names)).tolist()
     for name, count in zip(part.class_names, counts, strict=True):
         if count != ipc:
@@ -116,6 +119,15 @@ def check_balance(part: DistilledDataset) -> None:
                 f"{part.file.path} holds {count} images of class '{name}', its configuration says "
                 f"ipc {ipc}: distil it anew"
             )
+
+
+def check_stored(part: DistilledDataset) -> None:
+    """Raise `DdkitError` for labels that are made while training, of the set as it is."""
+    if part.labels.kind not in LABELS:
+        raise DdkitError(
+            f"the labels of {part.file.path} are a {part.labels.kind}, drawn for the set as it is: "
+            "`ddkit relabel --labels-as fp16` stores them first"
+        )
 
 
 def check_traits(one: DistilledDataset, other: DistilledDataset) -> None:
@@ -139,12 +151,18 @@ def traits(part: DistilledDataset) -> Iterator[Trait]:
     yield Trait("whether images are mirrored", yes(part.metadata["mirror"]), SAME_MIRROR)
     yield Trait("input space", f"{part.space.kind} {part.space.fingerprint()}", SAME_SPACE)
     yield Trait("the kind of labels", part.labels.kind, SAME_LABELS)
+    yield Trait("the form of labels", coded_as(part.labels), SAME_LABELS)
     yield Trait("the temperature of labels", part.labels.temperature, SAME_LABELS)
     if isinstance(part.labels, EpochLabels):
         yield Trait("the number of labelled epochs", part.labels.epochs, SAME_LABELS)
         yield Trait("how labelled images are mixed", part.labels.views.mix, SAME_LABELS)
     yield Trait("having a learned rate", yes(part.learning_rate is not None), ALL_OR_NONE)
     yield Trait("having learned labels", yes(part.label_logits is not None), ALL_OR_NONE)
+
+
+def coded_as(labels: Labels) -> str:
+    """Return the form of coded labels; plain ones may differ, and become the more exact."""
+    return labels.form if codec_named(labels.form) is not None else "numbers"
 
 
 def yes(value: bool) -> str:
@@ -169,7 +187,7 @@ def slots_of(parts: Sequence[DistilledDataset]) -> list[Tensor]:
 
 
 def placed(pieces: Sequence[Tensor], slots: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Return one tensor with entry i of piece k, along `dim`, at slots[k][i]."""
+    """Return one tensor with entry i of piece k, along `dim`, at `slots[k][i]`."""
     shape = list(pieces[0].shape)
     shape[dim] = sum(map(len, slots))
     merged = torch.empty(shape, dtype=promoted(pieces))
@@ -206,15 +224,16 @@ def merged_hard(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> L
 
 def merged_soft(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
     labels = [part.labels for part in parts if isinstance(part.labels, SoftLabels)]
-    return SoftLabels(placed([each.logits for each in labels], slots), labels[0].temperature)
+    logits = combined([each.logits for each in labels], lambda parts: placed(parts, slots))
+    return SoftLabels(logits, labels[0].temperature)
 
 
 def merged_epochs(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
     """Return labels per epoch whose views paste the same partners, wherever those are by now."""
     labels = [part.labels for part in parts if isinstance(part.labels, EpochLabels)]
+    written = [each.written_down() for each in labels]
     views = [
-        replace(each.views, partner=rows[each.views.partner])
-        for each, rows in zip(labels, slots, strict=True)
+        replace(view, partner=rows[view.partner]) for view, rows in zip(written, slots, strict=True)
     ]
     fields: dict[str, Any] = {  # views lie epoch by epoch: (epochs · n, …)
         name: placed(
@@ -222,7 +241,7 @@ def merged_epochs(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) ->
         ).flatten(0, 1)
         for name in STORED
     }
-    logits = placed([each.logits for each in labels], slots, 1)
+    logits = combined([each.logits for each in labels], lambda parts: placed(parts, slots, 1))
     return EpochLabels(logits, replace(views[0], **fields), labels[0].temperature)
 
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from ddkit.config import RunConfig
+from ddkit.data.space import InputSpace
 from ddkit.data.views import Views, draw_views
 from ddkit.distilled import load
 from ddkit.errors import DdkitError
-from ddkit.labels import EpochLabels, SoftLabels, joined
+from ddkit.labels import DrawnViews, Ensemble, EpochLabels, RecipeLabels, SoftLabels, joined
+from ddkit.labels.coding import encoded
 from ddkit.merging import merge
 from ddkit.objective import Synthetic
 from ddkit.storage import TensorFile, write_tensors
@@ -45,6 +47,50 @@ def epoch_labels(ipc: int, seed: int = 0, epochs: int = 3, mix="cutmix", tempera
     views = [draw_views(count, (8, 8), generator, mix=mix) for _ in range(epochs)]
     soft = torch.randn(epochs, count, CLASSES, generator=generator)
     return EpochLabels(soft.half(), joined(views), temperature)
+
+
+@pytest.fixture
+def merged_labels(artifact, tmp_path):
+    """Merge a set of ipc 1 and one of ipc 2 with labels of these forms; return all three."""
+
+    def make(form: str):
+        paths = []
+        for ipc in (1, 2):
+            views = DrawnViews(ipc, ipc * CLASSES, (8, 8), (0.3, 1.0), False, "cutmix")
+            stored = encoded(epoch_labels(ipc, ipc).logits, form, 4.0)
+            labels = EpochLabels(stored, views, 4.0)
+            name = f"{ipc}.safetensors"
+            paths.append(artifact(name, images=noise(ipc, ipc), labels=labels, ipc=ipc))
+        return [*map(load, paths), load(merge(paths, tmp_path / "merged.safetensors"))]
+
+    return make
+
+
+@pytest.mark.parametrize("form", ["fp16", "int8", "top-k:1"])
+def test_labels_of_any_form_are_merged_with_views_that_are_drawn_no_more(merged_labels, form):
+    first, second, merged = merged_labels(form)
+    assert merged.labels.form == form
+    assert merged.labels.views_are_stored
+    for part, slots in ((first, FIRST), (second, SECOND)):
+        for epoch in range(3):
+            ours, theirs = merged.inputs(slots, epoch), part.inputs(torch.arange(len(part)), epoch)
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_labels_of_two_forms_and_recipes_are_not_merged(artifact, tmp_path):
+    views = DrawnViews(1, 3, (8, 8), (0.3, 1.0), False, "cutmix")
+    coded = EpochLabels(encoded(epoch_labels(1).logits, "int8", 4.0), views, 4.0)
+    plain = EpochLabels(epoch_labels(1, 2).logits, views, 4.0)
+    space = InputSpace(torch.zeros(1), torch.ones(1))
+    recipe = RecipeLabels(Ensemble("pool", "hash", (0,), "logits"), views, 3, space)
+    paths = [
+        artifact(f"{n}.safetensors", images=noise(1, n), labels=labels, ipc=1)
+        for n, labels in enumerate((coded, plain, recipe))
+    ]
+    with pytest.raises(DdkitError, match="differ in the form of labels: int8 and numbers"):
+        merge(paths[:2], tmp_path / "merged.safetensors")
+    with pytest.raises(DdkitError, match="are a recipe, drawn for the set as it is"):
+        merge(paths[1:], tmp_path / "merged.safetensors")
 
 
 @pytest.fixture

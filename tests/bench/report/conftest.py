@@ -68,7 +68,13 @@ class Filler:
             Synthetic(final.mul(255).to(torch.uint8), classes),
             HardLabels(classes),
             InputSpace(torch.tensor([0.5]), torch.tensor([0.3])),
-            {"classes": list(names), "config": stored["config"], "data_fingerprint": "d"},
+            {
+                "classes": list(names),
+                "config": stored["config"],
+                "data_fingerprint": "d",
+                "mirror": False,
+                "network": "convnet",
+            },
         )
         slots = torch.arange(len(classes))
         write_tensors(

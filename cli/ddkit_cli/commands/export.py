@@ -1,0 +1,49 @@
+"""`ddkit export`: a distilled set in the layout of another tool."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ddkit.interop.formats import FORMATS, LAYOUTS
+from ddkit_cli.options import output_options
+
+LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.names())
+
+
+@click.command(short_help="write a distilled set as another tool has it", epilog=f"\b\n{LIST}")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--format", "layout", metavar="NAME", required=True, help="of those below")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="a new file or folder")
+@click.option("--overwrite", is_flag=True, help="replace what --out holds")
+@click.option(
+    "--labels", type=click.Choice(["hard", "logits", "probabilities"]),
+    help="hard leaves soft labels out; else as what soft labels are written",
+)  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(1), help="of FKD labels")
+@click.option("--push", metavar="OWNER/NAME", help="hf: send it to the Hugging Face hub instead")
+@output_options
+def export(
+    artifact: Path, layout: str, out: Path | None, overwrite: bool, labels: Any,
+    batch_size: int | None, push: str | None, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Write ARTIFACT (a file, or a run's folder) in the layout of another tool."""
+    from ddkit.errors import DdkitError
+    from ddkit.interop.exporting import export_set, push_set
+    from ddkit_cli import display
+
+    if (out is None) == (push is None):
+        raise DdkitError("say where to: --out, or --push OWNER/NAME with --format hf")
+    if push is not None:
+        notes = push_set(artifact, push, layout, labels=labels)
+    elif out is not None:
+        notes = export_set(
+            artifact, out, layout, labels=labels, batch_size=batch_size, overwrite=overwrite
+        )
+    where = out or push
+    if as_json:
+        display.as_json({"out": where, "format": layout, "notes": notes})
+        return
+    click.echo(f"{where}: {layout}")
+    for note in notes:
+        click.echo(f"note: {note}")

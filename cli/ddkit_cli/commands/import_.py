@@ -1,0 +1,123 @@
+"""`ddkit import`: the distilled set of another tool becomes an artifact."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ddkit.budget import readable
+from ddkit.interop.formats import FORMATS, LAYOUTS
+from ddkit_cli.commands.pool import numbers
+from ddkit_cli.options import data_options, output_options
+
+LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.names())
+
+
+@click.command("import", short_help="import a distilled set of another tool", epilog=f"\b\n{LIST}")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--format", "layout", metavar="NAME", help="default: what names of files say")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="a new file")
+@click.option("--overwrite", is_flag=True, help="replace the distilled set that --out holds")
+@click.option("-d", "--data", help="what it was distilled from: gives classes, mean and std")
+@data_options
+@click.option("--mean", metavar="A,B,C", help="of pixels in 0 to 1, as the tool has it")
+@click.option("--std", metavar="A,B,C", help="likewise")
+@click.option(
+    "--labels", type=click.Choice(["hard", "logits", "probabilities"]),
+    help="what its numbers per class are; hard takes the largest",
+)  # fmt: skip
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="that the tool trains with")
+@click.option(
+    "--temperature", type=click.FloatRange(0, min_open=True), help="that the tool trains with"
+)
+@click.option("--factor", type=click.IntRange(1, 16), help="of IDC's multi-formation")
+@click.option("--fkd", type=click.Path(path_type=Path), help="a folder of FKD soft labels")
+@click.option("--network", metavar="SPEC", default="convnet", show_default=True, help="to train")
+@click.option(
+    "--store", type=click.Choice(["uint8", "float16", "float32"]),
+    help="of pixels; default: uint8 if that loses nothing, else float32",
+)  # fmt: skip
+@output_options
+def import_(
+    source: Path, layout: str | None, out: Path, overwrite: bool, data: str | None,
+    mean: str | None, std: str | None, labels: Any, lr: float | None, temperature: float | None,
+    factor: int | None, fkd: Path | None, network: str, store: Any, as_json: bool, quiet: bool,
+    **flags: Any,
+) -> None:  # fmt: skip
+    """Write the distilled set at SOURCE, a file or folder of another tool, as an artifact.
+
+    Nothing in it is executed. What its format does not record is asked for. Without --data,
+    --classes names the classes in the order of the labels: A,B,C or a file with a name per line.
+    """
+    from ddkit.distilled import load
+    from ddkit.interop.importing import Request, import_set
+    from ddkit_cli import display
+
+    request = Request(
+        format=layout, **described(data, flags), mean=numbers("--mean", mean),
+        std=numbers("--std", std), network=network, store=store, labels=labels, learning_rate=lr,
+        temperature=temperature, factor=factor, soft_labels=fkd,
+    )  # fmt: skip
+    progress = display.progress_for(quiet or as_json)
+    distilled = load(import_set(source, out, request, overwrite=overwrite, progress=progress))
+    if as_json:
+        display.as_json({
+            "artifact": out, "images": len(distilled), "shape": distilled.shape,
+            "classes": len(distilled.class_names), "labels": distilled.labels.kind,
+            "learning_rate": distilled.learning_rate, "format": distilled.metadata["imported"],
+            "mean": distilled.space.mean.tolist(), "std": distilled.space.std.tolist(),
+        })  # fmt: skip
+        return
+    space = distilled.space
+    used = space.kind if space.kind != "standard" else (
+        f"mean {listed(space.mean)}, std {listed(space.std)}"
+        + ("" if mean else ": those of the data; many tools have others, see docs/formats.md")
+    )  # fmt: skip
+    display.table(str(out), ["", ""], [
+        ("format", distilled.metadata["imported"]["format"]),
+        ("images", f"{len(distilled)} of {distilled.shape}, {readable(distilled.image_bytes)}"),
+        ("labels", f"{distilled.labels.kind}, {readable(distilled.labels.bytes)}"),
+        ("input space", used),
+    ])  # fmt: skip
+    click.echo(f"next: ddkit {'evaluate' if data else 'show'} {out}")
+
+
+def described(data: str | None, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return what a request says of the data, or of the classes where no data are named."""
+    from ddkit.config import validated
+    from ddkit.data.options import DataOptions
+    from ddkit.errors import DdkitError
+
+    said = {key: value for key, value in flags.items() if value is not None}
+    unit = said.get("space") == "unit"
+    if data is not None:
+        options = validated(DataOptions, {"name": data, **said}, "the data set")
+        return {"data": options, "unit": unit}
+    classes, mirror, space = (said.pop(key, None) for key in ("classes", "flip", "space"))
+    if said or space == "zca":
+        flag = "--space zca" if space == "zca" else f"--{next(iter(said)).replace('_', '-')}"
+        raise DdkitError(f"{flag} is said of data: name them with --data")
+    return {
+        "classes": None if classes is None else class_names(classes),
+        "mirror": mirror is not False,
+        "unit": unit,
+    }
+
+
+def class_names(text: str) -> list[str]:
+    """Return class names: those in a file of that name, a line each, or separated by commas."""
+    from ddkit.errors import DdkitError
+
+    path = Path(text)
+    try:
+        lines = path.read_text("utf-8").splitlines() if path.is_file() else text.split(",")
+    except (OSError, ValueError) as error:
+        raise DdkitError(f"--classes {text} is no readable text: {error}") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names or len(set(names)) != len(names):
+        raise DdkitError(f"--classes {text}: name each class once, A,B,C, or in a file's lines")
+    return names
+
+
+def listed(values: Any) -> str:
+    return ",".join(f"{value:.4g}" for value in values.tolist())
