@@ -1,16 +1,24 @@
 """Shared by all tests: a cache of their own, one thread, a tiny data set, and runs on it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from ddkit.config import MethodOptions, RunConfig
-from ddkit.data.space import InputSpace
-from ddkit.data.split import Split
-from ddkit.run import Run
+from ddkit.testing.fixtures import tiny_run as run
+from ddkit.testing.fixtures import tiny_split as make_split
+
+__all__ = ["make_split", "run"]  # what authors of methods get, by the names that tests use
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one of several processes, and all that need a Ray cluster in one."""
+    for item in items:
+        ray = "execution" in item.path.parts
+        file = f"{item.path.parent.name}/{item.path.name}"
+        item.add_marker(pytest.mark.xdist_group("ray" if ray else file))
 
 
 @pytest.fixture(autouse=True)
@@ -28,46 +36,3 @@ def single_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def make_split() -> Callable[..., Split]:
-    """Make a split of noise, each class around a grey of its own, so that networks can learn it."""
-
-    def make(classes: int = 3, each: int = 8, shape=(1, 8, 8), seed: int = 0) -> Split:
-        generator = torch.Generator().manual_seed(seed)
-        labels = torch.arange(classes).repeat(each)
-        greys = (labels + 1) * (200 // (classes + 1))
-        noise = torch.randint(56, (len(labels), *shape), generator=generator)
-        images = (greys.view(-1, 1, 1, 1) + noise).to(torch.uint8)
-        return Split(images, labels, tuple("abcdefghij"[:classes]))
-
-    return make
-
-
-@pytest.fixture
-def run(tmp_path, make_split) -> Callable[..., Run]:
-    """Make a run of the method "random" on a tiny split; keywords are fields of its config."""
-
-    def make(
-        *,
-        train: Split | None = None,
-        holdout: Split | None = None,
-        options: MethodOptions | None = None,
-        folder: Path | None = None,
-        space: str = "standard",
-        **config: Any,
-    ) -> Run:
-        train = train or make_split()
-        fields = {"method": "random", "plugin": "random", "ipc": 2, **config}
-        return Run(
-            RunConfig.model_validate(fields),
-            options or MethodOptions(),
-            train,
-            holdout,
-            InputSpace.fit(train, space),
-            torch.device("cpu"),
-            folder or tmp_path / "run",
-        )
-
-    return make

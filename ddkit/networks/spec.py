@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ddkit.errors import DdkitError, unknown
 from ddkit.networks.names import NETWORKS
+from ddkit.registry import origin
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,18 @@ def parse(spec: str) -> NetworkSpec:
 
 
 def spec_fingerprint(spec: str) -> str:
-    """Return what a cache key needs: the spec and, for a user's file, the sha256 of its content.
+    """Return what a cache key needs: the spec, and what tells its code from another of that name.
 
-    What that file imports in turn is not covered. Raises `DdkitError` as `parse` does, and for a
+    For a user's file that is the sha256 of its content, but not of what it imports in turn; for a
+    third party's name its distribution and version. Raises `DdkitError` as `parse` does, and for a
     file that cannot be read.
     """
-    path = parse(spec).path
-    return spec if path is None else f"{spec}@sha256:{hashlib.sha256(read(path)).hexdigest()}"
+    named = parse(spec)
+    if named.path is not None:
+        return f"{spec}@sha256:{hashlib.sha256(read(named.path)).hexdigest()}"
+    if named.name in NETWORKS.builtins:
+        return spec
+    return f"{spec}@{origin(NETWORKS.entries()[named.name])}"
 
 
 def read(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""A method of someone else's: its own distribution, one file, one entry point."""
+"""A distribution of someone else's: a method, and one of each thing that has a name."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ import torch
 
 import ddkit as library
 from ddkit import registry
+from ddkit.networks import spec_fingerprint
 
 SOURCE = Path(__file__).parents[1] / "third_party" / "ddkit-brightness"
 
@@ -72,6 +73,64 @@ def test_its_pictures_can_have_teddys_labels(with_plugin, ddkit, tmp_path):
           *(p for s in ("unit=step", "first=1", "last=1", "label_epochs=2")
             for p in ("--set", f"relabel.{s}")))  # fmt: skip
     assert library.load(tmp_path / "run").labels.kind == "epoch"
+
+
+def test_its_preset_is_applied_to_its_own_data_and_names_its_own_network(with_plugin, ddkit):
+    made = json.loads(ddkit(
+        "distill", "-m", "brightness", "-d", "stripes", "--threads", "1", "-o", "run", "--json"
+    ))  # fmt: skip
+    assert made["config"]["preset"] == "stripes-ipc1 (nobody)"
+    assert made["config"]["options"] == {"steps": 5}
+    assert made["config"]["network"] == "linear-pixels"
+
+
+def test_its_alias_is_listed_and_runs_the_method(with_plugin, ddkit):
+    methods = {row["name"]: row for row in json.loads(ddkit("methods", "--json"))}
+    assert methods["glance"] == {
+        "name": "glance", "kind": "alias", "from": "ddkit-brightness 1.0",
+    }  # fmt: skip
+    made = json.loads(ddkit("distill", "-m", "glance", "--threads", "1", "-o", "run", "--json"))
+    assert made["config"]["options"] == {"steps": 3}
+
+
+def test_its_data_its_network_and_its_protocol_are_used_by_name(with_plugin, ddkit):
+    assert "stripes" in json.loads(ddkit("data", "--json"))
+    assert "linear-pixels" in json.loads(ddkit("methods", "--networks", "--json"))
+    ddkit("distill", "-m", "random", "-d", "stripes", "--ipc", "2", "--threads", "1", "-o", "run")
+    rows = json.loads(ddkit(
+        "evaluate", "run", "--protocols", "brief", "--networks", "linear-pixels:bias=false",
+        "--seeds", "1", "--no-real", "--json",
+    ))  # fmt: skip
+    assert {row["protocol"] for row in rows} == {"brief"}
+    assert {row["network"] for row in rows} == {"linear-pixels:bias=false"}
+    assert rows[0]["mean"] == 1  # a line tells stripes apart
+
+
+def test_pools_of_its_network_are_those_of_its_version(with_plugin, ddkit):
+    assert spec_fingerprint("linear-pixels") == "linear-pixels@ddkit-brightness 1.0"
+    assert spec_fingerprint("convnet:width=8") == "convnet:width=8"
+
+
+def test_its_command_is_one_of_ddkit(with_plugin, ddkit):
+    assert "say how bright the images" in ddkit("--help")
+    ddkit("distill", "-m", "random", "--threads", "1", "-o", "run")
+    assert ddkit("brightness", "run").startswith("mean brightness 0.")
+
+
+def test_a_broken_command_leaves_the_others_working(ddkit, refused, monkeypatch, tmp_path):
+    broken = tmp_path / "broken"
+    info = broken / "ddkit_broken-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ddkit-broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[ddkit.commands]\nlost = a_module_that_is_missing:lost\n"
+    )
+    monkeypatch.syspath_prepend(str(broken))
+    registry.installed.cache_clear()
+    page = ddkit("--help")
+    assert "distill" in page
+    assert "lost" not in page
+    assert "ddkit-broken 1.0" in refused("lost")
 
 
 def test_a_broken_one_leaves_the_others_working(ddkit, refused, monkeypatch, tmp_path):

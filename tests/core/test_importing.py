@@ -3,8 +3,10 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,11 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
+def project() -> dict[str, Any]:
+    """Return what pyproject.toml says of the distribution."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 def test_the_core_imports_no_plugin_and_not_the_command_line():
     assert len(CORE) > 20
     foreign = {
@@ -31,6 +38,13 @@ def test_the_core_imports_no_plugin_and_not_the_command_line():
         if name.startswith("ddkit_")
     }
     assert not foreign
+
+
+def test_pytest_is_imported_by_what_tests_methods_only():
+    users = {path.relative_to(ROOT / "ddkit") for path in CORE if "pytest" in imported(path)}
+    assert users
+    assert {path.parts[0] for path in users} == {"testing"}
+    assert not [need for need in project()["dependencies"] if need.startswith("pytest")]
 
 
 @pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: folder.name)

@@ -1,0 +1,55 @@
+"""Our own methods keep the contract that others are asked to keep."""
+
+from ddkit.testing import MethodContract
+
+NETWORK = "convnet:depth=1:width=4:norm=batch"
+TEACHER = ("teachers=2", "train_epochs=1", "train_batch=12")
+
+
+class TestRandom(MethodContract):
+    method = "random"
+
+
+class TestTeddy(MethodContract):
+    method = "teddy"
+    network = NETWORK
+    settings = (
+        "unit=step", "first=1", "last=3", "train_batch=12", "recalibrate=20", "teachers=2",
+        "batch_size=3", "label_epochs=2",
+    )  # fmt: skip
+
+
+class TestTesla(MethodContract):
+    method = "tesla"
+    network = "convnet:depth=1:width=4"
+    settings = (
+        "experts=2", "train_epochs=2", "train_batch=12", "together=1", "student_steps=2",
+        "expert_epochs=1", "max_start_epoch=1", "batch_syn=4", "lr_images=1",
+    )  # fmt: skip
+
+
+class TestApm(MethodContract):
+    method = "apm"
+    network = "convnet:depth=1:width=4"
+    settings = (
+        *TEACHER, "together=1", "student_epochs=2", "checkpoints=2", "student_every=2",
+        "batch_syn=4", "evaluation_epochs=2",
+    )  # fmt: skip
+
+
+class TestSelection(MethodContract):
+    method = "herding"
+    settings = TEACHER
+    follows_seed = False  # it draws nothing
+
+
+class TestMatchingOfGradients(MethodContract):
+    method = "dsa"
+    network = "convnet:depth=1:width=4"
+    settings = ("batch_real=8", "outer_loop=2", "inner_epochs=1")
+
+
+class TestMatchingOfDistributions(MethodContract):
+    method = "dm"
+    network = NETWORK
+    settings = ("batch_real=8",)
