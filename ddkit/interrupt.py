@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 _requested = threading.Event()
@@ -27,6 +27,21 @@ def check_stop() -> None:
     """Raise `Stopped` if someone has asked for it: for work that has nothing to save."""
     if stop_requested():
         raise Stopped
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the block with a KeyboardInterrupt once what is done is kept.
+
+    For the library: who called has the signal handlers back afterwards. Outside the main thread,
+    where Python allows no handlers, a signal reaches whatever the main thread does.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    try:
+        with stopping_on_signals() if in_main else nullcontext():
+            yield
+    except Stopped as stopped:
+        raise KeyboardInterrupt("what was done is kept: the same call goes on there") from stopped
 
 
 @contextmanager

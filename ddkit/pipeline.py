@@ -16,7 +16,10 @@ from ddkit.distilled import ARTIFACT, stored, write_distilled
 from ddkit.errors import DdkitError
 from ddkit.execution.local import LOCAL
 from ddkit.execution.units import Executor
-from ddkit.labelling import forget_saved
+from ddkit.labelling import forget_saved, labelled
+from ddkit.labels.forms import check_form, with_epochs
+from ddkit.loggers import Logger, session
+from ddkit.loggers.journal import Journal
 from ddkit.objective import Shard, Synthetic
 from ddkit.plugins import Plugin
 from ddkit.pool import Pool
@@ -72,23 +75,24 @@ def distill(
     snapshot_every: int = 0,
     wait: bool = False,
     executor: Executor = LOCAL,
+    logger: Logger | None = None,
 ) -> Path:
     """Do a whole run in `folder`, or what is left of it, and return the artifact's path.
 
     With `wait` another process in the same folder is waited for, not refused. The executor does
-    the pool and the shards; whichever it is, the bytes are the same.
+    the pool and the shards; whichever it is, the bytes are the same. So they are with a logger.
 
     Raises:
         DdkitError: the folder holds another run, or anything in the run fails in a known way.
         Stopped: on request, after what is needed to go on was written.
     """
     with sealed_test():
-        return _distill(config, folder, progress, overwrite, snapshot_every, wait, executor)
+        return _distill(config, folder, progress, overwrite, snapshot_every, wait, executor, logger)
 
 
 def _distill(
     config: RunConfig, folder: Path, progress: Progress | None, overwrite: bool,
-    snapshot_every: int, wait: bool, executor: Executor,
+    snapshot_every: int, wait: bool, executor: Executor, logger: Logger | None,
 ) -> Path:  # fmt: skip
     artifact = folder / ARTIFACT
     device_of(config)
@@ -101,31 +105,41 @@ def _distill(
             return artifact
         run = run or begun(config, folder, progress)
         check_inputs(run)
-        cost = Cost(folder)
-        with cost.measure("pool"):
-            pool = open_pool(run, "synthesis", executor)
-            folders = {pool.folder, open_pool(run, "relabel", executor).folder}
-        figures = [read_cost(folder) for folder in folders]
-        if config.pool is None or "training_seconds" in figures[0]:  # unknown where it is imported
-            cost.figures["pool_training_seconds"] = sum(
-                figure.get("training_seconds", 0.0) for figure in figures
-            )
-        engine = engine_of(run, pool, snapshot_every)
-        with cost.measure("synthesis"):
-            engine.synthesise(executor)
-        shards = list(engine.objective.shards())
-        images = assemble(engine, shards, config.store)
-        with cost.measure("relabel"):
-            relabel_into(run, images, artifact)
-        cost.finish(engine, shards)
+        with session(logger, folder, "distill", config.model_dump(mode="json")):
+            do_stages(run, artifact, snapshot_every, executor, logger)
     return artifact
 
 
-def engine_of(run: Run, pool: Pool, snapshot_every: int = 0) -> Engine:
+def do_stages(
+    run: Run, artifact: Path, snapshot_every: int, executor: Executor, logger: Logger | None
+) -> None:
+    """Do what is left of a run's stages, and write its artifact."""
+    cost = Cost(run.folder)
+    with cost.measure("pool"):
+        pool = open_pool(run, "synthesis", executor)
+        folders = {pool.folder, open_pool(run, "relabel", executor).folder}
+    figures = [read_cost(folder) for folder in folders]
+    if run.config.pool is None or "training_seconds" in figures[0]:  # unknown where it is imported
+        cost.figures["pool_training_seconds"] = sum(
+            figure.get("training_seconds", 0.0) for figure in figures
+        )
+    engine = engine_of(run, pool, snapshot_every, logger)
+    with cost.measure("synthesis"):
+        engine.synthesise(executor)
+    shards = list(engine.objective.shards())
+    images = assemble(engine, shards, run.config.store)
+    with cost.measure("relabel"):
+        relabel_into(run, images, artifact)
+    cost.finish(engine, shards)
+
+
+def engine_of(
+    run: Run, pool: Pool, snapshot_every: int = 0, logger: Logger | None = None
+) -> Engine:
     """Return the engine of a run's synthesis."""
     plugin = Plugin(run.config.stage("synthesis").plugin)
     objective = plugin.synthesis_loss(run.for_stage("synthesis"), pool)
-    return Engine(run, objective, snapshot_every=snapshot_every)
+    return Engine(run, objective, snapshot_every=snapshot_every, journal=Journal(logger))
 
 
 def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Run:
@@ -138,6 +152,7 @@ def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Run:
 
 def check_stages(run: Run) -> None:
     """Make what can be made before work begins, so that what does not fit is found by then."""
+    check_form(run.config.labels_as, len(run.classes))
     synthesis = run.for_stage("synthesis")
     synthesis.options.check(synthesis)
     stages: tuple[StageName, ...] = ("synthesis", "relabel")
@@ -148,12 +163,17 @@ def check_stages(run: Run) -> None:
         Plugin(run.config.stage("synthesis").plugin).synthesis_loss(synthesis, pool)
 
 
-def relabel_into(run: Run, images: Synthetic, path: Path) -> None:
-    """Label finished images as the run's relabel stage does, and write the artifact."""
+def relabel_into(run: Run, images: Synthetic, path: Path, epochs: int | None = None) -> None:
+    """Label finished images as the run's relabel stage does, and write the artifact.
+
+    Of labels for each epoch those of the first `epochs` are kept; None keeps all.
+    """
     stage = run.for_stage("relabel")
     with sealed_test():
         pool = open_pool(run, "relabel")
-        labels = Plugin(run.config.stage("relabel").plugin).relabel(stage, pool, images)
+        labels = labelled(stage, pool, images)
+    if epochs is not None:
+        labels = with_epochs(labels, epochs)
     write_distilled(path, images, labels, run.space, describe(run))
     forget_saved(stage, images)
 
@@ -213,7 +233,7 @@ def check_inputs(run: Run) -> None:
 
 def clear(folder: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in ("shards", "snapshots", ".settled"):
+    for name in ("shards", "snapshots", "logs", ".settled"):
         shutil.rmtree(folder / name, ignore_errors=True)
     names = ("cost.json", "inputs.json", "settled.json", "config.toml", "contact-sheet.png")
     for path in [*folder.glob("distilled*.safetensors"), *(folder / name for name in names)]:

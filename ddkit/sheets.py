@@ -13,6 +13,7 @@ CELL = 64  # pixels that an image is enlarged to at least
 GAP = 8
 PAIR_GAP = 3  # between initial and final
 MAX_LABEL = 160  # pixels of a class name at most
+PREVIEWED, MAX_CLASSES = 100, 20  # images and classes of a notebook's picture
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
@@ -33,7 +34,22 @@ def draw(
     distilled: DistilledDataset, initial: Tensor | None, path: Path, *, per_class: int,
     max_classes: int,
 ) -> None:  # fmt: skip
-    """Write the sheet as a PNG, whole or not at all.
+    """Write the sheet as a PNG, whole or not at all; `sheet` says what is on it."""
+    image = sheet(distilled, initial, per_class=per_class, max_classes=max_classes)
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG", optimize=True)
+
+
+def preview(distilled: DistilledDataset) -> Image.Image:
+    """Return a sheet of about 100 final images at most, as a notebook shows it."""
+    shown = min(len(distilled.class_names), MAX_CLASSES)
+    return sheet(distilled, None, per_class=max(1, PREVIEWED // shown), max_classes=shown)
+
+
+def sheet(
+    distilled: DistilledDataset, initial: Tensor | None, *, per_class: int, max_classes: int
+) -> Image.Image:
+    """Return a sheet with a row per class.
 
     Args:
         initial: (N, channels, height, width) in data space, shown left of each final image.
@@ -69,8 +85,7 @@ def draw(
                 image.paste(_picture(as_pixels(initial[row[x]]), (height, width)), (left, top))
                 left += width + PAIR_GAP
             image.paste(_picture(final[x], (height, width)), (left, top))
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG", optimize=True)
+    return image
 
 
 def _picture(pixels: Tensor, size: tuple[int, int]) -> Image.Image:

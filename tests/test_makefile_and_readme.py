@@ -30,6 +30,21 @@ def test_the_plugin_on_the_first_screen_is_whole(tmp_path, monkeypatch):
     assert hasattr(my_method.synthesis_loss, "ddkit_impl")
 
 
+def test_the_code_for_users_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    import shutil
+
+    from torch import nn
+
+    making, training = re.findall(r"```python\n(.*?)```", README.split("## Use")[1], re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ddkit.resolve.available_cores", lambda: 1)
+    exec(making, made := {})  # noqa: S102 - it is ours
+    assert len(made["small"]) == 10
+    assert "random real images" in capsys.readouterr().out
+    shutil.copy(made["small"].file.path, "distilled.safetensors")
+    exec(training, {"network": nn.Sequential(nn.Flatten(), nn.Linear(64, 10))})  # noqa: S102
+
+
 def test_every_subcommand_is_on_the_page():
     from ddkit_cli.main import COMMANDS
 

@@ -1,127 +1,37 @@
 """What a person sees: bars with time, loss and memory during work, tables when it is done."""
 
 import json
-import resource
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from math import isnan
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
-from ddkit.budget import readable
-from ddkit.progress import Progress as Reporter
-from ddkit.progress import Silent
+from ddkit.bars import reporter
+from ddkit.progress import Progress
+from ddkit.rows import WIDTH
+from ddkit.rows import table as drawn
 
 if TYPE_CHECKING:
     from ddkit.bench.measures import Spread
 
 
-class MemoryColumn(ProgressColumn):
-    """Memory in use: the CUDA allocator's where there is one, else this process's peak."""
-
-    max_refresh = 1.0
-
-    def render(self, task: Task) -> Text:
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-            used = torch.cuda.max_memory_allocated()
-        else:
-            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Text(readable(used), style="dim")
-
-
-class Bars:
-    """Shows the core's progress on stderr with rich; implements `ddkit.progress.Progress`."""
-
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self._progress: Progress | None = None
-
-    @contextmanager
-    def task(self, name: str, total: int, done: int = 0) -> Iterator["Bar"]:
-        """Show a bar; one inside another is below it, for as long as it lasts."""
-        if self._progress is not None:
-            number = self._progress.add_task(name, total=total, completed=done, figures="")
-            yield Bar(self._progress, number)
-            self._progress.remove_task(number)
-            return
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            MemoryColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=self.console,
-        ) as progress:
-            self._progress = progress
-            number = progress.add_task(name, total=total, completed=done, figures="")
-            try:
-                yield Bar(progress, number)
-            finally:
-                self._progress = None
-
-    def note(self, text: str) -> None:
-        self.console.print(text, highlight=False)
-
-
-class Bar:
-    """One bar."""
-
-    def __init__(self, progress: Progress, number: Any):
-        self._progress = progress
-        self._number = number
-
-    def advance(self, steps: int = 1) -> None:
-        self._progress.advance(self._number, steps)
-
-    def show(self, **figures: str) -> None:
-        text = "  ".join(f"{name} {value}" for name, value in figures.items())
-        self._progress.update(self._number, figures=text)
-
-
-def progress_for(quiet: bool) -> "Reporter":
+def progress_for(quiet: bool) -> Progress:
     """Return where the core reports to: bars, or nothing with -q and --json."""
-    return Silent() if quiet else Bars()
+    return reporter(not quiet)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table to stdout; as wide as it needs to be where stdout is no terminal."""
-    sheet = Table(title=title, title_justify="left", header_style="bold")
-    for index, column in enumerate(columns):
-        sheet.add_column(column, overflow="fold", no_wrap=index == 0)
-    for row in rows:
-        sheet.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 140).print(sheet, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(drawn(title, columns, rows), highlight=False)
 
 
 def as_json(value: Any) -> None:
     """Print a value as JSON to stdout, for machines."""
     click.echo(json.dumps(value, indent=2, sort_keys=True, default=str))
-
-
-def percent(accuracies: Sequence[float]) -> str:
-    """Return accuracies as their mean and standard deviation: "73.4 ± 1.2 %"."""
-    spread = f" ± {100 * stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
-    return f"{100 * fmean(accuracies):.1f}{spread} %"
 
 
 def spread(found: "Spread") -> str:

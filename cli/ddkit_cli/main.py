@@ -17,8 +17,12 @@ COMMANDS = Registry(
         name: f"ddkit_cli.commands.{name}:{name}"
         for name in (
             "distill", "plan", "evaluate", "bench", "report", "train", "relabel", "merge", "pool",
-            "methods", "data", "inspect", "show",
+            "methods", "data", "inspect", "show", "export",
         )
+    }
+    | {
+        "import": "ddkit_cli.commands.import_:import_",
+        "new-plugin": "ddkit_cli.commands.new_plugin:new_plugin",
     },
     hint="see `ddkit --help`",
 )  # fmt: skip
@@ -29,11 +33,20 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         own = list(COMMANDS.builtins)
-        return own + sorted(set(COMMANDS.names()) - set(own))
+        return own + [name for name in COMMANDS.names() if name not in own and _loads(name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command: click.Command = COMMANDS.load(cmd_name)
         return command
+
+
+def _loads(name: str) -> bool:
+    """Return whether a command can be imported: a broken one must not take the help with it."""
+    try:
+        COMMANDS.load(name)
+    except DdkitError:
+        return False
+    return True
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,7 +74,7 @@ def main() -> NoReturn:
         fail(error.format_message())
     except (Stopped, KeyboardInterrupt, click.Abort):
         said = sys.argv[1:]
-        if said[:1] in (["distill"], ["relabel"], ["bench"]):
+        if said[:1] in (["distill"], ["relabel"], ["bench"], ["evaluate"]):
             text = "what was done is kept, the same command goes on from there:\n  "
             text += shlex.join(["ddkit", *said])
         else:

@@ -1,39 +1,11 @@
-"""Flags that several commands share, and how they become a resolved configuration."""
+"""Flags that several commands share."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-if TYPE_CHECKING:
-    from ddkit.config import RunConfig
-
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-DATA_FLAGS = (
-    "image_column",
-    "label_column",
-    "classes",
-    "resize",
-    "holdout",
-    "imbalance",
-    "flip",
-    "space",
-)
-COMMON_FLAGS = (
-    "ipc",
-    "seed",
-    "pool",
-    "pool_seed",
-    "network",
-    "init",
-    "store",
-    "device",
-    "threads",
-    "groups",
-    "memory_budget",
-)
 
 
 def data_options(command: Command) -> Command:
@@ -44,6 +16,12 @@ def data_options(command: Command) -> Command:
             click.option("--label-column", metavar="NAME", help="column of the labels, if unclear"),
             click.option("--classes", metavar="A,B | N", help="keep these classes, or the first N"),
             click.option("--resize", type=int, metavar="PIXELS", help="scale and crop to a square"),
+            click.option(
+                "--detail",
+                type=int,
+                metavar="PIXELS",
+                help="cut random crops out of images of this side, not of --resize",
+            ),
             click.option(
                 "--holdout", type=float, metavar="SHARE", help="set aside of training data"
             ),
@@ -58,6 +36,18 @@ def data_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def label_options(command: Command) -> Command:
+    """Add --labels-as and --label-views."""
+    command = click.option(
+        "--label-views", type=click.Choice(["auto", "seed", "stored"]),
+        help="augmentations of labelled images; default: a seed where they follow from one",
+    )(command)  # fmt: skip
+    return click.option(
+        "--labels-as", metavar="FORM",
+        help="how soft labels are stored: fp16, int8, top-k:K, or recipe (made while training)",
+    )(command)  # fmt: skip
 
 
 def output_options(command: Command) -> Command:
@@ -84,39 +74,7 @@ set_option = click.option(
     help="an option of the method (`ddkit methods NAME` lists them); STAGE.KEY=VALUE for one stage",
 )  # fmt: skip
 
-
-def resolved(method: str | None, flags: dict[str, Any]) -> "RunConfig":
-    """Return the resolved configuration of a run from all of a command's flags.
-
-    With --config the file decides, and nothing else may be said.
-    """
-    from ddkit.config import load_config
-    from ddkit.errors import DdkitError
-    from ddkit.resolve import Request, resolve
-
-    config: Path | None = flags.get("config")
-    if config is not None:
-        sources = ("pool_from", "relabel_from", "evaluate_from")
-        fields = ("method", "data", "preset", *sources, *COMMON_FLAGS, *DATA_FLAGS)
-        said = [name for name in fields if {"method": method, **flags}.get(name) is not None]
-        if said or flags["settings"]:
-            extra = ", ".join(f"--{name.replace('_', '-')}" for name in said) or "--set"
-            raise DdkitError(
-                f"--config repeats a run as it was; with {extra} it would be another: "
-                "leave that out, or change a copy of the file"
-            )
-        return load_config(config / "config.toml" if config.is_dir() else config)
-    return resolve(
-        Request(
-            method=method or "teddy",
-            common={name: flags[name] for name in COMMON_FLAGS},
-            data={"name": flags["data"], **{name: flags[name] for name in DATA_FLAGS}},
-            settings=flags["settings"],
-            preset=flags["preset"],
-            sources={
-                "pool": flags["pool_from"],
-                "relabel": flags["relabel_from"],
-                "evaluate": flags["evaluate_from"],
-            },
-        )
-    )
+log_option = click.option(
+    "--log", metavar="NAMES",
+    help="tell losses, images and accuracies to tensorboard, wandb or others, with commas",
+)  # fmt: skip

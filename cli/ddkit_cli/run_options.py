@@ -1,10 +1,10 @@
-"""The flags that say what a run is; `ddkit_cli.options.resolved` makes a configuration of them."""
+"""The flags that say what a run is; `ddkit.flags.configured` makes a configuration of them."""
 
 from pathlib import Path
 
 import click
 
-from ddkit_cli.options import Command, data_options, set_option
+from ddkit_cli.options import Command, data_options, label_options, set_option
 
 
 def run_options(command: Command) -> Command:
@@ -44,15 +44,26 @@ def run_options(command: Command) -> Command:
                 type=click.Choice(["auto", "uint8", "float16", "float32"]),
                 help="of images",
             ),
+            label_options,
             click.option(
                 "--groups", type=int, metavar="G", help="distil G parts of the set apart, and merge"
             ),
             click.option(
                 "--memory-budget",
                 metavar="SIZE",
-                help="of a step, such as 6.5GB, where it can adapt",
+                help="of a step, such as 6.5GB: what it does at once follows from it",
             ),
             click.option("--device", help="cpu, cuda or cuda:N; default: cuda where there is one"),
+            click.option(
+                "--precision",
+                type=click.Choice(["auto", "fp32", "tf32", "bf16"]),
+                help="of networks; default: float32 on a CPU, the fastest on CUDA (measured)",
+            ),
+            click.option(
+                "--compile",
+                type=click.Choice(["auto", "on", "off"]),
+                help="torch.compile where pools are trained; default: on CUDA, where it is faster",
+            ),
             click.option(
                 "--threads", type=int, help="CPU threads; results depend on them in the last bits"
             ),

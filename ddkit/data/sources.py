@@ -4,10 +4,14 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+
 from ddkit.data import folders, hub, tiers
 from ddkit.data.access import check_unsealed, kept
+from ddkit.data.detailed import Detailed
 from ddkit.data.names import DATA
 from ddkit.data.options import DataOptions
+from ddkit.data.registered import is_registered, registered
 from ddkit.data.selection import choose_classes, imbalanced, resized, split_holdout
 from ddkit.data.split import Split
 from ddkit.data.tables import SplitName
@@ -51,11 +55,18 @@ def _read(options: DataOptions, split: SplitName, seed: int, progress: Progress)
 
 
 def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
-    name = options.name
-    if name not in DATA.entries():
+    name, side = options.name, options.resize
+    detail = options.detail if split == "train" else None  # nothing is cropped for a test
+    own = is_registered(name)
+    if not own and name not in DATA.entries():
         if folders.is_path(name):
-            return tiers.opened(folders.read(options, split), options.resize, progress)
+            return tiers.opened(folders.read(options, split), side, progress, detail)
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-            return tiers.opened(hub.read(options, split), options.resize, progress)
-    source: Source = DATA.load(name)
-    return resized(choose_classes(source(options, split), options.classes), options.resize)
+            return tiers.opened(hub.read(options, split), side, progress, detail)
+    source: Source = registered if own else DATA.load(name)
+    found = choose_classes(source(options, split), options.classes)
+    scaled = resized(found, side)
+    if detail is None:
+        return scaled
+    details = resized(found, detail).take(torch.arange(len(found)))
+    return replace(scaled, images=Detailed(scaled.pixels, details))

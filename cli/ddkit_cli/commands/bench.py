@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit_cli.options import DATA_FLAGS, data_options, executor_options, output_options
+from ddkit.flags import DATA_FLAGS
+from ddkit_cli.options import data_options, executor_options, output_options
 
 if TYPE_CHECKING:
     from ddkit.bench.config import BenchConfig

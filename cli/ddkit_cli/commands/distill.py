@@ -1,16 +1,13 @@
 """`ddkit distill`: a whole run, from a data set's name to one file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ddkit.budget import readable
-from ddkit_cli.options import executor_options, output_options, resolved
+from ddkit_cli.options import executor_options, log_option, output_options
 from ddkit_cli.run_options import run_options
-
-if TYPE_CHECKING:
-    from ddkit.config import RunConfig
 
 
 @click.command(short_help="distil a data set into a few images per class")
@@ -20,35 +17,22 @@ if TYPE_CHECKING:
 @click.option(
     "--snapshot-every", type=int, default=0, metavar="N", help="keep images every N steps"
 )
+@log_option
 @executor_options
 @output_options
-def distill(
-    method: str | None, out: Path | None, overwrite: bool, snapshot_every: int,
-    executor: str, address: str | None, as_json: bool, quiet: bool, **flags: Any,
-) -> None:  # fmt: skip
+def distill(as_json: bool, quiet: bool, **flags: Any) -> None:
     """Distil a data set into a few synthetic images per class.
 
     Started again with the same flags, a run that was stopped or killed goes on where it was.
     """
-    from ddkit import pipeline
+    from ddkit import library
+    from ddkit.config import load_config
     from ddkit.cost import read_cost
-    from ddkit.distilled import load
-    from ddkit.execution import executing
-    from ddkit.interrupt import stopping_on_signals
     from ddkit_cli import display
 
-    config = resolved(method, flags)
-    folder = out or default_folder(config)
-    progress = display.progress_for(quiet or as_json)
-    if config.preset:
-        progress.note(f"preset {config.preset}")
-    with executing(executor, address) as chosen, stopping_on_signals():
-        artifact = pipeline.distill(
-            config, folder, progress, overwrite=overwrite, snapshot_every=snapshot_every,
-            executor=chosen,
-        )  # fmt: skip
-    cost = read_cost(folder)
-    distilled = load(artifact)
+    distilled = library.distill(**flags, progress=not (quiet or as_json))
+    artifact, folder = distilled.file.path, distilled.file.path.parent
+    cost, config = read_cost(folder), load_config(folder / "config.toml")
     if as_json:
         display.as_json(
             {"artifact": artifact, "cost": cost, "config": config.model_dump(mode="json")}
@@ -65,8 +49,3 @@ def distill(
     ]
     display.table(f"{config.method} on {config.data.tag}, ipc {config.ipc}", ["", ""], rows)
     click.echo(f"next: ddkit evaluate {folder}    or    ddkit show {folder}")
-
-
-def default_folder(config: "RunConfig") -> Path:
-    """Return runs/<method>-<data>-ipc<n>-seed<s>."""
-    return Path("runs") / f"{config.method}-{config.data.tag}-ipc{config.ipc}-seed{config.seed}"

@@ -1,10 +1,11 @@
 """`ddkit evaluate`: how well networks train on a distilled set, beside random real images."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ddkit_cli.options import output_options
+from ddkit_cli.options import executor_options, log_option, output_options
 
 
 @click.command(short_help="train networks on a distilled set and test them, beside random images")
@@ -23,54 +24,22 @@ from ddkit_cli.options import output_options
 @click.option("--tune-lr", is_flag=True, help="choose each set's learning rate on the holdout")
 @click.option("--own", is_flag=True, help="the method's own protocol as well")
 @click.option("--device", help="instead of the run's")
+@log_option
+@executor_options
 @output_options
-def evaluate(
-    artifact: Path, protocols: str | None, networks: str | None, seeds: int, epochs: int | None,
-    batch_size: int | None, lr: float | None,
-    data: str | None, random: bool, real: bool, tune_lr: bool, own: bool, device: str | None,
-    as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
+def evaluate(artifact: Path, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Train networks on ARTIFACT (a file, or a run's folder) and test them on real data.
 
     Beside each figure stands that of random real images, with the same labelling, under the
     identical recipe: one draw of them, where the images of the run with its seed start. Nothing is
-    chosen on test data.
+    chosen on test data. Networks that were trained are kept: the same command goes on.
     """
-    from ddkit import comparison
-    from ddkit.errors import DdkitError
-    from ddkit.interrupt import stopping_on_signals
+    from ddkit import library
+    from ddkit.rows import HEADINGS
     from ddkit_cli import display
 
-    if seeds < 1:
-        raise DdkitError(f"--seeds must be 1 or more (got {seeds})")
-    with stopping_on_signals():
-        rows = comparison.compare(
-            artifact,
-            protocols=protocols.split(",") if protocols else None,
-            networks=networks.split(",") if networks else None,
-            seeds=range(seeds),
-            recipe={"epochs": epochs, "batch_size": batch_size, "lr": lr},
-            data=data,
-            device=device,
-            random=random,
-            real=real,
-            tune_lr=tune_lr,
-            own=own,
-            progress=display.progress_for(quiet or as_json),
-        )
+    rows = library.evaluate(artifact, **flags, progress=not (quiet or as_json))
     if as_json:
-        display.as_json([row.to_json() for row in rows])
-        return
-    display.table(
-        str(artifact),
-        ["set", "network", "protocol", "labels", "test accuracy", "n", "over random", "seconds"],
-        [
-            (
-                row.title, row.evaluation.network, row.evaluation.protocol, row.evaluation.labels,
-                display.percent(row.evaluation.accuracies), str(len(row.evaluation.accuracies)),
-                "" if row.over_random is None else f"{100 * row.over_random:+.1f}",
-                f"{row.evaluation.seconds:.0f}",
-            )
-            for row in rows
-        ],
-    )  # fmt: skip
+        display.as_json(rows.to_json())
+    else:
+        display.table(str(artifact), HEADINGS, rows.cells())

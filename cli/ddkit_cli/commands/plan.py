@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddkit.budget import readable
-from ddkit_cli.options import output_options, resolved
+from ddkit.flags import configured
+from ddkit_cli.options import output_options
 from ddkit_cli.run_options import run_options
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     from ddkit import planning
     from ddkit_cli import display
 
-    config = resolved(flags.pop("method"), flags)
+    config = configured(flags)
     found = planning.plan(config, planning.data_of(config.data, parsed(like)))
     if as_json:
         display.as_json({

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddkit.budget import readable
-from ddkit_cli.options import DATA_FLAGS, data_options, output_options
+from ddkit.flags import DATA_FLAGS
+from ddkit_cli.options import data_options, output_options
 
 if TYPE_CHECKING:
     from ddkit.pool import Pool
