@@ -99,14 +99,17 @@ class UntrustedFiles:
 
 
 def _started() -> subprocess.Popen[str]:
-    # -P: without it Python would look for modules in the current folder, perhaps a downloaded one
+    # Without -P, and with relative or empty parts of PYTHONPATH, Python would look for modules in
+    # the current folder, perhaps a downloaded one.
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    absolute = os.pathsep.join(place for place in places if Path(place).is_absolute())
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "ddkit.interop.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": absolute},
     )
 
 

@@ -37,7 +37,9 @@ def ray_environment() -> Iterator[dict[str, str]]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_TOKEN": uuid4().hex,
         "RAY_TMPDIR": folder,
-        "PYTHONPATH": os.pathsep.join([str(IMPORTABLE), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(IMPORTABLE), os.environ.get("PYTHONPATH")])
+        ),
         "OMP_NUM_THREADS": "1",
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -117,7 +119,7 @@ def made_by(tmp_path) -> Callable[..., dict[str, bytes]]:
 @pytest.fixture(scope="session")
 def long_run(tmp_path_factory) -> tuple[RunConfig, dict[str, bytes]]:
     """Return a run that takes seconds per shard, and what it ends in here."""
-    config = configured("teddy", "iterations=500")
+    config = configured("teddy", "iterations=900")
     return config, distilled(tmp_path_factory.mktemp("long"), config)
 
 

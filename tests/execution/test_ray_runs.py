@@ -17,11 +17,11 @@ from ddkit.progress import Silent
 pytestmark = pytest.mark.timeout(180)
 
 
-def when_two_shards_are_begun(folder: Path, then) -> threading.Thread:
-    """Do something once two shards have a checkpoint and none is finished."""
+def when_shards_are_begun(count: int, folder: Path, then) -> threading.Thread:
+    """Do something once so many shards have a checkpoint."""
 
     def wait():
-        while len(list(folder.glob("run/shards/*.checkpoint.safetensors"))) < 2:
+        while len(list(folder.glob("run/shards/*.checkpoint.safetensors"))) < count:
             time.sleep(0.02)
         then()
 
@@ -60,7 +60,7 @@ def test_a_machine_that_is_killed_in_the_middle_changes_no_byte(
         finished.extend(tmp_path.glob("ray/run/shards/shard-?????.safetensors"))
         cluster.remove_node(min(cluster.worker_nodes, key=str), allow_graceful=False)
 
-    killer = when_two_shards_are_begun(tmp_path / "ray", kill)
+    killer = when_shards_are_begun(2, tmp_path / "ray", kill)
     try:
         found = made_by("ray", config, executor=on_ray)
         killer.join(timeout=1)
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_on_ray_goes_on_here_and_ends_in_the_same_bytes(
     made_by, long_run, on_ray, tmp_path, request_stop
 ):
     config, expected = long_run
-    stopper = when_two_shards_are_begun(tmp_path / "ray", request_stop)
+    stopper = when_shards_are_begun(1, tmp_path / "ray", request_stop)
     with pytest.raises(Stopped):
         made_by("ray", config, executor=on_ray)
     stopper.join()

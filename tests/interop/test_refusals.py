@@ -113,6 +113,7 @@ def test_a_child_that_ends_is_followed_by_one_that_takes_no_module_from_the_curr
     monkeypatch.undo()
     (tmp_path / "torch.py").write_text("from pathlib import Path; Path('executed').touch()\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", ".", os.environ.get("PYTHONPATH", "")]))
     assert len(bring(path, **SAID)) == 6
     assert not (tmp_path / "executed").exists()
 
