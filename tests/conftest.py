@@ -1,11 +1,18 @@
-"""Shared by all tests: a cache of their own, one thread, a tiny data set, and runs on it."""
+"""Shared by all tests: a cache of their own, one thread, a tiny data set, runs, stops, refusals."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from ddkit import Run, interrupt, stage_pools
+from ddkit.plugins import Plugin
+from ddkit.storage import TensorFile
+from ddkit.synthesis import Engine
 from ddkit.testing.fixtures import tiny_run as run
 from ddkit.testing.fixtures import tiny_split as make_split
 
@@ -36,3 +43,54 @@ def single_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def synthesised() -> Callable[..., TensorFile]:
+    """Return a function that synthesises in a folder of a name, or goes on there.
+
+    It returns the first shard's finished file; options are the engine's.
+    """
+
+    def make(run: Run, folder: str = "run", **options: Any) -> TensorFile:
+        run = replace(run, folder=run.folder.with_name(folder))
+        pool = stage_pools.open_pool(run, "synthesis")
+        objective = Plugin(run.config.plugin).synthesis_loss(run, pool)
+        engine = Engine(run, objective, **options)
+        engine.synthesise()
+        return TensorFile(engine.final(objective.shards()[0]))
+
+    return make
+
+
+@pytest.fixture
+def request_stop() -> Iterator[Callable[[], None]]:
+    """Ask for a stop as the first Ctrl-C does; `interrupt._requested.clear()` takes it back."""
+    yield interrupt._requested.set
+    interrupt._requested.clear()
+
+
+@pytest.fixture
+def refused_line(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
+    """Return a function that calls `ddkit` in an empty folder, and must fail with one line: that.
+
+    Tests of a method have their own `refused`, which adds the flags of a small run.
+    """
+    from ddkit_cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["ddkit", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        err = capfd.readouterr().err
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert leaving.value.code == 1, err
+        assert len(errors) == 1, err
+        assert "Traceback" not in err
+        assert err.rstrip().endswith(errors[0])
+        return errors[0]
+
+    return call

@@ -1,7 +1,7 @@
 """Methods made for one test, data that need no files, and a way to ask for a stop."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddkit import interrupt, pipeline
+from ddkit import pipeline
 from ddkit.data import sources
 from ddkit.data.split import Split
 from ddkit.distilled import stored, write_distilled
@@ -42,13 +42,6 @@ def data(monkeypatch, make_split) -> dict[str, Split]:
     splits = {"train": make_split(each=12), "test": make_split(each=10, seed=1)}
     monkeypatch.setattr(sources, "load", lambda options, split, **_: splits[split])
     return splits
-
-
-@pytest.fixture
-def request_stop() -> Iterator[Callable[[], None]]:
-    """Ask for a stop as the first Ctrl-C does; the request ends with the test."""
-    yield interrupt._requested.set
-    interrupt._requested.clear()
 
 
 @pytest.fixture

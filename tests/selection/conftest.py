@@ -1,8 +1,6 @@
 """Selection runs on digits, small enough for tests, and what they chose."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,28 +57,13 @@ def distilled(configured, tmp_path) -> Callable[..., DistilledDataset]:
 
 
 @pytest.fixture
-def refused(tmp_path: Path, monkeypatch, capfd) -> Callable[..., str]:
-    """Return a function that calls `ddkit distill` on a small run with more flags.
-
-    The call must fail with one line, which is returned.
-    """
-    from ddkit_cli.main import main
-
-    monkeypatch.chdir(tmp_path)
+def refused(refused_line) -> Callable[..., str]:
+    """Return a function that calls `ddkit distill` on a small run with more flags."""
 
     def call(*more: str, method: str = "herding") -> str:
-        flags = ["distill", "--method", method, "--threads", "1", "-o", "run"]
-        flags += [] if "--network" in more else ["--network", NETWORK]
-        monkeypatch.setattr(sys, "argv", ["ddkit", *flags, *more])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        err = capfd.readouterr().err
-        errors = [line for line in err.splitlines() if line.startswith("error: ")]
-        assert leaving.value.code == 1, err
-        assert len(errors) == 1, err
-        assert "Traceback" not in err
-        assert err.rstrip().endswith(errors[0])
-        return errors[0]
+        network = [] if "--network" in more else ["--network", NETWORK]
+        return refused_line(
+            "distill", "--method", method, "--threads", "1", "-o", "run", *network, *more
+        )
 
     return call
