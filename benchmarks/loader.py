@@ -35,7 +35,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     """A split as torchvision's own sets give it: one PIL image at a time, transformed alone."""
 
     def __init__(self, split: Split, transform: Callable[[Image.Image], Tensor]) -> None:
-        self.pixels = split.images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.pixels = split.take(torch.arange(len(split))).permute(0, 2, 3, 1).contiguous().numpy()
         self.labels = split.labels.tolist()
         self.transform = transform
 
@@ -76,10 +76,11 @@ def resident_loader(split: Split, space: InputSpace, batch_size: int) -> Callabl
 
 def floor_loader(split: Split, space: InputSpace, batch_size: int) -> Callable[[], Batches]:
     """Return epochs of gathering and converting alone."""
+    images = split.take(torch.arange(len(split)))
 
     def epoch() -> Iterator[tuple[Tensor, Tensor]]:
         for rows in torch.split(torch.randperm(len(split)), batch_size):
-            yield split.images.index_select(0, rows).float(), split.labels.index_select(0, rows)
+            yield images.index_select(0, rows).float(), split.labels.index_select(0, rows)
 
     return epoch
 

@@ -16,6 +16,10 @@ class Busy(DdkitError):  # noqa: N818 - it names what is so
     """Another process works in a folder."""
 
 
+class Unwritable(DdkitError):  # noqa: N818 - it names what is so
+    """A file or folder cannot be written: the disk is full, or it is someone else's."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> DdkitError:
     """Return the error for a `name` that is no known `kind`, with the nearest match in it.
 

@@ -5,7 +5,6 @@ images of the set and of a step, so that two small sizes of each say what a thir
 """
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +22,7 @@ from ddkit.errors import DdkitError
 from ddkit.pipeline import device_of
 from ddkit.plugins import Plugin
 from ddkit.rehearsal import LABELLED, Data, Rehearsal
-from ddkit.storage import cache_folder
+from ddkit.storage import cache_folder, free_disk
 
 SMALL_BATCH = (16, 48)  # two sizes of a step; sets are tried that hold the larger one, and twice
 
@@ -238,12 +237,11 @@ def check_fits(config: RunConfig, found: Plan) -> None:
             f"{advice(config, found, limit)}"
         )
     place = cache_folder("pools")
-    existing = next(path for path in (place, *place.parents) if path.exists())
-    room = shutil.disk_usage(existing).free
+    room = free_disk(place)
     if found.disk_bytes > room:
         raise DdkitError(
             f"pools, images and labels take {readable(found.disk_bytes)} and there are "
-            f"{readable(room)} left at {existing}: name another disk (DDKIT_CACHE), or fewer "
+            f"{readable(room)} left at {place}: name another disk (DDKIT_CACHE), or fewer "
             "members and label epochs"
         )
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ddkit.errors import Busy, DdkitError
+from ddkit.errors import Busy, DdkitError, Unwritable
 from ddkit.interrupt import check_stop
 
 TEMPORARY = re.compile(r"\..+\.(safetensors|json|toml|png|html|md|csv|txt)\.[a-z0-9_]{8}")
@@ -223,11 +224,17 @@ def by_content(value: Any) -> Any:
     return value
 
 
-def unwritable(path: Path, error: OSError) -> DdkitError:
+def unwritable(path: Path, error: OSError) -> Unwritable:
     """Return the error for a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DdkitError(f"the disk is full: cannot write {path}; free some space and try again")
-    return DdkitError(f"cannot write {path}: {error.strerror or error}; choose another folder")
+        return Unwritable(f"the disk is full: cannot write {path}; free some space and try again")
+    return Unwritable(f"cannot write {path}: {error.strerror or error}; choose another folder")
+
+
+def free_disk(folder: Path) -> int:
+    """Return the bytes that are free where a folder is, or would be made."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _umask() -> int:

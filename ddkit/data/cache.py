@@ -3,16 +3,17 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ddkit.errors import DdkitError
+from ddkit.errors import DdkitError, Unwritable
 from ddkit.interrupt import check_stop
 from ddkit.progress import Progress
 from ddkit.storage import cache_folder, locked, read_json, stable_hash, unwritable, write_json
@@ -53,11 +54,15 @@ class Cache:
         return cls(cache_folder("data") / stable_hash(place), stamp)
 
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return what `compute` (→ a JSON value) returned when it was asked first."""
+        """Return what `compute` (→ a JSON value) returned when it was asked first.
+
+        Where that cannot be written it is asked again each time.
+        """
         stored = self._read(f"{name}.json")
         if stored is None:
             stored = {"stamp": self.stamp, "value": compute()}
-            write_json(self.folder / f"{name}.json", stored)
+            with suppress(Unwritable):
+                write_json(self.folder / f"{name}.json", stored)
         return stored["value"]
 
     def ready(
@@ -66,21 +71,26 @@ class Cache:
         """Fill the files with `count` rows, or what is missing of them; return what is about all.
 
         One process does so while others wait. A killed one loses a chunk: what is on disk is
-        appended to, and the files end in the same bytes. Raises `DdkitError` where the disk is
+        appended to, and the files end in the same bytes. Raises `Unwritable` where the disk is
         full, and what `chunks` raises; `Stopped` on request.
         """
-        with locked(self.folder, "the data cache", wait=True):
-            header = self._read(HEADER)
-            if header is None or not self._is_whole(header):
-                header = self._filled(count, about, chunks, progress, title)
-                write_json(self.folder / HEADER, header)
-                (self.folder / PROGRESS).unlink(missing_ok=True)
+        header = self._finished()  # then the folder may be one that only others can write
+        if header is None:
+            with locked(self.folder, "the data cache", wait=True):
+                header = self._finished()  # by whoever was waited for
+                if header is None:
+                    header = self._filled(count, about, chunks, progress, title)
+                    write_json(self.folder / HEADER, header)
+                    (self.folder / PROGRESS).unlink(missing_ok=True)
         known: dict[str, Any] = header["about"]
         return known
 
-    def map(self, name: str, dtype: npt.DTypeLike) -> Tensor:
-        """Return a finished file as a tensor (n,) to read from, of which no process has a copy."""
-        mapped = np.memmap(self.folder / name, dtype, mode="r")
+    def map(self, name: str, dtype: npt.DTypeLike, mode: Literal["r", "c"] = "r") -> Tensor:
+        """Return a finished file as a tensor (n,), of which no process has a copy.
+
+        In mode "r" to read from; in mode "c" pages that are written to become this process's own.
+        """
+        mapped = np.memmap(self.folder / name, dtype, mode=mode)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's, of tensors that are read-only
             return torch.from_numpy(mapped)
@@ -114,12 +124,14 @@ class Cache:
                 path.unlink()
         return {"stamp": self.stamp, "rows": 0, "about": about, "lengths": {}}
 
-    def _is_whole(self, header: dict[str, Any]) -> bool:
-        files = {name: self.folder / name for name in header["lengths"]}
-        return all(
-            path.exists() and path.stat().st_size == header["lengths"][name]
-            for name, path in files.items()
-        )
+    def _finished(self) -> dict[str, Any] | None:
+        """Return what is noted of the files where they are whole, else None."""
+        header = self._read(HEADER)
+        if header is None:
+            return None
+        files = {self.folder / name: length for name, length in header["lengths"].items()}
+        whole = all(path.exists() and path.stat().st_size == n for path, n in files.items())
+        return header if whole else None
 
     def _read(self, name: str) -> dict[str, Any] | None:
         """Return a JSON file of the folder, None where it is missing or of other content."""

@@ -122,6 +122,23 @@ class Cached(Pixels):
         return self.cache.remember(f"{name}-{digest.hexdigest()}", compute)
 
 
+class Kept(Cached, InMemory):
+    """Decoded images of the cache in memory: their file's own pages, until they are written to.
+
+    A part of them is a copy, as of any tensor; what is known of it is found again by its rows.
+    """
+
+    def __init__(self, cache: Cache, images: Tensor, rows: Tensor | None = None) -> None:
+        count, *shape = images.shape
+        channels, height, width = shape
+        rows = torch.arange(count) if rows is None else rows
+        super().__init__(cache, rows, (channels, height, width))
+        self.images = images
+
+    def subset(self, indices: Tensor) -> "Kept":
+        return Kept(self.cache, self.take(indices), self.rows[indices])
+
+
 class Mapped(Cached):
     """A memory-mapped file of the cache: pages come and go, and no process has a copy of its own.
 

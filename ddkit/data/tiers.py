@@ -1,6 +1,7 @@
 """Where the pixels of a split are kept: in memory, in a mapped file, or in their image files.
 
-Images for crops with more detail lie beside them, in memory or in another mapped file.
+Images for crops with more detail lie beside them, in memory or in another mapped file. What is in
+memory was decoded once, too: it is the file of the cache, where that is worth it.
 
 Which of them follows from the room they take and the memory that is free. DDKIT_TIER=memory,
 mapped or encoded decides otherwise; it is no part of a configuration, for it changes no result as
@@ -9,6 +10,7 @@ long as it is not "encoded".
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -22,13 +24,16 @@ from ddkit.data.decoding import decode
 from ddkit.data.detailed import Detailed
 from ddkit.data.encoded import Encoded, Store
 from ddkit.data.originals import Listing, Originals
-from ddkit.data.pixels import InMemory, Mapped, Pixels
+from ddkit.data.pixels import Kept, Mapped, Pixels, pixels_of
 from ddkit.data.split import Split
-from ddkit.errors import DdkitError, unknown
+from ddkit.errors import DdkitError, Unwritable, unknown
 from ddkit.progress import Progress
+from ddkit.storage import cache_folder, free_disk
 
 Tier = Literal["memory", "mapped", "encoded"]
 SHARE = 1 / 4  # of the free memory, that pixels may take: networks and other runs want some, too
+DISK_SHARE = 1 / 4  # of the free disk, for what could be decoded again
+WORTH_KEEPING = 2**22  # bytes; fewer are decoded in a fraction of a second
 GROUP = Path("/sys/fs/cgroup")
 DECODED_SIDE = 128  # larger images would take more room decoded than most disks have
 
@@ -55,7 +60,7 @@ def pixels_at(images: Originals, side: int | None, progress: Progress) -> Tensor
     tier = choose(images, shape, side)
     size = f"{len(images):,} images, {len(images) * prod(shape) / 1e9:,.1f} GB decoded"
     if tier == "memory":
-        return decode(images.files(), len(images), side)
+        return in_memory(images, shape, side, progress)
     if tier == "mapped":
         progress.note(f"{images.title}: {size}, in a mapped file of the cache")
         return mapped(images, shape, side, progress)
@@ -74,8 +79,9 @@ def detailed(images: Originals, side: int | None, detail: int, progress: Progres
             "leave one of them out"
         )
     if tier == "memory":
-        scaled, details = (decode(images.files(), len(images), at) for at in (side, detail))
-        return Detailed(InMemory(scaled), details)
+        scaled = pixels_of(in_memory(images, small, side, progress))
+        details = in_memory(images, large, detail, progress)
+        return Detailed(scaled, details if isinstance(details, Tensor) else details.images)
     progress.note(
         f"{images.title}: {len(images):,} images, {taken / 1e9:,.1f} GB decoded, "
         "in mapped files of the cache"
@@ -110,14 +116,33 @@ def choose(images: Originals, shape: tuple[int, int, int], side: int | None) -> 
     return "memory" if fits else "mapped"
 
 
+def in_memory(
+    images: Originals, shape: tuple[int, int, int], side: int | None, progress: Progress
+) -> Tensor | Kept:
+    """Return decoded images in memory, from the cache where they are worth a file of it."""
+    taken = len(images) * prod(shape)
+    if WORTH_KEEPING <= taken <= DISK_SHARE * free_disk(cache_folder("data")):
+        with suppress(Unwritable):
+            return Kept(*decoded(images, shape, side, progress, "c"))
+    return decode(images.files(), len(images), side)
+
+
 def mapped(
     images: Originals, shape: tuple[int, int, int], side: int | None, progress: Progress
 ) -> Mapped:
+    """Return decoded images in a file of the cache, read from there when they are taken."""
+    return Mapped(*decoded(images, shape, side, progress, "r"))
+
+
+def decoded(
+    images: Originals, shape: tuple[int, int, int], side: int | None, progress: Progress,
+    mode: Literal["r", "c"],
+) -> tuple[Cache, Tensor]:  # fmt: skip
     """Return decoded images in a file of the cache, which is written first if need be."""
     cache = Cache.at(["pixels of", images.place, side], images.stamp)
     chunks = partial(_pixels, images, side)
     about = cache.ready(len(images), {"shape": shape}, chunks, progress, images.title)
-    return Mapped(cache, cache.map("pixels.bin", np.uint8).view(-1, *about["shape"]))
+    return cache, cache.map("pixels.bin", np.uint8, mode).view(-1, *about["shape"])
 
 
 def encoded(

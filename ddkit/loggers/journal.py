@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from ddkit.distilled import as_pixels
 from ddkit.loggers import Logger
+from ddkit.networks.vision import torchvision
 from ddkit.storage import TensorFile
 
 IMAGES = 64  # of a shard, in one picture
@@ -67,5 +67,5 @@ def picture(images: Tensor) -> Tensor:
     pixels = as_pixels(images[:IMAGES].detach().cpu()).clamp(0, 1)
     scale = max(1, CELL // pixels.shape[-1])
     large = pixels.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    grid: Tensor = make_grid(large, nrow=8, pad_value=1)
+    grid: Tensor = torchvision().utils.make_grid(large, nrow=8, pad_value=1)
     return grid.mul(255).round().to(torch.uint8)

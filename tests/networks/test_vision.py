@@ -51,3 +51,8 @@ def test_a_missing_torchvision_is_told_in_one_line(monkeypatch):
     with pytest.raises(DdkitError) as caught:
         torchvision()
     assert str(caught.value) == advice("import of torchvision halted; None in sys.modules")
+
+
+def test_the_library_starts_without_it():
+    code = "import sys, ddkit.library; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
