@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ddkit import named_pool, networks
+from ddkit.allocator import keep_large_blocks
 from ddkit.config import MethodOptions, RunConfig, StageName, load_config
 from ddkit.cost import Cost, read_cost
 from ddkit.data import selection, sources
@@ -39,11 +40,12 @@ from ddkit.synthesis import Engine
 
 
 def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -> Run:
-    """Load the training data and return the run; sets torch's thread count for this process.
+    """Load the training data and return the run; sets threads and allocator of this process.
 
     Raises `DdkitError` for what is wrong with the data, and for a named pool that does not fit.
     """
     torch.set_num_threads(config.threads)
+    keep_large_blocks()
     device = device_of(config)
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True  # the same run, the same bytes

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 
+from ddkit.allocator import keep_large_blocks
 from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, validated
 from ddkit.data.batching import batch_count
 from ddkit.data.space import InputSpace
@@ -76,6 +77,7 @@ class Estimate:
 def rehearse(config: RunConfig, data: Data) -> Estimate:
     """Return what a run will take; raises `DdkitError` for what is wrong with it."""
     torch.set_num_threads(config.threads)
+    keep_large_blocks()
     with TemporaryDirectory(prefix="ddkit-rehearsal-") as folder:
         rehearsal = Rehearsal(config, data, Path(folder))
         pools = {pool.source: pool for pool in (rehearsal.synthesis_pool, rehearsal.relabel_pool)}

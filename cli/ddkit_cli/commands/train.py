@@ -25,6 +25,7 @@ def train(
     Needs the artifact alone, not the data it was distilled from.
     """
     from ddkit import comparison, evaluation
+    from ddkit.allocator import keep_large_blocks
     from ddkit.distilled import load
     from ddkit.distilled_training import train_on
     from ddkit.interrupt import stopping_on_signals
@@ -32,6 +33,7 @@ def train(
     from ddkit.trained import save_network
     from ddkit_cli import display
 
+    keep_large_blocks()
     distilled = load(artifact)
     where = find_device(device)
     chosen = evaluation.default_protocol(distilled)
