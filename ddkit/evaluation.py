@@ -33,7 +33,6 @@ from ddkit.protocols import PROTOCOLS, Protocol
 from ddkit.run import Run
 from ddkit.training import Diverged
 
-TEST_BATCH = 500
 TUNING_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
@@ -154,7 +153,7 @@ def evaluate_with(
                     distilled, protocol, network, group, device,
                     lambda networks: task.advance(len(networks)), None if found else memory,
                 )  # fmt: skip
-                found += [training.accuracy(model, test.ordered(TEST_BATCH)) for model in trained]
+                found += [training.accuracy(model, test.ordered()) for model in trained]
                 task.show(accuracy=f"{found[-1]:.1%}")
         return tuple(found)
 
@@ -219,7 +218,7 @@ def evaluate_real(
         for seed in evaluation_seeds:
             watched = None if accuracies else memory
             (model,) = followed(partial(start, seed), lambda _: task.advance(), watched)
-            accuracies.append(training.accuracy(model, test.ordered(TEST_BATCH)))
+            accuracies.append(training.accuracy(model, test.ordered()))
             task.show(accuracy=f"{accuracies[-1]:.1%}")
     return Evaluation(
         tuple(accuracies),
@@ -258,5 +257,5 @@ def tuned(
         except Diverged:
             scores[rate] = 0.0
         else:
-            scores[rate] = training.accuracy(model, holdout.ordered(TEST_BATCH))
+            scores[rate] = training.accuracy(model, holdout.ordered())
     return protocol.with_recipe(lr=max(scores, key=lambda rate: scores[rate]))

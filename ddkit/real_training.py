@@ -19,7 +19,6 @@ from ddkit.seeds import derive
 from ddkit.training import Batches, Position, Recipe, accuracy, fit, step_seconds
 
 CLEARLY_FASTER = 1.3  # so that the answer rarely depends on what else the machine does
-TEST_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class RealTraining:
         figures = {}
         if self._holdout is not None:
             training = network.training
-            figures["holdout_accuracy"] = accuracy(network, self._holdout.ordered(TEST_BATCH))
+            figures["holdout_accuracy"] = accuracy(network, self._holdout.ordered())
             network.train(training)
         return Member(state, self.role, epoch * self.per_epoch, epoch, figures)
 

@@ -13,7 +13,7 @@ from ddkit.run import Run
 from ddkit.training import Recipe, accuracy, fit, median_seconds
 
 ROLES = {"teddy": "teacher", "tesla": "expert", "apm": "teacher"}
-TRAIN_BATCH, TEST_BATCH = 256, 500
+TRAIN_BATCH = 256
 POOL, SYNTHESIS, EVALUATION = 0.25, 0.35, 0.2  # shares of the time; the rest is what is forgotten
 PACE_SECONDS = 5.0
 TUNED = 5  # trainings that choose a rate for random images, where a method learned one
@@ -104,7 +104,7 @@ def evaluation_of(run: Run, tested: int) -> tuple[float, float]:
     """Return the seconds of an epoch on a set of the run's size, and of a test."""
     distilled = set_of(run)
     network = run.network(run.generator("pace"))
-    tests = list(islice(run.resident.ordered(TEST_BATCH), 3))
+    tests = list(islice(run.resident.ordered(), 3))
 
     def train(epochs: int) -> float:
         protocol = protocol_for("dsa").with_recipe(epochs=epochs)

@@ -23,6 +23,9 @@ from ddkit.errors import DdkitError, unknown
 
 Augmentation = Literal["none", "crop", "flip", "crop-flip", "rrc-flip"]
 SHARE = 1 / 2  # of a CUDA device's free memory, that pixels may take beside networks
+# Images at once where nothing is differentiated. On a CPU more only pass through more memory: 500
+# take twice as long where blocks are not kept (`ddkit.allocator`), and as long where they are.
+TEST_BATCH, CUDA_TEST_BATCH = 64, 500
 
 
 class Resident:
@@ -99,9 +102,14 @@ class Resident:
             raise DdkitError(f"the batch size must be at least 1, got {batch_size}")
         return self._epoch(batch_size, generator, augmentation, shuffle, drop_last)
 
-    def ordered(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Serve every image once, in the split's order, unaugmented; for evaluation."""
-        return self.batches(batch_size, torch.Generator(), shuffle=False)
+    def ordered(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Serve every image once, in the split's order, unaugmented; for evaluation.
+
+        Args:
+            batch_size: None for what suits the device.
+        """
+        size = TEST_BATCH if self.device.type == "cpu" else CUDA_TEST_BATCH
+        return self.batches(batch_size or size, torch.Generator(), shuffle=False)
 
     def _epoch(
         self,

@@ -123,7 +123,7 @@ def member_of(
     figures = {}
     if run.holdout is not None:
         holdout = Resident(run.holdout, run.space, run.device)
-        figures["holdout_accuracy"] = accuracy(network, holdout.ordered(BATCH))
+        figures["holdout_accuracy"] = accuracy(network, holdout.ordered())
     extra = {}
     if options.statistics != "running":
         extra = measure(network, run.resident.ordered(BATCH), len(run.classes))
