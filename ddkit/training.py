@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
-from math import cos, pi
+from math import cos, isfinite, pi
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -119,8 +119,12 @@ def fit(
     device = next(network.parameters()).device
     arithmetic = arithmetic or usual(device)
     forward = arithmetic.form(network, device)
-    optimiser = recipe.build(network.parameters())
+    parameters = list(network.parameters())
+    optimiser = recipe.build(parameters)
     start = _resume(checkpoint, network, optimiser)
+    network.train()
+    layers = list(network.modules())
+    modes = [layer.training for layer in layers]  # a network may keep some of them in eval mode
     saved = checked = time.monotonic()
     final = steps_per_epoch * (last_epoch or recipe.epochs)
     total = torch.zeros((), device=device)
@@ -131,8 +135,10 @@ def fit(
                 continue  # it was taken before the checkpoint; its draws have to be made again
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr * recipe.factor(step / steps_per_epoch)
-            network.train()
-            optimiser.zero_grad(set_to_none=True)
+            if [layer.training for layer in layers] != modes:  # who looked at it changed them
+                network.train()
+            for parameter in parameters:
+                parameter.grad = None
             with arithmetic.rounding(device):
                 with seeded(derive(seed, "training step", step), device):
                     value = loss(forward(inputs), targets)
@@ -192,11 +198,19 @@ def wait_for(device: torch.device) -> None:
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generators for the time of the block, for layers that draw from them."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        torch.cuda.init()
+        index = torch.cuda.current_device() if device.index is None else device.index
+        generators.append(torch.cuda.default_generators[index])
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
         yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
 
 
 @torch.no_grad()
@@ -212,7 +226,7 @@ def accuracy(network: nn.Module, batches: Batches) -> float:
 
 
 def _check_finite(total: Tensor, epoch: int, recipe: Recipe) -> None:
-    if not torch.isfinite(total):
+    if not isfinite(total.item()):
         raise Diverged(
             f"training diverged in epoch {epoch + 1} (the loss is not finite): "
             f"lower the learning rate, which is {recipe.lr:g}"

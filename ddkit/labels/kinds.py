@@ -19,6 +19,7 @@ class Labels(ABC):
     """What a network is trained towards; soft ones are logits, `temperature` softens both sides."""
 
     kind: ClassVar[str]
+    plain: ClassVar[bool] = False  # whether a network sees the pixels as they are
     temperature: float = 1.0
 
     @abstractmethod
@@ -90,6 +91,7 @@ class HardLabels(StoredLabels):
 
     classes: Tensor
     kind: ClassVar[str] = "hard"
+    plain: ClassVar[bool] = True
 
     def tensors(self) -> dict[str, Tensor]:
         return {}  # the artifact stores the classes always
@@ -108,6 +110,7 @@ class SoftLabels(StoredLabels):
     logits: Logits
     temperature: float = 1.0
     kind: ClassVar[str] = "soft"
+    plain: ClassVar[bool] = True
 
     @property
     def form(self) -> str:

@@ -143,6 +143,36 @@ def test_a_watcher_may_put_the_network_into_eval_mode():
     assert same(model, fitted(recipe()))
 
 
+class Frozen(nn.Sequential):
+    """Its batch norm keeps the statistics that it has, in training too."""
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
+@pytest.mark.parametrize("change", [
+    lambda model: model.eval(),
+    lambda model: model[2].eval(),
+    lambda model: model[1].train(),
+])  # fmt: skip
+def test_layers_are_in_the_modes_of_the_network_whatever_a_watcher_does(change):
+    def model() -> nn.Module:
+        return Frozen(*network()[:2], nn.Dropout(0.5), network()[3])
+
+    def trained(change):
+        found = model()
+        for position in fit(found, batches, recipe(), steps_per_epoch=STEPS, seed=0):
+            if position.step in (3, 8):
+                change(found)
+        return found
+
+    alone = trained(lambda model: None)
+    assert same(trained(change), alone)
+    assert torch.equal(alone[1].running_mean, network()[1].running_mean)
+
+
 def test_the_last_epoch_cuts_the_schedule_off():
     short = fitted(recipe(schedule="cosine"), last_epoch=2)
     model = network()
