@@ -11,7 +11,7 @@ from torch import nn
 from ddkit import training
 from ddkit.errors import DdkitError
 from ddkit.interrupt import Stopped
-from ddkit.training import Position, Recipe, accuracy, fit
+from ddkit.training import Position, Recipe, accuracy, fit, seeded
 
 SIZE, BATCH = 20, 6
 STEPS = 4  # 6 + 6 + 6 + 2 images
@@ -286,3 +286,27 @@ def test_fitting_leaves_the_global_generators_alone():
     before = torch.get_rng_state()
     fitted(recipe(), copy.deepcopy(network()))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_a_network_draws_on_a_second_device_follows_from_the_seed(monkeypatch):
+    current, drawn_from = [0], []
+
+    class Current:
+        def __init__(self, device):
+            self.index = device.index
+
+        def __enter__(self):
+            current.append(self.index)
+
+        def __exit__(self, *exception):
+            current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: drawn_from.append(current[-1]))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with seeded(7, torch.device("cuda:1")):
+        pass
+    assert drawn_from == [1]
+    assert current == [0]
