@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from ddkit.timing import step_seconds
+
 Precision = Literal["fp32", "tf32", "bf16"]
 Compiled = Literal["auto", "on", "off"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -130,7 +132,7 @@ class Asked:
         self,
         device: torch.device,
         bears: Sequence[Precision],
-        seconds: Callable[[Arithmetic], float],
+        trial: Callable[[Arithmetic], Iterator[object]],
         *,
         steps: int = 0,
     ) -> Arithmetic:
@@ -138,32 +140,29 @@ class Asked:
 
         Args:
             device, bears: as for `candidates`.
-            seconds: arithmetic → seconds of a step; what fails on the device is not chosen.
+            trial: arithmetic → steps of the loop in it, of which nothing is kept, without an end.
             steps: of the loop, where it trains networks that can be compiled.
         """
         candidates = self.candidates(device, bears, compiles=bool(steps))
         if len(candidates) == 1:
             return candidates[0]
-        best, taken = fastest(candidates, seconds)
+        best, taken = _measured(candidates, trial, device)
         if steps * taken > 3 * COMPILING and self.compiled == "auto" and device.type == "cuda":
-            best, _ = fastest([best, replace(best, compiled=True)], seconds)
+            best, _ = _measured([best, replace(best, compiled=True)], trial, device)
         return best
 
 
-def fastest(
-    candidates: Sequence[Arithmetic], seconds: Callable[[Arithmetic], float]
-) -> tuple[Arithmetic, float]:
-    """Return the first candidate, or one that is clearly faster, and its seconds of a step.
+def _measured(
+    candidates: Sequence[Arithmetic], trial: Callable[[Arithmetic], Iterator[object]],
+    device: torch.device,
+) -> tuple[Arithmetic, float]:  # fmt: skip
+    return fastest(candidates, step_seconds([trial(each) for each in candidates], device))
 
-    One that fails, because it does not fit or has no kernel or compiler, is out of the running;
-    the first must not fail.
-    """
-    best, least = candidates[0], seconds(candidates[0])
-    for candidate in candidates[1:]:
-        try:
-            taken = seconds(candidate)
-        except RuntimeError:  # torch's own, and those of its compiler
-            continue
+
+def fastest(candidates: Sequence[Arithmetic], seconds: Sequence[float]) -> tuple[Arithmetic, float]:
+    """Return the first candidate, or one that is clearly faster, and its seconds of a step."""
+    best, least = candidates[0], seconds[0]
+    for candidate, taken in zip(candidates[1:], seconds[1:], strict=True):
         if taken * FASTER < least:
             best, least = candidate, taken
     return best, least

@@ -6,10 +6,9 @@ one alone. Whether they do depends on device, architecture and batch; `speedup` 
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle, repeat, zip_longest
+from itertools import cycle, islice, repeat, zip_longest
 from math import inf
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -18,17 +17,8 @@ from torch.func import functional_call, vmap
 
 from ddkit.arithmetic import Arithmetic
 from ddkit.errors import DdkitError
-from ddkit.training import (
-    TIMED,
-    WARM_UP,
-    Batches,
-    Diverged,
-    Position,
-    Recipe,
-    fit,
-    median_seconds,
-    seconds_of,
-)
+from ddkit.timing import step_seconds
+from ddkit.training import ENDLESS, Batches, Diverged, Position, Recipe, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -106,6 +96,17 @@ def fit_together(
     )
 
 
+def trial_together(
+    networks: Sequence[nn.Module], inputs: Tensor, targets: Tensor, recipe: Recipe,
+    arithmetic: Arithmetic | None = None, loss: Loss = F.cross_entropy,
+) -> Iterator[Position]:  # fmt: skip
+    """Train on one batch for each without an end: what is timed, and then thrown away."""
+    return fit_together(
+        networks, lambda epoch: repeat((inputs, targets)), recipe, steps_per_epoch=ENDLESS, seed=0,
+        loss=loss, arithmetic=arithmetic,
+    )  # fmt: skip
+
+
 def speedup(
     networks: Sequence[nn.Module],
     inputs: Tensor,
@@ -113,46 +114,28 @@ def speedup(
     recipe: Recipe,
     *,
     loss: Loss = F.cross_entropy,
-    steps: int = 7,
 ) -> float:
     """Return how many times faster k training steps are as one batched step than in turn.
 
-    Both are the steps of real trainings, of copies of the networks, in alternation, so that other
-    work on the machine slows both. The medians are compared.
+    Both are the steps of real trainings, of copies of the networks.
 
     Args:
         networks: k networks of one architecture; they are not changed.
         inputs, targets: a batch for each, as in `fit_together`.
-        steps: how many batched steps are timed.
 
     Returns:
         seconds in turn / seconds batched; 0 where torch.func cannot batch the network, which may
         branch on values, or where the batched one does not fit into memory.
     """
-    taken = WARM_UP + len(networks) * steps
     single = fit(
         copy.deepcopy(networks[0]),
         lambda epoch: cycle(zip(inputs, targets, strict=True)),
-        recipe, steps_per_epoch=taken, seed=0, loss=loss,
+        recipe, steps_per_epoch=ENDLESS, seed=0, loss=loss,
     )  # fmt: skip
-    batched = fit_together(
-        [copy.deepcopy(network) for network in networks],
-        lambda epoch: repeat((inputs, targets)),
-        recipe, steps_per_epoch=taken, seed=0, loss=loss,
-    )  # fmt: skip
-    return time_ratio(single, batched, len(networks), inputs.device, steps=steps)
-
-
-def step_seconds_together(
-    networks: Sequence[nn.Module], inputs: Tensor, targets: Tensor, recipe: Recipe,
-    arithmetic: Arithmetic,
-) -> float:  # fmt: skip
-    """Return the median seconds of a batched step; the networks are trained by some steps."""
-    training = fit_together(
-        networks, lambda epoch: repeat((inputs, targets)), recipe,
-        steps_per_epoch=WARM_UP + TIMED, seed=0, arithmetic=arithmetic,
-    )  # fmt: skip
-    return median_seconds(training, inputs.device)
+    batched = trial_together(
+        [copy.deepcopy(network) for network in networks], inputs, targets, recipe, loss=loss
+    )
+    return time_ratio(single, batched, len(networks), inputs.device)
 
 
 def time_ratio(
@@ -161,7 +144,6 @@ def time_ratio(
     count: int,
     device: torch.device,
     *,
-    steps: int = 7,
     longest: float = inf,
 ) -> float:
     """Return how many times longer `count` steps of one training take than one of a batched one.
@@ -170,24 +152,20 @@ def time_ratio(
         single, batched: trainings that have not begun; some steps of both are taken.
         count: how many networks the batched one has.
         device: where they are.
-        steps: how many batched steps are timed.
         longest: seconds; where a single step takes longer, the batched one is not tried.
 
     Returns:
-        the ratio of the medians; 0 where the batched training fails or is not tried.
+        the ratio; 0 where the batched training fails or is not tried.
     """
-    alone = [seconds_of(single, 1, device) for _ in range(WARM_UP)][-1]
-    if alone > longest:
+    if step_seconds([islice(single, 3)], device)[0] > longest:
         return 0.0
-    in_turn, together = [], []
+    rounds = zip(*[single] * count, strict=True)
+    block = 3 if device.type == "cuda" else 1  # a CPU has nothing to wait for
     try:
-        seconds_of(batched, WARM_UP, device)
-        for _ in range(steps):
-            together.append(seconds_of(batched, 1, device))
-            in_turn.append(seconds_of(single, count, device))
-    except (Diverged, RuntimeError):
+        in_turn, together = step_seconds([rounds, batched], device, block=block)
+    except Diverged:
         return 0.0
-    return median(in_turn) / median(together)
+    return in_turn / together
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

@@ -231,4 +231,4 @@ def _speedup(
     """Return how many times faster the networks of `seeds` train at once than in turn."""
     _, alone = _start(distilled, protocol, network, seeds[:1], device)
     _, together = _start(distilled, protocol, network, seeds, device)
-    return batched.time_ratio(alone, together, len(seeds), device, steps=3, longest=LONGEST_STEP)
+    return batched.time_ratio(alone, together, len(seeds), device, longest=LONGEST_STEP)

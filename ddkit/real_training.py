@@ -6,17 +6,17 @@ from functools import cached_property, partial
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ddkit.arithmetic import PRECISIONS, Arithmetic
-from ddkit.batched import fit_together, speedup, step_seconds_together
+from ddkit.batched import fit_together, speedup, trial_together
 from ddkit.data.batching import batch_count
 from ddkit.data.dsa import apply_dsa, draw_dsa
 from ddkit.data.resident import Augmentation, Resident
 from ddkit.pool import Member, MemberTask, TaskContext, Together
 from ddkit.run import Run
 from ddkit.seeds import derive
-from ddkit.training import Batches, Position, Recipe, accuracy, fit, step_seconds
+from ddkit.training import Batches, Position, Recipe, accuracy, fit, trial
 
 CLEARLY_FASTER = 1.3  # so that the answer rarely depends on what else the machine does
 
@@ -67,7 +67,7 @@ class RealTraining:
             seed=derive(self.run.config.seed, self.role, index),
             checkpoint=context.checkpoint,
             arithmetic=self._arithmetic(
-                context, f"{self.role} training", self._seconds, compiles=True
+                context, f"{self.role} training", self._trial, compiles=True
             ),
         )
         for epoch in self._epochs(training, f"{self.role} {index + 1} of {self.count}"):
@@ -87,7 +87,7 @@ class RealTraining:
             seed=derive(self.run.config.seed, f"{self.role}s", *indices),
             checkpoint=context.checkpoint,
             arithmetic=self._arithmetic(
-                context, f"training of {len(indices)} {self.role}s", self._seconds_together
+                context, f"training of {len(indices)} {self.role}s", self._trial_together
             ),
         )
         title = f"{self.role}s {indices[0] + 1} to {indices[-1] + 1} of {self.count}"
@@ -97,29 +97,28 @@ class RealTraining:
 
     def is_worthwhile(self) -> bool:
         """Measure whether they train clearly faster as one batched network on this device."""
-        indices = range(min(self.together, self.count))
-        inputs, labels = next(self.stacked_batches(indices, 0))
-        networks = [self.network(index) for index in indices]
-        return speedup(networks, inputs, labels, self.recipe) > CLEARLY_FASTER
+        return speedup(*self._first_together(), self.recipe) > CLEARLY_FASTER
 
     def _arithmetic(
-        self, context: TaskContext, loop: str, seconds: Callable[[Arithmetic], float],
-        *, compiles: bool = False,
+        self, context: TaskContext, loop: str,
+        trial: Callable[[Arithmetic], Iterator[Position]], *, compiles: bool = False,
     ) -> Arithmetic:  # fmt: skip
         """Return how a training computes; all of the pool's trainings of this kind do so."""
         steps = self.recipe.epochs * self.per_epoch * self.count if compiles else 0
         folder = context.pool.folder
-        return self.run.arithmetic(loop, PRECISIONS, seconds, steps=steps, folder=folder)
+        return self.run.arithmetic(loop, PRECISIONS, trial, steps=steps, folder=folder)
 
-    def _seconds(self, arithmetic: Arithmetic) -> float:
-        inputs, labels = next(self.batches(0, 0))
-        return step_seconds(self.network(0), inputs, labels, self.recipe, arithmetic)
+    def _trial(self, arithmetic: Arithmetic) -> Iterator[Position]:
+        yield from trial(self.network(0), next(self.batches(0, 0)), self.recipe, arithmetic)
 
-    def _seconds_together(self, arithmetic: Arithmetic) -> float:
+    def _trial_together(self, arithmetic: Arithmetic) -> Iterator[Position]:
+        yield from trial_together(*self._first_together(), self.recipe, arithmetic)
+
+    def _first_together(self) -> tuple[list[nn.Module], Tensor, Tensor]:
+        """Return the first networks that are trained at once, and their first batches."""
         indices = range(min(self.together, self.count))
         inputs, labels = next(self.stacked_batches(indices, 0))
-        networks = [self.network(index) for index in indices]
-        return step_seconds_together(networks, inputs, labels, self.recipe, arithmetic)
+        return [self.network(index) for index in indices], inputs, labels
 
     @property
     def per_epoch(self) -> int:

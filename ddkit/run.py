@@ -1,6 +1,6 @@
 """`Run`: the one argument every hook gets. It has no test split; only evaluation opens that."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -103,7 +103,7 @@ class Run:
         self,
         loop: str,
         bears: Sequence[Precision],
-        seconds: Callable[[Arithmetic], float],
+        trial: Callable[[Arithmetic], Iterator[object]],
         *,
         steps: int = 0,
         folder: Path | None = None,
@@ -112,7 +112,7 @@ class Run:
 
         Args:
             loop: its name, for the record.
-            bears, seconds, steps: as for `Asked.choose`.
+            bears, trial, steps: as for `Asked.choose`.
             folder: where the choice is kept; that of the run, unless it belongs to a pool.
         """
         asked = Asked(self.config.precision, self.config.compile)
@@ -121,7 +121,7 @@ class Run:
             return first
 
         def choose() -> dict[str, Any]:
-            chosen = asked.choose(self.device, bears, seconds, steps=steps)
+            chosen = asked.choose(self.device, bears, trial, steps=steps)
             self.progress.note(f"{loop}: computed in {chosen}, the fastest here")
             return asdict(chosen)
 

@@ -6,12 +6,12 @@ Each shard ends in a file of its own; a killed run goes on from the last checkpo
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf, isfinite
+from itertools import chain, repeat, takewhile
+from math import isfinite
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -28,10 +28,10 @@ from ddkit.objective import Objective, Shard, Synthetic
 from ddkit.progress import Task
 from ddkit.run import Run
 from ddkit.storage import TensorFile, write_tensors
+from ddkit.timing import BLOCKS, step_seconds
 
 CHECKPOINT_SECONDS = 30.0  # at most; in the beginning whenever the time has doubled
 SHOW_SECONDS = 0.5  # reading the loss waits for the device: seldom enough to cost nothing
-MEASURED_PACE = 6  # steps that tell how fast an arithmetic is, the first of them not counted
 MEASURED_STEPS = 2  # peak memory is measured over these first steps of a shard
 
 
@@ -76,7 +76,13 @@ class Engine:
         At most `steps` steps are taken, and no further one after `seconds`; the first is not
         counted where there are more, for it allocates and chooses kernels.
         """
-        return self._pace(self._prepared(), steps, seconds)
+        ends = time.perf_counter() + seconds
+        numbers = takewhile(
+            lambda number: not number or time.perf_counter() <= ends,
+            range(max(1, min(steps, self.objective.steps))),
+        )
+        taken = self._steps(numbers, self._prepared())
+        return step_seconds([taken], self.run.device, block=max(1, steps // BLOCKS))[0]
 
     def first_step(self) -> tuple[Synthetic, int]:
         """Return the first shard's images after one step, and its peak bytes; nothing is stored."""
@@ -153,26 +159,21 @@ class Engine:
     def _prepared(self) -> Arithmetic:
         """Return how steps are computed, with the objective prepared for it."""
 
-        def seconds(arithmetic: Arithmetic) -> float:
-            self.objective.compute_with(arithmetic)
-            return self._pace(arithmetic, MEASURED_PACE, inf)
+        def trial(arithmetic: Arithmetic) -> Iterator[Tensor]:
+            again = repeat(min(1, self.objective.steps - 1))  # some begin something in step 0
+            return self._steps(chain([0], again), arithmetic)
 
-        arithmetic = self.run.arithmetic("the synthesis", self.objective.bears, seconds)
+        arithmetic = self.run.arithmetic("the synthesis", self.objective.bears, trial)
         self.objective.compute_with(arithmetic)
         return arithmetic
 
-    def _pace(self, arithmetic: Arithmetic, steps: int, seconds: float) -> float:
-        """Return the seconds of a step, as `pace` does."""
+    def _steps(self, numbers: Iterable[int], arithmetic: Arithmetic) -> Iterator[Tensor]:
+        """Take the steps of these numbers of the first shard, of which nothing is stored."""
         shard = self.objective.shards()[0]
         leaves = self._leaves(shard)
-        taken: list[float] = []
-        for step in range(max(1, min(steps, self.objective.steps))):
-            began = time.perf_counter()
-            self._step(shard, leaves, step, arithmetic).item()  # waits for the device
-            taken.append(time.perf_counter() - began)
-            if sum(taken) > seconds:
-                break
-        return fmean(taken[1:] or taken)
+        for number in numbers:
+            self.objective.compute_with(arithmetic)  # steps in another may have come between
+            yield self._step(shard, leaves, number, arithmetic)
 
     def _step(
         self, shard: Shard, leaves: dict[str, LeafState], step: int, arithmetic: Arithmetic

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import repeat
 from math import cos, isfinite, pi
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
 import torch
@@ -25,8 +24,7 @@ from ddkit.storage import TensorFile, optimiser_tensors, restore_optimiser, writ
 Batches = Iterator[tuple[Tensor, Tensor]]
 CHECKPOINT_SECONDS = 30.0
 CHECK_SECONDS = 0.5  # reading the loss waits for a CUDA device
-WARM_UP = 3  # steps that are not timed: the first ones allocate, choose kernels, compile
-TIMED = 5
+ENDLESS = 10**9  # steps of an epoch
 SCHEDULE = r"^(constant|cosine|half|step:[1-9]\d*|exponential:[\d.e+-]+)$"
 
 
@@ -161,38 +159,14 @@ def fit(
         checkpoint.unlink(missing_ok=True)
 
 
-def step_seconds(
-    network: nn.Module, inputs: Tensor, targets: Tensor, recipe: Recipe, arithmetic: Arithmetic
-) -> float:
-    """Return the median seconds of a training step; `network` is trained by some steps."""
-    steps = repeat((inputs, targets), WARM_UP + TIMED)
-    training = fit(
-        network, lambda epoch: steps, recipe, steps_per_epoch=WARM_UP + TIMED, seed=0,
+def trial(
+    network: nn.Module, batch: tuple[Tensor, Tensor], recipe: Recipe, arithmetic: Arithmetic
+) -> Iterator[Position]:
+    """Train on one batch without an end: what is timed, and then thrown away."""
+    return fit(
+        network, lambda epoch: repeat(batch), recipe, steps_per_epoch=ENDLESS, seed=0,
         arithmetic=arithmetic,
     )  # fmt: skip
-    return median_seconds(training, inputs.device)
-
-
-def median_seconds(training: Iterator[Position], device: torch.device) -> float:
-    """Return the median seconds of some steps of a training that has not begun."""
-    seconds_of(training, WARM_UP, device)
-    return median(seconds_of(training, 1, device) for _ in range(TIMED))
-
-
-def seconds_of(training: Iterator[Position], steps: int, device: torch.device) -> float:
-    """Return how long so many steps of a training take, until the device has done them."""
-    wait_for(device)
-    start = time.perf_counter()
-    for _ in range(steps):
-        next(training)
-    wait_for(device)
-    return time.perf_counter() - start
-
-
-def wait_for(device: torch.device) -> None:
-    """Return when the device has done all that was asked of it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from ddkit.distilled_training import train_on
 from ddkit.evaluation import protocol_for
 from ddkit.real_training import RealTraining
 from ddkit.run import Run
-from ddkit.training import Recipe, accuracy, fit, median_seconds
+from ddkit.timing import step_seconds
+from ddkit.training import Recipe, accuracy, fit
 
 ROLES = {"teddy": "teacher", "tesla": "expert", "apm": "teacher"}
 TRAIN_BATCH = 256
@@ -95,7 +96,7 @@ def paces(run: Run, method: str, tested: int) -> Paces:
         training.network(0), lambda epoch: training.batches(0, epoch), training.recipe,
         steps_per_epoch=training.per_epoch, seed=0,
     )  # fmt: skip
-    epoch = training.per_epoch * median_seconds(steps, run.device)
+    epoch = training.per_epoch * step_seconds([steps], run.device)[0]
     pool = pool_of(run, ROLES[method], epochs=range(4))
     return Paces(epoch, pipeline.engine_of(run, pool).pace(4, PACE_SECONDS), trained, test)
 

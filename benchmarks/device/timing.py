@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from ddkit.training import wait_for
+from ddkit.timing import wait_for
 
 Step = Callable[[], object]
 LEAST, MOST = 2, 20  # rounds that are timed

@@ -17,7 +17,8 @@ from ddkit.labels import EpochLabels, SoftLabels, joined
 from ddkit.memory import PeakMemory
 from ddkit.protocols import Protocol
 from ddkit.resolve import Request, resolve
-from ddkit.training import WARM_UP, Diverged, Recipe
+from ddkit.timing import BLOCKS
+from ddkit.training import Diverged, Recipe
 
 CPU = torch.device("cpu")
 NET = "convnet:depth=1:width=4"
@@ -259,16 +260,23 @@ def test_both_ways_are_measured_on_real_steps(artifact, monkeypatch):
 
     monkeypatch.setattr(students, "_start", counted)
     assert at_once(load(artifact()), DSA.with_recipe(epochs=300), NET, SEEDS, CPU) in (1, 3)
-    assert taken == {1: WARM_UP + 3 * 3, 3: WARM_UP + 3}
+    assert taken == {1: 3 + (1 + BLOCKS) * 3, 3: 1 + BLOCKS}  # 3 tell whether a step is short
 
 
 def test_of_steps_that_are_long_by_themselves_no_batched_one_is_tried(monkeypatch):
-    monkeypatch.setattr(batched, "seconds_of", lambda training, steps, device: next(training))
-    monkeypatch.setattr(batched, "WARM_UP", 2)
-    alone, together = iter([9.0, 0.2]), iter([])
-    assert batched.time_ratio(alone, together, 2, CPU, longest=0.1) == 0
-    alone, together = iter([9.0, 0.1, 6.0, 8.0, 7.0]), iter([5.0, 2.0, 1.0, 3.0])
-    assert batched.time_ratio(alone, together, 2, CPU, longest=0.1, steps=3) == 3.5
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def training(*seconds: float):
+        for each in seconds:
+            clock[0] += each
+            yield
+
+    never = iter(())
+    assert batched.time_ratio(training(9.0, 0.2, 0.2), never, 2, CPU, longest=0.1) == 0
+    alone = training(9.0, 0.05, 0.05, 5.0, 5.0, 1.0, 2.0, *[3.0, 4.0] * 4)
+    together = training(5.0, 2.0, 1.0, 2.0, 9.0, 2.0)
+    assert batched.time_ratio(alone, together, 2, CPU, longest=0.1) == 3.5
 
 
 def test_a_batched_training_that_diverges_is_no_faster():
