@@ -88,11 +88,30 @@ class Arithmetic:
 
 
 EXACT = Arithmetic()
+Trial = Callable[[Arithmetic], Iterator[object]]
+"""Arithmetic → steps in it: one is taken whenever it is advanced."""
 
 
 def usual(device: torch.device) -> Arithmetic:
     """Return how loops compute that choose nothing: float32, with TF32 products on CUDA."""
     return Arithmetic("tf32" if device.type == "cuda" else "fp32")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What is known of a loop before its arithmetic is chosen.
+
+    Attributes:
+        device: where it runs.
+        bears: the precisions that its results are known to bear.
+        layouts: whether it lays out images and networks in memory as it is told.
+        steps: how many it takes, where it trains networks, which can be compiled; else 0.
+    """
+
+    device: torch.device
+    bears: Sequence[Precision]
+    layouts: bool = False
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,55 +126,46 @@ class Asked:
     precision: Precision | Literal["auto"] = "auto"
     compiled: Compiled = "auto"
 
-    def candidates(
-        self, device: torch.device, bears: Sequence[Precision], *, compiles: bool = False
-    ) -> list[Arithmetic]:
+    def candidates(self, loop: Loop) -> list[Arithmetic]:
         """Return what a loop may choose from; the first is what it takes where none is faster.
 
-        Args:
-            device: where the loop runs.
-            bears: the precisions that the loop's results are known to bear.
-            compiles: whether the loop trains networks, which can be compiled.
+        A precision that is named leaves no choice, so that no clock decides.
         """
-        compiled = compiles and self.compiled == "on"
-        cuda = device.type == "cuda"
+        cuda = loop.device.type == "cuda"
+        compiled = bool(loop.steps) and self.compiled == "on"
         if self.precision == "auto":
-            names: list[Precision] = ["tf32", "bf16"] if cuda else ["fp32"]
-            names = [name for name in names if name in bears] or ["fp32"]
-        else:
-            most = PRECISIONS.index(self.precision)
-            names = [[name for name in PRECISIONS[: most + 1] if name in bears][-1]]
-        layouts = (False, True) if cuda else (False,)
-        return [Arithmetic(name, last, compiled) for name in names for last in layouts]
+            usual: Sequence[Precision] = ("tf32", "bf16") if cuda else ("fp32",)
+            names = [name for name in usual if name in loop.bears] or ["fp32"]
+            layouts = (False, True) if cuda and loop.layouts else (False,)
+            return [Arithmetic(name, last, compiled) for name in names for last in layouts]
+        most = PRECISIONS.index(self.precision)
+        borne = [name for name in PRECISIONS[: most + 1] if name in loop.bears]
+        return [Arithmetic(borne[-1] if borne else "fp32", compiled=compiled)]
 
-    def choose(
-        self,
-        device: torch.device,
-        bears: Sequence[Precision],
-        trial: Callable[[Arithmetic], Iterator[object]],
-        *,
-        steps: int = 0,
-    ) -> Arithmetic:
+    def measures(self, loop: Loop) -> bool:
+        """Return whether a loop has a choice, which only measuring can make."""
+        return len(self.candidates(loop)) > 1 or self._tries_compiled(loop)
+
+    def choose(self, loop: Loop, trial: Trial) -> Arithmetic:
         """Return the fastest arithmetic of a loop, measured where there is a choice.
 
-        Args:
-            device, bears: as for `candidates`.
-            trial: arithmetic → steps of the loop in it, of which nothing is kept, without an end.
-            steps: of the loop, where it trains networks that can be compiled.
+        `trial` gives steps of the loop in an arithmetic, without an end; nothing of them is kept.
         """
-        candidates = self.candidates(device, bears, compiles=bool(steps))
-        if len(candidates) == 1:
+        candidates = self.candidates(loop)
+        if not self.measures(loop):
             return candidates[0]
-        best, taken = _measured(candidates, trial, device)
-        if steps * taken > 3 * COMPILING and self.compiled == "auto" and device.type == "cuda":
-            best, _ = _measured([best, replace(best, compiled=True)], trial, device)
+        best, taken = _measured(candidates, trial, loop.device)
+        if self._tries_compiled(loop) and loop.steps * taken > 3 * COMPILING:
+            best, _ = _measured([best, replace(best, compiled=True)], trial, loop.device)
         return best
+
+    def _tries_compiled(self, loop: Loop) -> bool:
+        return bool(loop.steps) and self.compiled == "auto" and loop.device.type == "cuda"
 
 
 def _measured(
-    candidates: Sequence[Arithmetic], trial: Callable[[Arithmetic], Iterator[object]],
-    device: torch.device,
-) -> tuple[Arithmetic, float]:  # fmt: skip
+    candidates: Sequence[Arithmetic], trial: Trial, device: torch.device
+) -> tuple[Arithmetic, float]:
     return fastest(candidates, step_seconds([trial(each) for each in candidates], device))
 
 

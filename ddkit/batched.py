@@ -6,6 +6,7 @@ one alone. Whether they do depends on device, architecture and batch; `speedup` 
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, islice, repeat, zip_longest
 from math import inf
 from pathlib import Path
@@ -75,13 +76,15 @@ def fit_together(
         batches: epoch → that epoch's inputs (k, B, C, H, W) and targets (k, B) or (k, B, classes).
         loss: (logits, targets) of one network → 0-dim tensor.
         recipe, steps_per_epoch, seed, checkpoint, last_epoch, arithmetic: as for `fit`; one file
-            for all.
+            for all, and one memory layout: vmap has none that is channels-last.
 
     Raises:
         DdkitError: the networks differ in architecture.
         Diverged, Stopped: as `fit` does; one network that diverges ends the training of all.
     """
     stacked = Stacked(networks)
+    if arithmetic is not None:
+        arithmetic = replace(arithmetic, channels_last=False)
     total = vmap(loss, randomness="different")
     return fit(
         stacked,

@@ -97,7 +97,10 @@ class Objective(ABC):
         self.run = run
 
     def compute_with(self, arithmetic: Arithmetic) -> None:  # noqa: B027 - most have nothing to do
-        """Prepare for steps in this arithmetic: the engine casts, a method lays out in memory."""
+        """Prepare for steps in this arithmetic: the engine casts, a method lays out in memory.
+
+        A method that has this is measured in both memory layouts, others keep to one.
+        """
 
     def shards(self) -> Sequence[Shard]:
         """Return the parts of the set, each slot in one of them.

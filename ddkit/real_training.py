@@ -1,6 +1,6 @@
 """Networks trained on the real data, as the tasks of a pool: teachers, experts, trajectories."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
@@ -66,8 +66,13 @@ class RealTraining:
             steps_per_epoch=self.per_epoch,
             seed=derive(self.run.config.seed, self.role, index),
             checkpoint=context.checkpoint,
-            arithmetic=self._arithmetic(
-                context, f"{self.role} training", self._trial, compiles=True
+            arithmetic=self.run.arithmetic(  # all of the pool's trainings share it
+                f"{self.role} training",
+                PRECISIONS,
+                self._trial,
+                layouts=True,
+                steps=self.recipe.epochs * self.per_epoch * self.count,
+                folder=context.pool.folder,
             ),
         )
         for epoch in self._epochs(training, f"{self.role} {index + 1} of {self.count}"):
@@ -86,8 +91,11 @@ class RealTraining:
             steps_per_epoch=self.per_epoch,
             seed=derive(self.run.config.seed, f"{self.role}s", *indices),
             checkpoint=context.checkpoint,
-            arithmetic=self._arithmetic(
-                context, f"training of {len(indices)} {self.role}s", self._trial_together
+            arithmetic=self.run.arithmetic(
+                f"training of {len(indices)} {self.role}s",
+                PRECISIONS,
+                self._trial_together,
+                folder=context.pool.folder,
             ),
         )
         title = f"{self.role}s {indices[0] + 1} to {indices[-1] + 1} of {self.count}"
@@ -98,15 +106,6 @@ class RealTraining:
     def is_worthwhile(self) -> bool:
         """Measure whether they train clearly faster as one batched network on this device."""
         return speedup(*self._first_together(), self.recipe) > CLEARLY_FASTER
-
-    def _arithmetic(
-        self, context: TaskContext, loop: str,
-        trial: Callable[[Arithmetic], Iterator[Position]], *, compiles: bool = False,
-    ) -> Arithmetic:  # fmt: skip
-        """Return how a training computes; all of the pool's trainings of this kind do so."""
-        steps = self.recipe.epochs * self.per_epoch * self.count if compiles else 0
-        folder = context.pool.folder
-        return self.run.arithmetic(loop, PRECISIONS, trial, steps=steps, folder=folder)
 
     def _trial(self, arithmetic: Arithmetic) -> Iterator[Position]:
         yield from trial(self.network(0), next(self.batches(0, 0)), self.recipe, arithmetic)

@@ -1,6 +1,6 @@
 """`Run`: the one argument every hook gets. It has no test split; only evaluation opens that."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import networks, seeds
-from ddkit.arithmetic import Arithmetic, Asked, Precision
+from ddkit.arithmetic import Arithmetic, Asked, Loop, Precision, Trial
 from ddkit.config import RunConfig, StageName, validated
 from ddkit.data.resident import Resident
 from ddkit.data.space import InputSpace
@@ -101,31 +101,33 @@ class Run:
 
     def arithmetic(
         self,
-        loop: str,
+        name: str,
         bears: Sequence[Precision],
-        trial: Callable[[Arithmetic], Iterator[object]],
+        trial: Trial,
         *,
+        layouts: bool = False,
         steps: int = 0,
         folder: Path | None = None,
     ) -> Arithmetic:
         """Return how a loop computes: as the run says, or measured on CUDA and kept.
 
         Args:
-            loop: its name, for the record.
-            bears, trial, steps: as for `Asked.choose`.
+            name: of the loop, for the record.
+            bears, layouts, steps: what is known of it; see `Loop`.
+            trial: as for `Asked.choose`.
             folder: where the choice is kept; that of the run, unless it belongs to a pool.
         """
         asked = Asked(self.config.precision, self.config.compile)
-        first, *others = asked.candidates(self.device, bears, compiles=bool(steps))
-        if not others:
-            return first
+        loop = Loop(self.device, bears, layouts, steps)
+        if not asked.measures(loop):
+            return asked.choose(loop, trial)
 
         def choose() -> dict[str, Any]:
-            chosen = asked.choose(self.device, bears, trial, steps=steps)
-            self.progress.note(f"{loop}: computed in {chosen}, the fastest here")
+            chosen = asked.choose(loop, trial)
+            self.progress.note(f"{name}: computed in {chosen}, the fastest here")
             return asdict(chosen)
 
-        return Arithmetic(**settled(folder or self.folder, f"arithmetic of {loop}", choose))
+        return Arithmetic(**settled(folder or self.folder, f"arithmetic of {name}", choose))
 
     def shard(self, index: int, slots: Tensor) -> Shard:
         """Return the shard that holds these slots (int64) of the class-major set."""

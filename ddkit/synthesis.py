@@ -163,7 +163,10 @@ class Engine:
             again = repeat(min(1, self.objective.steps - 1))  # some begin something in step 0
             return self._steps(chain([0], again), arithmetic)
 
-        arithmetic = self.run.arithmetic("the synthesis", self.objective.bears, trial)
+        layouts = type(self.objective).compute_with is not Objective.compute_with
+        arithmetic = self.run.arithmetic(
+            "the synthesis", self.objective.bears, trial, layouts=layouts
+        )
         self.objective.compute_with(arithmetic)
         return arithmetic
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from benchmarks.device.timing import Step
-from ddkit.arithmetic import EXACT, PRECISIONS, Arithmetic, Asked, Precision, usual
+from ddkit.arithmetic import EXACT, PRECISIONS, Arithmetic, Asked, Loop, Precision, usual
 
 
 def arithmetics(
@@ -15,8 +15,8 @@ def arithmetics(
 
     The first is what loops have that choose nothing; `layouts` is whether channels-last counts.
     """
-    found = dict.fromkeys([usual(device), EXACT, *Asked().candidates(device, bears)])
-    return [arithmetic for arithmetic in found if layouts or not arithmetic.channels_last]
+    candidates = Asked().candidates(Loop(device, bears, layouts))
+    return list(dict.fromkeys([usual(device), EXACT, *candidates]))
 
 
 def within(arithmetic: Arithmetic, device: torch.device, step: Step) -> Step:

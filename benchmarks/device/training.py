@@ -69,7 +69,7 @@ def together_rows(
 ) -> Iterator[Row]:
     """Serve experts as one batched network, beside one after the other, in each arithmetic."""
     device = bench.device
-    chosen = arithmetics(device)
+    chosen = arithmetics(device, layouts=False)
 
     def both(size: int, arithmetic: Arithmetic) -> tuple[Step, Step]:
         inputs, labels = batch(device, size)

@@ -1,6 +1,7 @@
 """How loops compute: what is chosen, that it is kept, and what each choice does on a CPU."""
 
 import copy
+from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
 
@@ -10,12 +11,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddkit import networks, training
-from ddkit.arithmetic import EXACT, PRECISIONS, Arithmetic, Asked, fastest, usual
+from ddkit.arithmetic import EXACT, PRECISIONS, Arithmetic, Asked, Loop, fastest, usual
 from ddkit.batched import fit_together
 from ddkit.config import RunConfig
 from ddkit.interrupt import Stopped
+from ddkit.objective import ImageObjective
 from ddkit.run import Run
 from ddkit.storage import read_json, restore_optimiser
+from ddkit.synthesis import Engine
 from ddkit.training import Recipe, fit, trial
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -74,24 +77,34 @@ def taking(monkeypatch):
 
 @pytest.mark.parametrize("asked", [Asked(), Asked("fp32", "off"), Asked(compiled="auto")])
 def test_a_cpu_has_no_choice_and_measures_nothing(asked):
-    chosen = asked.choose(CPU, PRECISIONS, never, steps=10**9)
-    assert chosen == usual(CPU) == EXACT
+    loop = Loop(CPU, PRECISIONS, layouts=True, steps=10**9)
+    assert not asked.measures(loop)
+    assert asked.choose(loop, never) == usual(CPU) == EXACT
 
 
 def test_cuda_measures_what_the_loop_bears():
     every = [Arithmetic(name, last) for name in ("tf32", "bf16") for last in (False, True)]
-    assert Asked().candidates(CUDA, PRECISIONS) == every
-    assert Asked().candidates(CUDA, ("fp32", "tf32")) == every[:2]
-    assert Asked().candidates(CUDA, ("fp32",)) == [EXACT, LAST]
+    assert Asked().candidates(Loop(CUDA, PRECISIONS, layouts=True)) == every
+    assert Asked().candidates(Loop(CUDA, ("fp32", "tf32"), layouts=True)) == every[:2]
+    assert Asked().candidates(Loop(CUDA, ("fp32",), layouts=True)) == [EXACT, LAST]
+    assert Asked().candidates(Loop(CUDA, PRECISIONS)) == every[::2]  # it ignores the layout
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_no_clock_decides_where_a_precision_is_named_and_nothing_is_compiled(name):
+    loop = Loop(CUDA, PRECISIONS, layouts=True, steps=10**9)
+    assert Asked(name, "off").choose(loop, never) == Arithmetic(name)
+    assert not Asked(name, "off").measures(loop)
+    assert Asked(name, "auto").measures(loop)
+    assert Asked("auto", "off").measures(loop)
 
 
 def test_what_is_asked_for_is_taken_as_far_as_the_loop_bears_it():
-    assert Asked("bf16").candidates(CPU, PRECISIONS) == [BF16]
-    assert Asked("bf16").candidates(CPU, ("fp32", "tf32")) == [Arithmetic("tf32")]
-    assert Asked("fp32", "on").candidates(CPU, PRECISIONS, compiles=True) == [
-        Arithmetic(compiled=True)
-    ]
-    assert Asked("fp32", "on").candidates(CPU, PRECISIONS) == [EXACT]
+    assert Asked("bf16").candidates(Loop(CPU, PRECISIONS)) == [BF16]
+    assert Asked("bf16").candidates(Loop(CPU, ("fp32", "tf32"))) == [Arithmetic("tf32")]
+    training = Loop(CPU, PRECISIONS, steps=1)
+    assert Asked("fp32", "on").candidates(training) == [Arithmetic(compiled=True)]
+    assert Asked("fp32", "on").candidates(Loop(CPU, PRECISIONS)) == [EXACT]
 
 
 def test_only_what_is_clearly_faster_is_chosen():
@@ -107,7 +120,7 @@ def test_what_fails_is_not_chosen(taking, fails):
         return 1.0
 
     (works,) = {"tf32", "bf16"} - {fails}
-    assert Asked().choose(CUDA, PRECISIONS, taking(seconds)).precision == works
+    assert Asked().choose(Loop(CUDA, PRECISIONS), taking(seconds)).precision == works
 
 
 @pytest.mark.parametrize(("steps", "tried"), [(100, False), (1000, True)])
@@ -118,7 +131,8 @@ def test_long_loops_are_tried_compiled(taking, steps, tried):
         seen.append(arithmetic)
         return 0.1 if arithmetic.compiled else 0.5
 
-    chosen = Asked().choose(CUDA, ("fp32", "tf32"), taking(seconds), steps=steps)
+    loop = Loop(CUDA, ("fp32", "tf32"), layouts=True, steps=steps)
+    chosen = Asked().choose(loop, taking(seconds))
     assert chosen == Arithmetic("tf32", compiled=tried)
     assert any(arithmetic.compiled for arithmetic in seen) is tried
 
@@ -182,7 +196,7 @@ def stacked(epoch: int):
         yield torch.stack([images] * 2), torch.stack([labels] * 2)
 
 
-@pytest.mark.parametrize(("arithmetic", "tolerance"), [(BF16, 0.01)])
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [(BF16, 0.01), (LAST, 1e-5)])
 def test_networks_train_together_as_alone(arithmetic, tolerance):
     models = [network(0), network(1)]
     alone = copy.deepcopy(models[0])
@@ -229,8 +243,35 @@ def test_a_run_measures_a_loop_once_and_keeps_the_answer(taking, tmp_path):
     assert read_json(tmp_path / "run" / "settled.json")["arithmetic of a loop"] == {
         "precision": "bf16", "channels_last": False, "compiled": False,
     }  # fmt: skip
-    other = run.arithmetic("a loop", ("fp32",), taking(lambda each: 1.0), folder=tmp_path / "pool")
+    other = run.arithmetic(
+        "a loop", ("fp32",), taking(lambda each: 1.0), layouts=True, folder=tmp_path / "pool"
+    )
     assert other == EXACT
+    assert list(read_json(tmp_path / "pool" / "settled.json")) == ["arithmetic of a loop"]
+
+
+class Plain(ImageObjective):
+    """Cannot be measured: it has no shards."""
+
+    def shards(self):
+        raise LookupError("it was measured")
+
+    def loss(self, shard, leaves, step):
+        raise AssertionError("no step is taken")
+
+
+class LaidOut(Plain):
+    def compute_with(self, arithmetic):
+        pass
+
+
+def test_only_a_method_that_lays_out_in_memory_is_measured_in_both_layouts(run, tmp_path):
+    on_cuda = replace(run(), device=CUDA)
+    chosen = Engine(on_cuda, Plain(on_cuda))._prepared()
+    assert chosen == Arithmetic("tf32")
+    assert not on_cuda.folder.exists()  # nothing had to be kept
+    with pytest.raises(LookupError, match="measured"):
+        Engine(on_cuda, LaidOut(on_cuda))._prepared()
 
 
 def test_a_configuration_names_what_it_asks_for():

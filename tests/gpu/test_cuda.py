@@ -71,8 +71,9 @@ def test_loops_measure_what_is_fastest_and_keep_it(method, tmp_path, monkeypatch
     network = "convnet:width=16" + (":norm=batch" if method == "teddy" else "")
     flags = {"ipc": 1, "threads": 1, "device": "cuda", "network": network}
     pipeline.distill(resolve(Request(method, flags, {}, settings, "none")), tmp_path / "run")
-    kept = read_json(tmp_path / "run" / "settled.json")["arithmetic of the synthesis"]
-    assert kept["precision"] in (("tf32", "bf16") if method == "teddy" else ("tf32",))
+    if method == "teddy":  # the others bear TF32 in one memory layout: they have no choice
+        kept = read_json(tmp_path / "run" / "settled.json")["arithmetic of the synthesis"]
+        assert kept["precision"] in ("tf32", "bf16")
     pools = list((tmp_path / "cache" / "pools").glob("*/settled.json"))
     assert pools
     assert all(key.startswith("arithmetic of") for path in pools for key in read_json(path))

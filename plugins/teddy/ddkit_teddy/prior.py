@@ -59,6 +59,7 @@ class Trajectory:
                 "trajectory",
                 PRECISIONS,
                 lambda arithmetic: self._trial(recipe, arithmetic),
+                layouts=True,
                 steps=last,
                 folder=context.pool.folder,
             ),
