@@ -70,21 +70,29 @@ class Arithmetic:
             return value.to(memory_format=torch.channels_last)
         return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
 
-    def form(self, network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """Return inputs → logits float32 by a network that is trained in place."""
+    def form(
+        self, network: nn.Module, device: torch.device, batch_size: int
+    ) -> Callable[[Tensor], Tensor]:
+        """Return inputs → logits float32 by a network that is trained in place.
+
+        Compiled for batches of this size alone: another one, as an epoch's last may be, would be
+        compiled anew, and is computed by the network as it is.
+        """
         network = self.laid_out(network)
-        call: Callable[[Tensor], Tensor] = network
+        whole: Callable[[Tensor], Tensor] = network
         if self.compiled:
             mode = "reduce-overhead" if device.type == "cuda" else "default"
-            call = torch.compile(network, mode=mode)
-        if self.precision != "bf16":
-            return lambda inputs: call(self.laid_out(inputs))
+            whole = torch.compile(network, mode=mode, dynamic=False)
 
         def forward(inputs: Tensor) -> Tensor:
-            with self.casting(device):
-                return call(self.laid_out(inputs)).float()
+            call = whole if len(inputs) == batch_size else network
+            return call(self.laid_out(inputs))
 
-        return forward
+        def cast(inputs: Tensor) -> Tensor:
+            with self.casting(device):
+                return forward(inputs).float()
+
+        return cast if self.precision == "bf16" else forward
 
 
 EXACT = Arithmetic()
@@ -127,20 +135,19 @@ class Asked:
     compiled: Compiled = "auto"
 
     def candidates(self, loop: Loop) -> list[Arithmetic]:
-        """Return what a loop may choose from; the first is what it takes where none is faster.
+        """Return what a loop may choose from, uncompiled; the first is taken if none is faster.
 
         A precision that is named leaves no choice, so that no clock decides.
         """
         cuda = loop.device.type == "cuda"
-        compiled = bool(loop.steps) and self.compiled == "on"
         if self.precision == "auto":
             usual: Sequence[Precision] = ("tf32", "bf16") if cuda else ("fp32",)
             names = [name for name in usual if name in loop.bears] or ["fp32"]
             layouts = (False, True) if cuda and loop.layouts else (False,)
-            return [Arithmetic(name, last, compiled) for name in names for last in layouts]
+            return [Arithmetic(name, last) for name in names for last in layouts]
         most = PRECISIONS.index(self.precision)
         borne = [name for name in PRECISIONS[: most + 1] if name in loop.bears]
-        return [Arithmetic(borne[-1] if borne else "fp32", compiled=compiled)]
+        return [Arithmetic(borne[-1] if borne else "fp32")]
 
     def measures(self, loop: Loop) -> bool:
         """Return whether a loop has a choice, which only measuring can make."""
@@ -152,11 +159,14 @@ class Asked:
         `trial` gives steps of the loop in an arithmetic, without an end; nothing of them is kept.
         """
         candidates = self.candidates(loop)
-        if not self.measures(loop):
-            return candidates[0]
-        best, taken = _measured(candidates, trial, loop.device)
+        best, taken = candidates[0], 0.0
+        if self.measures(loop):
+            best, taken = _measured(candidates, trial, loop.device)
+        compiled = replace(best, compiled=True)
+        if loop.steps and self.compiled == "on":
+            return compiled
         if self._tries_compiled(loop) and loop.steps * taken > 3 * COMPILING:
-            best, _ = _measured([best, replace(best, compiled=True)], trial, loop.device)
+            best, _ = _measured([best, compiled], trial, loop.device)
         return best
 
     def _tries_compiled(self, loop: Loop) -> bool:

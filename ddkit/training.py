@@ -116,7 +116,7 @@ def fit(
     """
     device = next(network.parameters()).device
     arithmetic = arithmetic or usual(device)
-    forward = arithmetic.form(network, device)
+    forward = arithmetic.form(network, device, recipe.batch_size)
     parameters = list(network.parameters())
     optimiser = recipe.build(parameters)
     start = _resume(checkpoint, network, optimiser)

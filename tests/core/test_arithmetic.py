@@ -43,7 +43,7 @@ def batches(epoch: int):
 def fitted(arithmetic: Arithmetic | None, **options) -> nn.Module:
     model = network()
     arguments = {"steps_per_epoch": STEPS, "seed": 0, "arithmetic": arithmetic, **options}
-    for _ in fit(model, batches, RECIPE, **arguments):
+    for _ in fit(model, batches, **{"recipe": RECIPE, **arguments}):
         pass
     return model
 
@@ -103,8 +103,8 @@ def test_what_is_asked_for_is_taken_as_far_as_the_loop_bears_it():
     assert Asked("bf16").candidates(Loop(CPU, PRECISIONS)) == [BF16]
     assert Asked("bf16").candidates(Loop(CPU, ("fp32", "tf32"))) == [Arithmetic("tf32")]
     training = Loop(CPU, PRECISIONS, steps=1)
-    assert Asked("fp32", "on").candidates(training) == [Arithmetic(compiled=True)]
-    assert Asked("fp32", "on").candidates(Loop(CPU, PRECISIONS)) == [EXACT]
+    assert Asked("fp32", "on").choose(training, never) == Arithmetic(compiled=True)
+    assert Asked("fp32", "on").choose(Loop(CPU, PRECISIONS), never) == EXACT
 
 
 def test_only_what_is_clearly_faster_is_chosen():
@@ -196,7 +196,9 @@ def stacked(epoch: int):
         yield torch.stack([images] * 2), torch.stack([labels] * 2)
 
 
-@pytest.mark.parametrize(("arithmetic", "tolerance"), [(BF16, 0.01), (LAST, 1e-5)])
+@pytest.mark.parametrize(
+    ("arithmetic", "tolerance"), [(BF16, 0.01), (LAST, 1e-5)], ids=["bf16", "channels-last"]
+)
 def test_networks_train_together_as_alone(arithmetic, tolerance):
     models = [network(0), network(1)]
     alone = copy.deepcopy(models[0])
@@ -209,9 +211,58 @@ def test_networks_train_together_as_alone(arithmetic, tolerance):
     assert not close(models[0], network(0), 0.01)
 
 
+def test_what_is_to_be_compiled_is_chosen_first(taking):
+    seen = set()
+
+    def seconds(arithmetic):
+        seen.add(arithmetic)
+        return 0.1 if arithmetic == BF16 else 0.5
+
+    loop = Loop(CUDA, PRECISIONS, layouts=True, steps=10)
+    assert Asked(compiled="on").choose(loop, taking(seconds)) == replace(BF16, compiled=True)
+    assert seen == set(Asked().candidates(loop))
+
+
+@pytest.fixture
+def graphs(monkeypatch) -> list[object]:
+    """Let the compiler be one that only notes what it is given."""
+    noted: list[object] = []
+    compiler = torch.compile
+
+    def backend(graph, inputs):
+        noted.append(graph)
+        return graph.forward
+
+    def compiling(network, mode, **options):
+        return compiler(network, backend=backend, **options)
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    yield noted
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("last", [2, 7])
+def test_a_last_batch_of_another_size_is_not_compiled(graphs, last):
+    def uneven(epoch):
+        for images, labels in batches(epoch):
+            yield images, labels
+        yield images.repeat(2, 1, 1, 1)[:last], labels.repeat(2)[:last]
+
+    recipe = RECIPE.model_copy(update={"epochs": 3, "batch_size": 6})
+    models = network(), network()
+    for model, arithmetic in zip(models, (EXACT, Arithmetic(compiled=True)), strict=True):
+        for _ in fit(
+            model, uneven, recipe, steps_per_epoch=STEPS + 1, seed=0, arithmetic=arithmetic
+        ):
+            pass
+    assert len(graphs) == 1
+    assert close(*models, 0)
+
+
 @pytest.mark.slow  # the compiler takes half a minute
 def test_a_compiled_training_is_the_same_up_to_rounding():
-    assert close(fitted(Arithmetic(compiled=True)), fitted(None), 1e-5)
+    compiled = fitted(Arithmetic(compiled=True), recipe=RECIPE.model_copy(update={"batch_size": 6}))
+    assert close(compiled, fitted(None), 1e-5)
 
 
 def test_a_trial_trains_on_one_batch_without_an_end():
