@@ -2,12 +2,14 @@ import math
 
 import pytest
 import torch
+from torch.autograd import grad, gradcheck, gradgradcheck
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 
 from ddkit.data.augment import (
     crop,
     draw_boxes,
+    draw_flips,
     draw_weights,
     mixup,
     random_crop,
@@ -83,6 +85,37 @@ def test_resample_equals_torchvisions_crop_resize_and_flip():
         fractions = boxes[i : i + 1] / torch.tensor([16, 24, 16, 24], dtype=torch.float64)
         actual = resample(images[i : i + 1], fractions, flips[i : i + 1])[0]
         torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (9, 12), (16, 5)])
+def test_gradients_of_resample_are_right_and_theirs_too(size):
+    boxes, flips = draw_boxes(6, size, gen()).double(), draw_flips(6, gen(1))
+    boxes[0] = torch.tensor([0.0, 0.0, 1 / size[0], 1 / size[1]])  # one pixel, blown up
+    assert 0 < flips.sum() < 6
+    images = torch.rand(6, 2, *size, dtype=torch.float64, generator=gen(2)).requires_grad_()
+
+    def squared(images: torch.Tensor) -> torch.Tensor:
+        return resample(images, boxes, flips) ** 2
+
+    assert gradcheck(squared, (images,), fast_mode=True)
+    assert gradgradcheck(squared, (images,), fast_mode=True)
+
+
+def test_resampled_alone_an_image_and_its_gradient_have_the_bytes_they_have_in_a_batch():
+    boxes, flips = draw_boxes(40, (9, 12), gen()), draw_flips(40, gen(1))
+    images = torch.rand(40, 3, 9, 12, generator=gen(2))
+    upstream = torch.randn(40, 3, 9, 12, generator=gen(3))
+
+    def both(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        part = images[rows].requires_grad_()
+        result = resample(part, boxes[rows], flips[rows])
+        return result.detach(), grad(result, part, upstream[rows])[0]
+
+    whole = both(torch.arange(40))
+    order = torch.randperm(40, generator=gen(4))
+    for rows in (*order.split(1), *order.split(7)):
+        for part, expected in zip(both(rows), whole, strict=True):
+            assert torch.equal(part, expected[rows])
 
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 64)])

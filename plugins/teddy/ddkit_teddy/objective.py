@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
 from ddkit.arithmetic import PRECISIONS, Arithmetic
-from ddkit.data.views import draw_views, render
+from ddkit.data.augment import resample
+from ddkit.data.views import draw_views
 from ddkit.objective import class_balanced_shards
 from ddkit_teddy.matching import Reference, running_references, teddy_loss
 from ddkit_teddy.memory import fitting_segment
@@ -125,9 +126,7 @@ class TeddyObjective(ImageObjective):
             flip=flip,
             mix="none",
         )
-        return render(
-            images, views.to(images.device), torch.arange(len(images), device=images.device)
-        )
+        return resample(images, views.crop, views.flip)
 
     def _fitting_segment(self) -> int:
         drawn = self.members[: self.drawn]
