@@ -18,7 +18,7 @@ from ddkit.registry import origin
 from ddkit.run import Run
 from ddkit.storage import by_content, cache_folder, locked, remove_temporaries, stable_hash
 
-POOL_VERSION = 1  # goes up when the core trains or stores pools differently
+POOL_VERSION = 2  # goes up when the core trains or stores pools differently
 
 
 def open_pool(run: Run, stage: StageName, executor: Executor = LOCAL) -> Pool:

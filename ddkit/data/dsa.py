@@ -6,17 +6,20 @@ and the same ones augment again whatever must match.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
+from ddkit.data.augment import crop
+from ddkit.data.sampling import LinearMap, sample
 from ddkit.errors import unknown
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
 Mode = Literal["single", "multiple"]
+Size = tuple[int, int]  # height and width
 
 # The constants of the released code.
 FLIP = 0.5  # probability
@@ -34,47 +37,35 @@ class DsaParameters:
     """What is done to each of N images.
 
     Attributes:
-        operation: the operations that all images get, in order, joined by "_"; "" is none.
-        brightness, saturation, contrast: float32 (N,), offset, factor and factor.
-        shift: int64 (N, 2), rows and columns by which the window of `crop` moves.
-        hole: int64 (N, 2), row and column of the centre of the hole of `cutout`.
-        mirror: bool (N,), what `flip` mirrors.
-        stretch: float32 (N, 2), sampling distance of `scale` along y and x; above 1 shrinks.
-        angle: float32 (N,), radians of `rotate`.
+        steps: the operations that all images get, in order, each with its parameters, a row per
+            image. color: float32 (N, 3), offset of brightness, factors of saturation and contrast.
+            crop: int64 (N, 2), rows and columns by which the window moves. cutout: int64 (N, 2),
+            row and column of the hole's centre. flip: bool (N,), what is mirrored. scale: float32
+            (N, 2), sampling distance along y and x; above 1 shrinks. rotate: float32 (N,), radians.
     """
 
-    operation: str
-    brightness: Tensor
-    saturation: Tensor
-    contrast: Tensor
-    shift: Tensor
-    hole: Tensor
-    mirror: Tensor
-    stretch: Tensor
-    angle: Tensor
+    steps: tuple[tuple[str, Tensor], ...]
 
-    def __len__(self) -> int:
-        return len(self.angle)
+    @property
+    def operation(self) -> str:
+        """The names of the operations, joined by "_"; "" is none."""
+        return "_".join(name for name, _ in self.steps)
 
     def __getitem__(self, rows: slice | Tensor) -> "DsaParameters":
         """Return the parameters of some images, by slice or indices, which may repeat."""
-        return self._each(lambda tensor: tensor[rows])
+        return DsaParameters(tuple((name, values[rows]) for name, values in self.steps))
 
     def to(self, device: torch.device | str) -> "DsaParameters":
         """Return the same parameters on `device`."""
         ahead = torch.device(device).type == "cuda"  # the host goes on, and needs not wait
-        return self._each(lambda tensor: tensor.to(device, non_blocking=ahead))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "DsaParameters":
-        names = [field.name for field in fields(self) if field.name != "operation"]
-        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
-        return replace(self, **changed)
+        steps = ((name, values.to(device, non_blocking=ahead)) for name, values in self.steps)
+        return DsaParameters(tuple(steps))
 
 
 def draw_dsa(
     n: int,
-    size: tuple[int, int],
-    generator: torch.Generator,
+    size: Size,
+    generator: Generator,
     *,
     strategy: str = STRATEGY,
     mode: Mode = "single",
@@ -96,36 +87,15 @@ def draw_dsa(
     """
     if mode not in get_args(Mode):
         raise unknown("DSA mode", mode, get_args(Mode))
-    operations = [name for name in strategy.split("_") if name]
-    for name in operations:
+    names = [name for name in strategy.split("_") if name]
+    for name in names:
         if name not in OPERATIONS:
             raise unknown("DSA operation", name, OPERATIONS)
-    operations = [name for name in operations if flip or name != "flip"]
-    device = generator.device
-    if mode == "single" and operations:
-        chosen = torch.randint(len(operations), (), generator=generator, device=device)
-        operations = [operations[int(chosen)]]
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator, device=device)
-
-    def integers(low: int, high: int) -> Tensor:
-        return torch.randint(low, high + 1, (n,), generator=generator, device=device)
-
-    reach = [int(side * CROP + 0.5) for side in size]
-    # A hole of odd width is centred on a pixel, one of even width on the edge before one.
-    last = [side - int(side * CUTOUT + 0.5) % 2 for side in size]
-    return DsaParameters(
-        operation="_".join(operations),
-        brightness=(uniform(n) - 0.5) * BRIGHTNESS,
-        saturation=uniform(n) * SATURATION,
-        contrast=uniform(n) + CONTRAST,
-        shift=torch.stack([integers(-most, most) for most in reach], dim=1),
-        hole=torch.stack([integers(0, most) for most in last], dim=1),
-        mirror=uniform(n) < FLIP,
-        stretch=uniform(n, 2) * (SCALE - 1 / SCALE) + 1 / SCALE,
-        angle=(uniform(n) - 0.5) * 2 * math.radians(ROTATE),
-    )
+    names = [name for name in names if flip or name != "flip"]
+    if mode == "single" and names:
+        chosen = torch.randint(len(names), (), generator=generator, device=generator.device)
+        names = [names[int(chosen)]]
+    return DsaParameters(tuple((name, OPERATIONS[name].draw(n, size, generator)) for name in names))
 
 
 def apply_dsa(images: Tensor, parameters: DsaParameters) -> Tensor:
@@ -134,73 +104,128 @@ def apply_dsa(images: Tensor, parameters: DsaParameters) -> Tensor:
     Differentiable in `images`, floating point (N, channels, H, W). Augmenting a part of the images
     by that part of the parameters gives that part of the result.
     """
-    parameters = parameters.to(images.device)
-    for name in parameters.operation.split("_"):
-        if name:
-            images = OPERATIONS[name](images, parameters)
+    for name, values in parameters.to(images.device).steps:
+        images = OPERATIONS[name].apply(images, values)
     return images
 
 
-def _color(images: Tensor, parameters: DsaParameters) -> Tensor:
+def _uniform(*shape: int, generator: Generator) -> Tensor:
+    return torch.rand(*shape, generator=generator, device=generator.device)
+
+
+def _integers(n: int, lowest: list[int], highest: list[int], generator: Generator) -> Tensor:
+    """Draw int64 (N, 2), each column between its own two bounds, both of them included."""
+    columns = [
+        torch.randint(low, high + 1, (n,), generator=generator, device=generator.device)
+        for low, high in zip(lowest, highest, strict=True)
+    ]
+    return torch.stack(columns, dim=1)
+
+
+def _draw_color(n: int, size: Size, generator: Generator) -> Tensor:
+    brightness, saturation, contrast = _uniform(3, n, generator=generator)
+    return torch.stack(
+        [(brightness - 0.5) * BRIGHTNESS, saturation * SATURATION, contrast + CONTRAST], dim=1
+    )
+
+
+def _color(images: Tensor, values: Tensor) -> Tensor:
     """Brightness, saturation and contrast, one after the other."""
-    images = images + _each(parameters.brightness, images)
+    brightness, saturation, contrast = values.to(images.dtype).view(-1, 3, 1, 1, 1).unbind(1)
+    images = images + brightness
     grey = images.mean(1, keepdim=True)
-    images = (images - grey) * _each(parameters.saturation, images) + grey
+    images = (images - grey) * saturation + grey
     mean = images.mean((1, 2, 3), keepdim=True)
-    return (images - mean) * _each(parameters.contrast, images) + mean
+    return (images - mean) * contrast + mean
 
 
-def _crop(images: Tensor, parameters: DsaParameters) -> Tensor:
+def _reach(size: Size) -> list[int]:
+    return [int(side * CROP + 0.5) for side in size]
+
+
+def _draw_crop(n: int, size: Size, generator: Generator) -> Tensor:
+    reach = _reach(size)
+    return _integers(n, [-most for most in reach], reach, generator)
+
+
+def _shifted(images: Tensor, shift: Tensor) -> Tensor:
     """Pad with 0 and cut out the shifted window."""
     height, width = images.shape[2:]
-    y, x = _pixels(images)
-    y, x = y + parameters.shift[:, 0].view(-1, 1, 1), x + parameters.shift[:, 1].view(-1, 1, 1)
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    source = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
-    index = source.flatten(1).unsqueeze(1).expand(-1, images.shape[1], -1)
-    return images.flatten(2).gather(2, index).view_as(images) * inside.unsqueeze(1)
+    y, x = _reach((height, width))
+    top, left = shift[:, 0] + y, shift[:, 1] + x
+    return crop(F.pad(images, (x, x, y, y)), top, left, height, width)
 
 
-def _cutout(images: Tensor, parameters: DsaParameters) -> Tensor:
+def _shifted_back(images: Tensor, shift: Tensor) -> Tensor:
+    return _shifted(images, -shift)
+
+
+def _crop(images: Tensor, shift: Tensor) -> Tensor:
+    moved: Tensor = LinearMap.apply(images, shift, _shifted, _shifted_back)
+    return moved
+
+
+def _draw_cutout(n: int, size: Size, generator: Generator) -> Tensor:
+    # A hole of odd width is centred on a pixel, one of even width on the edge before one.
+    last = [side - int(side * CUTOUT + 0.5) % 2 for side in size]
+    return _integers(n, [0, 0], last, generator)
+
+
+def _cutout(images: Tensor, centre: Tensor) -> Tensor:
     """Set a hole of half the height and half the width to 0."""
     hole = torch.ones(len(images), 1, 1, dtype=torch.bool, device=images.device)
     for axis, position in enumerate(_pixels(images)):
         extent = int(images.shape[2 + axis] * CUTOUT + 0.5)
-        first = parameters.hole[:, axis].view(-1, 1, 1) - extent // 2
+        first = centre[:, axis].view(-1, 1, 1) - extent // 2
         hole = hole & (position >= first) & (position < first + extent)
     return images * ~hole.unsqueeze(1)
 
 
-def _flip(images: Tensor, parameters: DsaParameters) -> Tensor:
-    return torch.where(parameters.mirror.view(-1, 1, 1, 1), images.flip(3), images)
+def _draw_flip(n: int, size: Size, generator: Generator) -> Tensor:
+    return _uniform(n, generator=generator) < FLIP
 
 
-def _scale(images: Tensor, parameters: DsaParameters) -> Tensor:
+def _flip(images: Tensor, mirrored: Tensor) -> Tensor:
+    return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def _draw_scale(n: int, size: Size, generator: Generator) -> Tensor:
+    return _uniform(n, 2, generator=generator) * (SCALE - 1 / SCALE) + 1 / SCALE
+
+
+def _scale(images: Tensor, stretch: Tensor) -> Tensor:
     y, x = _centres(images)
-    stretch = parameters.stretch.to(images.dtype).view(-1, 2, 1, 1)
-    return _sample(images, y * stretch[:, 0], x * stretch[:, 1])
+    stretch = stretch.to(images.dtype).view(-1, 2, 1, 1)
+    return sample(images, y * stretch[:, 0], x * stretch[:, 1])
 
 
-def _rotate(images: Tensor, parameters: DsaParameters) -> Tensor:
+def _draw_rotate(n: int, size: Size, generator: Generator) -> Tensor:
+    return (_uniform(n, generator=generator) - 0.5) * 2 * math.radians(ROTATE)
+
+
+def _rotate(images: Tensor, angle: Tensor) -> Tensor:
     y, x = _centres(images)
-    angle = parameters.angle.to(images.dtype).view(-1, 1, 1)
+    angle = angle.to(images.dtype).view(-1, 1, 1)
     sine, cosine = angle.sin(), angle.cos()
-    return _sample(images, sine * x + cosine * y, cosine * x - sine * y)
+    return sample(images, sine * x + cosine * y, cosine * x - sine * y)
 
 
-OPERATIONS: dict[str, Callable[[Tensor, DsaParameters], Tensor]] = {
-    "color": _color,
-    "crop": _crop,
-    "cutout": _cutout,
-    "flip": _flip,
-    "scale": _scale,
-    "rotate": _rotate,
+@dataclass(frozen=True)
+class Operation:
+    """How parameters are drawn, from (n, size, generator), and how they change images."""
+
+    draw: Callable[[int, Size, Generator], Tensor]
+    apply: Callable[[Tensor, Tensor], Tensor]
+
+
+OPERATIONS = {
+    "color": Operation(_draw_color, _color),
+    "crop": Operation(_draw_crop, _crop),
+    "cutout": Operation(_draw_cutout, _cutout),
+    "flip": Operation(_draw_flip, _flip),
+    "scale": Operation(_draw_scale, _scale),
+    "rotate": Operation(_draw_rotate, _rotate),
 }
-
-
-def _each(values: Tensor, images: Tensor) -> Tensor:
-    """Return one value per image, shaped to broadcast over it."""
-    return values.to(images.dtype).view(-1, 1, 1, 1)
 
 
 def _pixels(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,11 +240,3 @@ def _centres(images: Tensor) -> tuple[Tensor, Tensor]:
     height, width = images.shape[2:]
     y, x = (position.to(images.dtype) for position in _pixels(images))
     return (2 * y + 1) / height - 1, (2 * x + 1) / width - 1
-
-
-def _sample(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Sample bilinearly at (y, x), each broadcast to (N, H, W); 0 outside of the image."""
-    # Not affine_grid: its batched product can round differently in batches of another size.
-    shape = (len(images), *images.shape[2:])
-    grid = torch.stack([x.expand(shape), y.expand(shape)], dim=3)
-    return F.grid_sample(images, grid, align_corners=False)

@@ -1,9 +1,9 @@
-import dataclasses
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import grad, gradcheck, gradgradcheck
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
@@ -26,33 +26,37 @@ def one(operation: str, seed: int = 0) -> DsaParameters:
     return draw_dsa(COUNT, SIZE, gen(seed), strategy=operation)
 
 
+def drawn(parameters: DsaParameters) -> torch.Tensor:
+    """Return the parameters of the only operation."""
+    ((_, values),) = parameters.steps
+    return values
+
+
 def each(operation: str):
     """Yield (image, result, parameters of this image) for every image."""
     images, parameters = inputs(), one(operation)
     assert parameters.operation == operation
-    for i, result in enumerate(apply_dsa(images, parameters)):
-        yield images[i], result, parameters[torch.tensor([i])]
+    results = apply_dsa(images, parameters)
+    return zip(images, results, drawn(parameters).tolist(), strict=True)
 
 
 def test_color_is_brightness_then_saturation_then_contrast():
-    for image, result, p in each("color"):
-        image = image + p.brightness.double()
+    for image, result, (brightness, saturation, contrast) in each("color"):
+        image = image + brightness
         grey = (image[0] + image[1] + image[2]) / 3
-        image = torch.stack([(c - grey) * p.saturation.double() + grey for c in image])
+        image = torch.stack([(c - grey) * saturation + grey for c in image])
         mean = sum(image.flatten().tolist()) / image.numel()
-        torch.testing.assert_close(result, (image - mean) * p.contrast.double() + mean)
+        torch.testing.assert_close(result, (image - mean) * contrast + mean)
 
 
 def test_crop_moves_the_window_over_a_zero_border():
-    for image, result, p in each("crop"):
+    for image, result, (y, x) in each("crop"):
         padded = F.pad(image, (2, 2, 1, 1))  # int(12 / 8 + 0.5) and int(9 / 8 + 0.5)
-        y, x = p.shift[0].tolist()
         assert torch.equal(result, padded[:, 1 + y : 10 + y, 2 + x : 14 + x])
 
 
 def test_cutout_zeroes_a_hole_of_half_the_sides():
-    for image, result, p in each("cutout"):
-        y, x = p.hole[0].tolist()
+    for image, result, (y, x) in each("cutout"):
         expected = image.clone()
         for row in range(9):
             for column in range(12):
@@ -63,13 +67,12 @@ def test_cutout_zeroes_a_hole_of_half_the_sides():
 
 
 def test_flip_mirrors_the_chosen():
-    for image, result, p in each("flip"):
-        assert torch.equal(result, image.flip(2) if p.mirror else image)
+    for image, result, mirrored in each("flip"):
+        assert torch.equal(result, image.flip(2) if mirrored else image)
 
 
 def test_scale_samples_as_affine_grid_does():
-    for image, result, p in each("scale"):
-        (y, x) = p.stretch[0].tolist()
+    for image, result, (y, x) in each("scale"):
         theta = torch.tensor([[[x, 0, 0], [0, y, 0]]], dtype=torch.float64)
         grid = F.affine_grid(theta, [1, 3, *SIZE], align_corners=False)
         expected = F.grid_sample(image[None], grid, align_corners=False)[0]
@@ -79,43 +82,61 @@ def test_scale_samples_as_affine_grid_does():
 def test_rotate_turns_a_square_as_torchvision_does():
     images = torch.rand(8, 1, 15, 15, dtype=torch.float64, generator=gen(3))
     parameters = draw_dsa(8, (15, 15), gen(), strategy="rotate")
-    for image, result, angle in zip(
-        images, apply_dsa(images, parameters), parameters.angle.tolist(), strict=True
-    ):
+    results = apply_dsa(images, parameters)
+    for image, result, angle in zip(images, results, drawn(parameters).tolist(), strict=True):
         expected = TF.rotate(image, math.degrees(angle), InterpolationMode.BILINEAR)
         torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
 
 
 def test_parameters_span_the_released_ranges():
-    p = draw_dsa(4000, (32, 32), gen())
+    def spans(operation: str, size: tuple[int, int] = (32, 32)) -> list[list[float]]:
+        values = drawn(draw_dsa(4000, size, gen(), strategy=operation)).reshape(4000, -1)
+        return [[float(column.min()), float(column.max())] for column in values.T]
 
-    def span(values: torch.Tensor) -> list[float]:
-        return [float(values.min()), float(values.max())]
+    brightness, saturation, contrast = spans("color")
+    assert brightness == pytest.approx([-0.5, 0.5], abs=0.01)
+    assert saturation == pytest.approx([0, 2], abs=0.01)
+    assert contrast == pytest.approx([0.5, 1.5], abs=0.01)
+    assert all(span == pytest.approx([1 / 1.2, 1.2], abs=0.01) for span in spans("scale"))
+    assert spans("rotate") == [pytest.approx([-math.pi / 12, math.pi / 12], abs=0.01)]
+    assert spans("crop", (32, 40)) == [[-4, 4], [-5, 5]]
+    # the hole is 16 × 20: an even one may centre on the far edge; one of 9 is centred on a pixel
+    assert spans("cutout", (32, 40)) == [[0, 32], [0, 40]]
+    assert spans("cutout", (18, 18)) == [[0, 17], [0, 17]]
+    mirrored = drawn(draw_dsa(4000, SIZE, gen(), strategy="flip"))
+    assert float(mirrored.float().mean()) == pytest.approx(0.5, abs=0.03)
 
-    assert span(p.brightness) == pytest.approx([-0.5, 0.5], abs=0.01)
-    assert span(p.saturation) == pytest.approx([0, 2], abs=0.01)
-    assert span(p.contrast) == pytest.approx([0.5, 1.5], abs=0.01)
-    assert span(p.stretch) == pytest.approx([1 / 1.2, 1.2], abs=0.01)
-    assert span(p.angle) == pytest.approx([-math.pi / 12, math.pi / 12], abs=0.01)
-    assert span(p.shift) == [-4, 4]
-    assert span(p.hole) == [0, 32]  # the hole is 16 wide: an even one may centre on the far edge
-    assert span(draw_dsa(4000, (18, 18), gen()).hole) == [0, 17]  # 9 wide: on a pixel
-    assert float(p.mirror.float().mean()) == pytest.approx(0.5, abs=0.03)
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_only_the_parameters_of_chosen_operations_are_drawn(operation):
+    state = gen()
+    parameters = draw_dsa(COUNT, SIZE, state, strategy=operation)
+    assert [name for name, _ in parameters.steps] == [operation]
+    torch.randint(1, (), generator=(alone := gen()))  # which of the one operation
+    again = OPERATIONS[operation].draw(COUNT, SIZE, alone)
+    assert torch.equal(drawn(parameters), again)
+    assert torch.equal(state.get_state(), alone.get_state())
+
+
+def test_each_image_has_parameters_of_its_own():
+    for operation in OPERATIONS:
+        values = drawn(one(operation)).reshape(COUNT, -1)
+        assert len(values.unique(dim=0)) > (1 if operation == "flip" else COUNT // 3)
 
 
 def test_single_mode_draws_every_operation_and_flip_can_be_left_out():
-    drawn = {draw_dsa(1, SIZE, gen(seed)).operation for seed in range(100)}
-    assert drawn == set(OPERATIONS)
-    drawn = {draw_dsa(1, SIZE, gen(seed), flip=False).operation for seed in range(100)}
-    assert drawn == set(OPERATIONS) - {"flip"}
+    names = {draw_dsa(1, SIZE, gen(seed)).operation for seed in range(100)}
+    assert names == set(OPERATIONS)
+    names = {draw_dsa(1, SIZE, gen(seed), flip=False).operation for seed in range(100)}
+    assert names == set(OPERATIONS) - {"flip"}
 
 
 def test_multiple_mode_applies_all_in_order():
     parameters = draw_dsa(COUNT, SIZE, gen(), strategy="rotate_color_cutout", mode="multiple")
     assert parameters.operation == "rotate_color_cutout"
     images = expected = inputs()
-    for name in ("rotate", "color", "cutout"):
-        expected = apply_dsa(expected, dataclasses.replace(parameters, operation=name))
+    for step in parameters.steps:
+        expected = apply_dsa(expected, DsaParameters((step,)))
     assert torch.equal(apply_dsa(images, parameters), expected)
 
 
@@ -128,17 +149,45 @@ def test_empty_strategy_leaves_images_alone(strategy, flip):
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_slicing_before_is_slicing_after(operation):
     images, parameters = inputs(torch.float32), one(operation)
-    whole = apply_dsa(images, parameters)
-    torch.testing.assert_close(apply_dsa(images[5:11], parameters[5:11]), whole[5:11])
-    rows = torch.tensor([20, 0, 0])
-    torch.testing.assert_close(apply_dsa(images[rows], parameters[rows]), whole[rows])
+    upstream = torch.randn(images.shape, generator=gen(8))
+
+    def both(rows: slice | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        part = images[rows].requires_grad_()
+        result = apply_dsa(part, parameters[rows])
+        return result.detach(), grad(result, part, upstream[rows])[0]
+
+    whole = both(slice(None))
+    for rows in (slice(5, 11), slice(3, 4), torch.tensor([20, 0, 0])):
+        for part, expected in zip(both(rows), whole, strict=True):
+            assert torch.equal(part, expected[rows])
+
+
+@pytest.mark.parametrize("size", [(5, 6), (4, 4), (1, 3)])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_gradients_are_right_and_theirs_too(operation, size):
+    images = torch.randn(3, 2, *size, dtype=torch.float64, generator=gen(5)).requires_grad_()
+    parameters = draw_dsa(3, size, gen(1), strategy=operation)
+
+    def squared(images: torch.Tensor) -> torch.Tensor:
+        return apply_dsa(images, parameters) ** 2
+
+    assert gradcheck(squared, (images,), fast_mode=True)
+    assert gradgradcheck(squared, (images,), fast_mode=True)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_gradients_are_right(operation):
-    images = inputs()[:3, :, :5, :6].clone().requires_grad_()
-    parameters = draw_dsa(3, (5, 6), gen(1), strategy=operation)
-    assert torch.autograd.gradcheck(lambda x: apply_dsa(x, parameters), (images,))
+def test_gradients_are_products_with_the_transposed_matrix(operation):
+    size = (8, 11)
+    unit = torch.eye(8 * 11, dtype=torch.float64).view(-1, 1, *size)
+    for seed in range(20):
+        parameters = draw_dsa(1, size, gen(seed), strategy=operation)
+        columns = apply_dsa(unit, parameters[torch.zeros(len(unit), dtype=torch.int64)])
+        base = apply_dsa(torch.zeros(1, 1, *size, dtype=torch.float64), parameters)
+        matrix = (columns - base).flatten(1)  # row i: what unit image i becomes
+        image = torch.randn(1, 1, *size, dtype=torch.float64, generator=gen(seed)).requires_grad_()
+        upstream = torch.randn(1, 1, *size, dtype=torch.float64, generator=gen(seed + 100))
+        (own,) = grad(apply_dsa(image, parameters), image, upstream)
+        torch.testing.assert_close(own.flatten(), matrix @ upstream.flatten())
 
 
 def test_equal_generators_give_equal_bytes():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from ddkit_matching.objective import MatchingObjective
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Run, interrupt, load, pipeline
+from ddkit.data.dsa import DsaParameters, draw_dsa
 from ddkit.interrupt import Stopped
 from ddkit.memory import PeakMemory
 from ddkit.seeds import derive
@@ -101,21 +103,23 @@ def test_real_and_synthetic_images_of_a_class_are_augmented_alike(made_up, match
 def test_classes_and_steps_have_augmentations_of_their_own(made_up, monkeypatch):
     applied = []
 
-    def noted(images: Tensor, parameters) -> Tensor:  # type: ignore[no-untyped-def]
-        applied.append((parameters.operation, parameters.angle.unique(), parameters.shift[0]))
-        assert len(parameters) == len(images)
+    def noted(images: Tensor, parameters: DsaParameters) -> Tensor:
+        ((_, angles),) = parameters.steps
+        assert len(angles) == len(images)
+        applied.append(angles.unique())
         return images
 
     monkeypatch.setattr("ddkit_matching.objective.apply_dsa", noted)
+    turned = partial(draw_dsa, strategy="rotate")
+    monkeypatch.setattr("ddkit_matching.objective.draw_dsa", turned)
     objective = MatchingObjective(made_up(augmentation="dsa", match="distribution"))
     images = start_of(objective)
     for step in range(2):
         stepped(objective, images, step)
-    angles = [angle for _, angle, _ in applied]
-    assert all(len(angle) == 1 for angle in angles)  # one set for all images
-    assert len({float(angle) for angle in angles}) == 6  # of 3 classes in 2 steps
-    for (first, angle, _), (second, same, _) in zip(applied[::2], applied[1::2], strict=True):
-        assert (first, float(angle)) == (second, float(same))  # real, then synthetic
+    assert all(len(angles) == 1 for angles in applied)  # one set for all images
+    assert len({float(angle) for angle in applied}) == 6  # of 3 classes in 2 steps
+    for angle, same in zip(applied[::2], applied[1::2], strict=True):
+        assert float(angle) == float(same)  # real, then synthetic
 
 
 def test_a_batch_holds_different_real_images_of_one_class_and_others_in_the_next_step(made_up):

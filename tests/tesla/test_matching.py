@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddkit import networks
-from ddkit.data.dsa import apply_dsa, draw_dsa
+from ddkit.data.dsa import STRATEGY, apply_dsa, draw_dsa
 from ddkit.memory import PeakMemory
 
 CLASSES = 3
@@ -95,6 +95,7 @@ def problem(
     hard: bool = False,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
+    strategy: str = STRATEGY,
 ) -> Problem:
     """Return a matching on noise; batches are drawn apart, so that they overlap."""
     random = torch.Generator().manual_seed(seed)
@@ -103,7 +104,10 @@ def problem(
     network = network.to(dtype)
     start = [p.detach().clone() for p in network.parameters()]
     batches = [
-        Batch(torch.randperm(count, generator=random)[:size], draw_dsa(size, shape[1:], random))
+        Batch(
+            torch.randperm(count, generator=random)[:size],
+            draw_dsa(size, shape[1:], random, strategy=strategy),
+        )
         for _ in range(steps)
     ]
     labels = torch.randint(CLASSES, (count,), generator=random)
@@ -261,8 +265,9 @@ def test_a_batch_is_cut_with_its_augmentation():
     batch = Batch(rows, draw_dsa(5, (8, 8), torch.Generator().manual_seed(0)))
     parts = list(batch.parts(2))
     assert [part.rows.tolist() for part in parts] == [[4, 2], [9, 0], [7]]
-    angles = torch.cat([part.augmentation.angle for part in parts])
-    assert torch.equal(angles, batch.augmentation.angle)
+    ((operation, whole),) = batch.augmentation.steps
+    assert {part.augmentation.operation for part in parts} == {operation}
+    assert torch.equal(torch.cat([part.augmentation.steps[0][1] for part in parts]), whole)
     assert [part.rows.tolist() for part in batch.parts(0)] == [rows.tolist()]
     assert [part.rows.tolist() for part in batch.parts(50)] == [rows.tolist()]
 
@@ -385,10 +390,10 @@ def size_of(posed: Problem) -> int:
     return sum(tensor.nbytes for tensor in posed.start)
 
 
-def memory_problem(steps: int, **options) -> Problem:
-    return problem(
-        steps, network=WIDE, shape=(1, 16, 16), size=8, count=16, dtype=torch.float32, **options
-    )
+def memory_problem(steps: int) -> Problem:
+    """Return a problem with one operation in all steps: each has a peak of its own."""
+    form = {"network": WIDE, "shape": (1, 16, 16), "size": 8, "count": 16}
+    return problem(steps, **form, dtype=torch.float32, strategy="rotate")
 
 
 @pytest.mark.parametrize("gradient", ["exact", "paper"])
