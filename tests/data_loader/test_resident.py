@@ -54,6 +54,10 @@ def test_ordered_serves_the_split_as_it_stands():
     assert torch.equal(torch.cat([x for x, _ in batches]), data.inputs(torch.arange(50)))
 
 
+def test_batches_that_are_only_looked_at_are_small_on_a_cpu():
+    assert [len(labels) for _, labels in resident(split_of(130)).ordered()] == [64, 64, 2]
+
+
 def test_drop_last_leaves_out_the_rest():
     data = resident(split_of())
     assert [len(labels) for _, labels in data.batches(20, gen(), drop_last=True)] == [20, 20]

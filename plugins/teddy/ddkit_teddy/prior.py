@@ -15,7 +15,7 @@ from ddkit.data.resident import Resident
 from ddkit.networks import batch_norms
 from ddkit.networks.pruned import PruningHistory
 from ddkit.seeds import derive
-from ddkit.training import Recipe, accuracy, fit, step_seconds
+from ddkit.training import Position, Recipe, accuracy, fit, trial
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.statistics import measure, recalibrate
 
@@ -58,7 +58,8 @@ class Trajectory:
             arithmetic=self.run.arithmetic(
                 "trajectory",
                 PRECISIONS,
-                lambda arithmetic: self._seconds(recipe, arithmetic),
+                lambda arithmetic: self._trial(recipe, arithmetic),
+                layouts=True,
                 steps=last,
                 folder=context.pool.folder,
             ),
@@ -74,11 +75,11 @@ class Trajectory:
                 if position.step == last:
                     return
 
-    def _seconds(self, recipe: Recipe, arithmetic: Arithmetic) -> float:
+    def _trial(self, recipe: Recipe, arithmetic: Arithmetic) -> Iterator[Position]:
         network = self.run.network(self.run.generator("trajectory network"))
-        resident, generator = self.run.resident, self.run.generator("trajectory batches", 0)
-        inputs, labels = next(resident.batches(recipe.batch_size, generator))
-        return step_seconds(network, inputs, labels, recipe, arithmetic)
+        generator = self.run.generator("trajectory batches", 0)
+        batch = next(self.run.resident.batches(recipe.batch_size, generator))
+        yield from trial(network, batch, recipe, arithmetic)
 
     @property
     def per_epoch(self) -> int:
@@ -123,7 +124,7 @@ def member_of(
     figures = {}
     if run.holdout is not None:
         holdout = Resident(run.holdout, run.space, run.device)
-        figures["holdout_accuracy"] = accuracy(network, holdout.ordered(BATCH))
+        figures["holdout_accuracy"] = accuracy(network, holdout.ordered())
     extra = {}
     if options.statistics != "running":
         extra = measure(network, run.resident.ordered(BATCH), len(run.classes))
