@@ -1,9 +1,8 @@
-"""The command: every figure gets its share of the time that is left."""
+"""The command: parts one after the other, each within its time."""
 
 import os
-import shutil
+import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,83 +10,87 @@ import click
 import torch
 
 import benchmarks.device as package
-from benchmarks.device import apm, distillation, evaluation, loaders, teddy, tesla, training
-from benchmarks.device.figures import SCRATCH, Bench, Figure
-from benchmarks.device.floors import Floors
-from benchmarks.device.report import Report, load
-from benchmarks.writing import RESULTS
-from ddkit.evaluation import device_name
+from benchmarks.device.lanes import perform
+from benchmarks.device.parts import Bench, Part, part_in
+from benchmarks.device.report import Report
+from benchmarks.writing import RESULTS, table
+from ddkit.errors import DdkitError
 from ddkit.run import find_device
 
-PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
-    "loaders": loaders.figures,
-    "teddy": teddy.figures,
-    "tesla": tesla.figures,
-    "apm": apm.figures,
-    "training": training.figures,
-    "evaluation": evaluation.figures,
-    "distillation": distillation.figures,
-}
-MARGIN = 0.12  # of the time: figures run over, and Python has to start and to end
+PARTS = {name: f"benchmarks.device.{name}" for name in ("check", "figures", "rows")}
+ALL = 10.0  # minutes of all parts on an H100
+MARGIN = 0.05  # of the time, to end in
+FULL = 3.0  # times as long, on a CPU, nothing is tiny
 
 
-@click.command(help=package.__doc__)
-@click.option("--data", type=click.Path(path_type=Path), help="A folder of CIFAR-10, to distil.")
-@click.option("--only", help=f"Some parts: {','.join(PARTS)}.")
-@click.option("--minutes", default=10.0, show_default=True, help="For all parts together.")
-@click.option("--device", "name", help="cpu or cuda; by default cuda where there is one.")
-@click.option("--threads", type=int, help="Of torch on the CPU; by default its own number.")
+@click.command(help=f"\b\n{package.__doc__}")
+@click.argument("part", type=click.Choice([*PARTS, "all"]))
+@click.option("--minutes", type=float, help="For the part, or all; by default an H100's.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="A folder.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), help="CIFAR-10, for rows.")
+@click.option("--device", "name", help="cpu or cuda; by default cuda where there is one.")
+@click.option("--threads", default=1, show_default=True, help="Of each process, on the CPU.")
+@click.option("--plan", is_flag=True, help="Only print what takes how long on an H100.")
 def main(
-    data: Path | None, only: str | None, minutes: float, name: str | None, threads: int | None,
+    part: str,
+    minutes: float | None,
     results: Path,
-) -> None:  # fmt: skip
+    data: Path | None,
+    name: str | None,
+    threads: int,
+    plan: bool,
+) -> None:
+    chosen = [part_in(PARTS[each]) for each in (PARTS if part == "all" else [part])]
+    usual = sum(each.minutes for each in chosen)
+    if plan:
+        print("\n\n".join("\n".join(planned(each)) for each in chosen))
+        return
+    try:
+        device = find_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except DdkitError as error:
+        raise click.ClickException(str(error)) from error
+    share = (minutes or usual) / usual
+    small = device.type == "cpu" and share * ALL < FULL
+    failed = False
+    for each in chosen:
+        if each.needs_data and data is None:
+            print(f"{each.name}: left out, for no --data says where CIFAR-10 lies")
+            continue
+        report = carried_out(each, device, share * each.minutes, small, results, data, threads)
+        failed |= any(line.figures.get("result") == "failed" for line in report.lines.values())
+    sys.exit(1 if failed else 0)
+
+
+def carried_out(
+    part: Part,
+    device: torch.device,
+    minutes: float,
+    small: bool,
+    results: Path,
+    data: Path | None,
+    threads: int,
+) -> Report:
+    """Do a part within its minutes."""
     ends = time.monotonic() + 60 * minutes * (1 - MARGIN)
-    began = load()
-    if threads:
-        torch.set_num_threads(threads)
-    chosen = only.split(",") if only else list(PARTS)
-    unknown = set(chosen) - set(PARTS)
-    if unknown:
-        raise click.UsageError(f"--only knows {', '.join(PARTS)}, not {', '.join(unknown)}")
-    device = find_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    prepare(device)
-    about = {"device": device_name(device), "load average before": began}
-    report = Report(device, results, about)
-    with TemporaryDirectory(prefix="ddkit-device-") as folder:
+    report = Report(part, results)
+    with TemporaryDirectory(prefix="ddkit-device-", ignore_cleanup_errors=True) as folder:
         os.environ["DDKIT_CACHE"] = str(Path(folder) / "cache")
-        floors = Floors.measure(device)
-        report.begin(floors)
-        bench = Bench(device, floors, Path(folder), data and data.resolve())
-        measure([figure for part in chosen for figure in PARTS[part](bench)], bench, report, ends)
-        about["load average after"] = load()
-        report.write()
-    print(f"written: {results / report.name}.json and .md")
+        bench = Bench(device, Path(folder), data and data.resolve(), small)
+        perform(part, bench, report, ends, threads)
+    written = f"; in {results / report.name}.json and .md" if report.about else ""
+    print(f"{part.name}: {report.summary}{written}", flush=True)
+    return report
 
 
-def prepare(device: torch.device) -> None:
-    """Set for the process what a run of ddkit sets, and nothing else."""
-    if device.type == "cuda":
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-
-
-def measure(figures: Sequence[Figure], bench: Bench, report: Report, ends: float) -> None:
-    """Measure figure by figure; one that fails is noted, and what there is so far is written."""
-    for number, figure in enumerate(figures):
-        left = ends - time.monotonic()
-        if left <= 0:
-            report.miss(figure.title, "the time was up")
-        else:
-            rest = sum(each.share for each in figures[number:])
-            try:
-                report.add(figure.measure(left * figure.share / rest))
-            except Exception as error:  # whatever it is, the other figures are still of use
-                report.miss(figure.title, f"{type(error).__name__}: {error}")
-        shutil.rmtree(bench.folder / SCRATCH, ignore_errors=True)
-        if bench.device.type == "cuda":
-            torch.cuda.empty_cache()
-        report.write()
+def planned(part: Part) -> list[str]:
+    """Return the plan of time of a part on an H100."""
+    lines = [f"{part.name}: {part.minutes:g} minutes, {len(part.lanes)} process(es) at once", ""]
+    for number, lane in enumerate(part.lanes, 1):
+        total = sum(item.seconds for item in lane)
+        rows = [(item.title, f"{item.seconds:.0f} s", item.because) for item in lane]
+        lines += table([f"process {number}", f"{total:.0f} s", "because"], rows)
+        lines += [""]
+    return lines[:-1]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The floors: what a device computes and moves in a second, and what a step asks of it at least."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,8 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from benchmarks.device.parts import Bench
 from benchmarks.device.timing import Step, least_seconds
-from ddkit.arithmetic import Arithmetic, Precision
+from ddkit.arithmetic import PRECISIONS, Arithmetic, Precision
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
@@ -72,15 +73,13 @@ class Floors:
     convolutions: dict[str, float]
 
     @classmethod
-    def measure(cls, device: torch.device) -> "Floors":
-        names: list[Precision] = ["fp32", "tf32", "bf16"] if device.type == "cuda" else [
-            "fp32", "bf16",
-        ]  # fmt: skip
+    def measure(cls, bench: Bench) -> "Floors":
+        names: Sequence[Precision] = PRECISIONS if bench.cuda else ["fp32"]
         return cls(
-            bandwidth(device),
-            upload(device),
-            {name: product_rate(device, name) for name in names},
-            {name: convolution_rate(device, name) for name in names},
+            bandwidth(bench),
+            upload(bench),
+            {name: product_rate(bench, name) for name in names},
+            {name: convolution_rate(bench, name) for name in names},
         )
 
     def of(self, flops: float, moved: float, precision: str) -> Floor:
@@ -101,40 +100,43 @@ class Floors:
         for name, rate in self.convolutions.items():
             yield f"convolution, {name}", f"{rate / 1e9:,.0f} GFLOP/s"
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+
+def sized(bench: Bench, cuda: int, cpu: int, small: int) -> int:
+    """Return how large an operation is that keeps the device busy, or that is over at once."""
+    return small if bench.small else cuda if bench.cuda else cpu
 
 
-def bandwidth(device: torch.device) -> float:
+def bandwidth(bench: Bench) -> float:
     """Return the bytes/s that a copy far larger than any cache reads and writes."""
-    size = 2**30 if device.type == "cuda" else 2**28
-    source = torch.ones(size, dtype=torch.uint8, device=device)
+    size = sized(bench, 2**30, 2**28, 2**22)
+    source = torch.ones(size, dtype=torch.uint8, device=bench.device)
     target = torch.empty_like(source)
-    return 2 * size / least_seconds(lambda: target.copy_(source), device)
+    return 2 * size / least_seconds(lambda: target.copy_(source), bench.device)
 
 
-def upload(device: torch.device) -> float | None:
+def upload(bench: Bench) -> float | None:
     """Return the bytes/s from pinned memory to the device."""
-    if device.type != "cuda":
+    if not bench.cuda:
         return None
-    source = torch.ones(2**28, dtype=torch.uint8).pin_memory()
-    target = torch.empty(2**28, dtype=torch.uint8, device=device)
-    return 2**28 / least_seconds(lambda: target.copy_(source, non_blocking=True), device)
+    size = sized(bench, 2**28, 0, 2**22)
+    source = torch.ones(size, dtype=torch.uint8).pin_memory()
+    target = torch.empty(size, dtype=torch.uint8, device=bench.device)
+    return size / least_seconds(lambda: target.copy_(source, non_blocking=True), bench.device)
 
 
-def product_rate(device: torch.device, precision: Precision) -> float:
+def product_rate(bench: Bench, precision: Precision) -> float:
     """Return the FLOP/s of a large matrix product."""
-    side = 8192 if device.type == "cuda" else 1024
-    left = torch.randn(side, side, device=device).to(dtype_of(precision))
-    with Arithmetic(precision).rounding(device):
-        return 2 * side**3 / least_seconds(lambda: left @ left, device)
+    side = sized(bench, 8192, 1024, 256)
+    left = torch.randn(side, side, device=bench.device).to(dtype_of(precision))
+    with Arithmetic(precision).rounding(bench.device):
+        return 2 * side**3 / least_seconds(lambda: left @ left, bench.device)
 
 
-def convolution_rate(device: torch.device, precision: Precision) -> float:
+def convolution_rate(bench: Bench, precision: Precision) -> float:
     """Return the FLOP/s of a 3×3 convolution of 128 channels, in the better memory layout."""
-    batch = 256 if device.type == "cuda" else 8
-    images = torch.randn(batch, 128, 32, 32, device=device).to(dtype_of(precision))
-    weights = torch.randn(128, 128, 3, 3, device=device).to(dtype_of(precision))
+    batch = sized(bench, 256, 8, 1)
+    images = torch.randn(batch, 128, 32, 32, device=bench.device).to(dtype_of(precision))
+    weights = torch.randn(128, 128, 3, 3, device=bench.device).to(dtype_of(precision))
 
     def rate(layout: torch.memory_format) -> float:
         inputs, kernel = (t.contiguous(memory_format=layout) for t in (images, weights))
@@ -142,9 +144,9 @@ def convolution_rate(device: torch.device, precision: Precision) -> float:
         def step() -> torch.Tensor:
             return torch.conv2d(inputs, kernel, padding=1)
 
-        return count(step).flops / least_seconds(step, device)
+        return count(step).flops / least_seconds(step, bench.device)
 
-    with Arithmetic(precision).rounding(device):
+    with Arithmetic(precision).rounding(bench.device):
         return max(rate(layout) for layout in LAYOUTS)
 
 

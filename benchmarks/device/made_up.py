@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,15 +33,26 @@ def split_of(images: int, shape: Shape, classes: int) -> Split:
 
 
 def run_of(
-    method: str, network: str, shape: Shape, folder: Path, device: torch.device, *,
-    classes: int = 10, ipc: int = 1, images: int = 0, groups: int = 1,
+    method: str,
+    network: str,
+    shape: Shape,
+    folder: Path,
+    device: torch.device,
+    *,
+    classes: int = 10,
+    ipc: int = 1,
+    images: int = 0,
     settings: Sequence[str] = (),
-) -> Run:  # fmt: skip
+    **flags: Any,
+) -> Run:
     """Return a run on so many random training images; by default twice those that it distils."""
     common = {
-        "ipc": ipc, "network": network, "threads": torch.get_num_threads(),
-        "device": str(device), "groups": groups,
-    }  # fmt: skip
+        "ipc": ipc,
+        "network": network,
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        **flags,
+    }
     config = resolve(Request(method, common, {"name": "digits"}, settings, "none"))
     train = split_of(images or 2 * classes * ipc, shape, classes)
     space = InputSpace.fit(train, "standard").to(device)
