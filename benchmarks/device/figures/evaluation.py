@@ -43,9 +43,7 @@ def seed_lines(ipc: int, bench: Bench, seconds: float) -> Iterator[Line]:
         for step in steps.values():
             step()
         taken = in_turn(steps, bench, TIMED * seconds)
-    floor = floors(bench).of(
-        seeds * counted.flops, seeds * counted.bytes, arithmetic.precision
-    )
+    floor = floors(bench).of(seeds * counted.flops, seeds * counted.bytes, arithmetic.precision)
     name = title(bench, f"evaluation, {seeds} seeds of {epochs} epochs", 10 * ipc)
     faster = taken["one after the other"].wall / taken["at once"].wall
     for way, note in (("one after the other", ""), ("at once", f"{faster:.2f} × as fast")):
