@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find ddkit cli plugins -name '*.py' -o -name '*.toml' -o -name 'py.typed' -o -path '*/page/*' -o -path '*/templates/*')
 DEMO := runs/demo
+BARE := --only-binary=:all: --python-version 3.12 --implementation cp --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64
 
-.PHONY: demo test test-all lint types docs bench device clean
+.PHONY: demo test test-all lint types docs bench device device-wheels clean
 
 demo: $(VENV)/installed ## distil digits by Teddy, compare with random images, draw the images
 	$(BIN)/ddkit distill --method teddy --data digits --ipc 1 --threads 1 --out $(DEMO)
@@ -39,8 +40,16 @@ bench: $(VENV)/installed ## the ratios of benchmarks/, written to benchmarks/res
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.growth
 
-device: $(VENV)/installed ## what this device does, in 10 minutes; DATA=folder of CIFAR-10 distils too
-	$(BIN)/python -m benchmarks.device $(if $(DATA),--data $(DATA))
+device: $(VENV)/installed ## is ddkit right and fast on this device: 10 minutes; DATA=folder of CIFAR-10
+	$(BIN)/python -m benchmarks.device all $(if $(DATA),--data $(DATA))
+
+# for a machine with torch 2.11 and Python 3.12 and without a network; see docs/reproducing.md
+device-wheels: $(VENV)/dependencies ## what such a machine lacks, and ddkit's wheel, in .whl/
+	rm -rf .whl
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir .whl .
+	$(BIN)/python -m pip download --quiet $(BARE) --dest .whl pydantic tomli-w
+	$(BIN)/python -m pip download --quiet $(BARE) --dest .whl --no-deps torch-pruning
+	ls .whl
 
 clean:
 	rm -rf $(VENV) build dist site

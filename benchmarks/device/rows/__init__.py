@@ -25,31 +25,42 @@ def item(row: Published, seconds: float, because: str) -> Item:
 
 DM = Published("DM", 10, "48.9 ± 0.6", "dm", every=500, small=("batch_real=16",))
 TESLA = Published(
-    "TESLA", 1, "48.5 ± 0.8", "tesla", every=20,
+    "TESLA",
+    1,
+    "48.5 ± 0.8",
+    "tesla",
+    every=20,
     settings=("experts=40", "train_epochs=6"),  # students end at an expert's epoch 6 at most
     small=("experts=2", "train_epochs=6", "together=1", "student_steps=3"),
-)  # fmt: skip
+)
 LANES = (
     (item(DM, 340, "20,000 updates at 11 to 14 ms, 5 networks of 1000 steps"),),
     (
         *(
             item(
                 Published("random images", ipc, published, "random", sets=5, networks=2),
-                seconds, "5 sets, 10 networks",
+                seconds,
+                "5 sets, 10 networks",
             )
             for ipc, (published, seconds) in RANDOM.items()
         ),
         *(
             item(
                 Published(
-                    "Teddy", ipc, published, "teddy", norm=":norm=batch", settings=("labels=hard",),
+                    "Teddy",
+                    ipc,
+                    published,
+                    "teddy",
+                    norm=":norm=batch",
+                    settings=("labels=hard",),
                     small=("labels=hard", "train_epochs=0", "last=6", "iterations=10"),
                 ),
-                seconds, "36 epochs of 0.3 s once, 1000 steps of 3 ms per 100 images, 5 networks",
+                seconds,
+                "36 epochs of 0.3 s once, 1000 steps of 3 ms per 100 images, 5 networks",
             )
             for ipc, (published, seconds) in TEDDY.items()
         ),
         item(TESLA, 190, "240 epochs of 0.3 s, then 0.13 to 0.2 s an iteration, 5 networks"),
     ),
-)  # fmt: skip
+)
 PART = Part("rows", __name__, 6, LANES, NOTE, needs_data=True)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, stdev
 from typing import Any
 
@@ -83,10 +84,10 @@ def lines(row: Published, bench: Bench, seconds: float) -> Iterator[Line]:
             break
         share = (ends - began) / (row.sets - seed)
         config = row.config(bench, seed)
-        path = distilled_until(
-            config, bench.scratch(), min(row.every, 1) if bench.small else row.every, began + (1 - EVALUATION) * share,
-            lambda steps, seed=seed: row.config(bench, seed, steps),
-        )  # fmt: skip
+        every = min(row.every, 1) if bench.small else row.every
+        until = began + (1 - EVALUATION) * share
+        shorter = partial(row.config, bench, seed)
+        path = distilled_until(config, bench.scratch(), every, until, shorter)
         dataset = load(path)
         config = RunConfig.model_validate(dataset.config)
         run = pipeline.prepare(config, path.parent)

@@ -30,9 +30,12 @@ class Until(Silent):
 
 
 def distilled_until(
-    config: RunConfig, folder: Path, every: int, ends: float,
+    config: RunConfig,
+    folder: Path,
+    every: int,
+    ends: float,
     shorter: Callable[[str], RunConfig],
-) -> Path:  # fmt: skip
+) -> Path:
     """Return the artifact of a run; at `ends` that of as many steps as it has taken by then.
 
     Steps that follow from their number alone, at a constant rate, are those that a run of fewer
