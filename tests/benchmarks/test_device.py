@@ -4,6 +4,7 @@ What is computed by hand here is independent of what the benchmark counts with.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+REFUSING = """
+import sys
+ABSENT = {"datasets", "ray", "sklearn", "matplotlib", "IPython", "wandb", "tensorboard", "pytest"}
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+sys.meta_path.insert(0, Refusing())
+"""
 
 
-def run(code: str, *arguments: str) -> str:
-    """Run code in the repository, on one thread, and return what it prints."""
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> dict[str, str]:
+    """The environment of a machine without what ddkit can do without, in all its processes."""
+    folder = tmp_path_factory.mktemp("bare")
+    (folder / "sitecustomize.py").write_text(REFUSING)
+    return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+
+
+def run(code: str, *arguments: str, env: dict[str, str] | None = None) -> str:
+    """Run code in the repository, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, env=env
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -58,99 +76,208 @@ print(floors.of(800, 10, "fp32"), floors.of(800, 90, "fp32"))
     assert "Floor(seconds=9.0, bound='memory')" in floors
 
 
+def test_the_plan_of_each_part_fits_its_minutes_on_an_h100(bare):
+    """It is also the imports of all parts, without what a bare machine lacks."""
+    plan = run("""
+import json
+from benchmarks.device.__main__ import ALL, MARGIN, PARTS
+from benchmarks.device.parts import part_in
+parts = [part_in(module) for module in PARTS.values()]
+assert sum(part.minutes for part in parts) == ALL
+titles = [item.title for part in parts for lane in part.lanes for item in lane]
+assert len(titles) == len(set(titles))
+print(json.dumps([
+    [part.name, 60 * part.minutes * (1 - MARGIN),
+     [[[item.seconds, item.because] for item in lane] for lane in part.lanes]]
+    for part in parts
+]))
+""", env=bare)  # fmt: skip
+    for name, allowed, lanes in json.loads(plan):
+        for lane in lanes:
+            assert sum(seconds for seconds, _ in lane) <= allowed, name
+            assert all(seconds > 0 and because for seconds, because in lane)
+
+
+FAULTY = """
+import os, time
+from benchmarks.device.check.checking import checked, demand
+from benchmarks.device.parts import Item, Line, Part
+
+def grows(bench, seconds):
+    for count in (1, 2):
+        yield Line("grows", {"check": "grows", "count": str(count)}, {"count": count})
+
+def breaks(bench, seconds):
+    yield Line("half", {"check": "half"}, {"count": 0})
+    raise ValueError("no\\nmore")
+
+def dies(bench, seconds):
+    os._exit(7)
+    yield
+
+def hangs(bench, seconds):
+    time.sleep(600)
+    yield
+
+ITEMS = (
+    Item("growing", grows, 1), Item("breaking", breaks, 1), Item("dying", dies, 1),
+    Item("on CUDA", grows, 1, cuda=True), checked("right", lambda bench: "as it is", 1, ""),
+    checked("wrong", lambda bench: demand(False, "two is not one"), 1, ""),
+    checked("raising", lambda bench: {}["key"], 1, ""),
+    Item("hanging", hangs, 1), Item("late", grows, 1),
+)
+PART = Part("faulty", __name__, 1.0, (ITEMS[:-2],), "All is made up.")
+"""
+
+
+HANGING = """
+from dataclasses import replace
+import faulty
+PART = replace(faulty.PART, module=__name__, lanes=(faulty.ITEMS[-2:],))
+"""
+
+
 @pytest.fixture(scope="module")
-def report(tmp_path_factory) -> Path:
-    """Measure cheap figures at their smallest, between two that fail, and write them."""
-    folder = tmp_path_factory.mktemp("results")
+def faulty(tmp_path_factory) -> Path:
+    """Do items that fail in every way, and return the folder of their results."""
+    folder = tmp_path_factory.mktemp("faulty")
+    (folder / "faulty.py").write_text(FAULTY)
+    (folder / "hanging.py").write_text(HANGING)
     run("""
 import sys, time
 from pathlib import Path
 import torch
-from benchmarks.device import __main__ as command
-from benchmarks.device.apm import update_rows
-from benchmarks.device.figures import Bench, Figure
-from benchmarks.device.floors import Floors
-from benchmarks.device.loaders import Photographs, encoded_rows, mapped_rows
+sys.path.insert(0, sys.argv[1])
+from benchmarks.device.lanes import perform
+from benchmarks.device.parts import Bench, part_in
 from benchmarks.device.report import Report
-from benchmarks.device.training import expert_rows
-
-def fails(seconds):
-    yield from expert_rows(bench, 60, (2,))
-    raise RuntimeError("no more")
-
-torch.set_num_threads(1)
-folder = Path(sys.argv[1])
-device = torch.device("cpu")
-floors = Floors(1e9, None, {"fp32": 1e9, "bf16": 1e9}, {"fp32": 1e9, "bf16": 1e9})
-bench = Bench(device, floors, folder / "work")
-bench.folder.mkdir()
-photographs = Photographs(bench, images=4)
-figures = [
-    Figure("first", lambda seconds: mapped_rows(photographs, 0)),
-    Figure("half", fails),
-    Figure("encoded", lambda seconds: encoded_rows(photographs, 0.1)),
-    Figure("last", lambda seconds: update_rows(bench, 60, (1,))),
-    Figure("none", lambda seconds: 1 / 0),
-]
-report = Report(device, folder / "results")
-report.begin(floors)
-command.measure(figures, bench, report, time.monotonic() + 3600)
-command.measure([Figure("late", fails)], bench, report, time.monotonic())
+if __name__ == "__main__":
+    part, folder = part_in("faulty"), Path(sys.argv[1])
+    report, bench = Report(part, folder / "results"), Bench(torch.device("cpu"), folder, small=True)
+    perform(part, bench, report, time.monotonic() + 300)
+    perform(part_in("hanging"), bench, report, time.monotonic() + 8)
 """, str(folder))  # fmt: skip
     return folder / "results"
 
 
-def test_a_part_that_fails_leaves_the_others_and_what_it_had(report):
-    found = json.loads((report / "cpu-1-thread.json").read_text())
-    titles = [figure["title"].split(",")[0] for figure in found["figures"]]
-    assert titles == [
-        "loader", "expert training", "loader", "loader", "APM update (Eq. 4)",
+def test_what_fails_costs_its_own_line_and_no_other(faulty):
+    found = json.loads((faulty / "faulty-cpu-1-thread.json").read_text())
+    assert [line["name"] for line in found["lines"]] == [
+        "grows", "half", "right", "wrong", "raising",
     ]  # fmt: skip
-    assert found["missing"] == {
-        "half": "RuntimeError: no more",
-        "none": "ZeroDivisionError: division by zero",
-        "late": "the time was up",
-    }
+    assert found["lines"][0]["count"] == 2  # the later line of a name takes its place
+    missing = found["missing"]
+    assert missing["breaking"].startswith("ValueError: no more")
+    assert missing["dying"] == "its process died (exit code 7)"
+    assert missing["on CUDA"] == "needs CUDA"
+    assert missing["hanging"] == missing["late"] == "the time was up"
 
 
-def test_figures_say_floor_and_bare_torch(report):
-    figures = json.loads((report / "cpu-1-thread.json").read_text())["figures"]
-    expert, update = figures[1], figures[-1]
-    assert expert["floor"]["seconds"] > 0
-    assert expert["ddkit/bare"] == pytest.approx(expert["seconds"] / expert["bare"])
-    assert expert["floor/measured"] == pytest.approx(expert["floor"]["seconds"] / expert["seconds"])
-    assert update["arithmetic"] == "fp32"
-    page = (report / "cpu-1-thread.md").read_text()
-    assert "| figure | arithmetic | ddkit | floor |" in page
-    assert page.count("| expert training") == 1
-    assert "| late | the time was up |" in page
+def test_checks_say_what_was_found_and_what_is_wrong(faulty):
+    found = json.loads((faulty / "faulty-cpu-1-thread.json").read_text())
+    by_name = {line["name"]: line for line in found["lines"]}
+    assert (by_name["right"]["result"], by_name["right"]["found"]) == ("passed", "as it is")
+    assert (by_name["wrong"]["result"], by_name["wrong"]["found"]) == ("failed", "two is not one")
+    assert by_name["raising"]["result"] == "failed"
+    assert by_name["raising"]["found"].startswith("KeyError: 'key'")
+    page = (faulty / "faulty-cpu-1-thread.md").read_text()
+    assert "| dying | its process died (exit code 7) |" in page
+    assert "All is made up." in page
 
 
-def test_too_slow_sizes_are_measured_smaller_and_say_so():
+def test_every_kind_of_item_runs_small_on_a_bare_machine(bare, tmp_path):
+    """One check that trains, two figures, and what they say."""
     said = run("""
-from unittest.mock import patch
+import json, sys
+from pathlib import Path
 import torch
-from benchmarks.device import timing
-from benchmarks.device.figures import smaller
-sizes = (1, 2, 4, 8)
-def step_of(size):
-    if size == 8:
-        raise RuntimeError("never tried")
-    return lambda: float(size)
-with patch.object(timing, "seconds_of", lambda step, device: step()):
-    for limit in (0.5, 3.9, 7.9):
-        found = timing.bearable(sizes, step_of, torch.device("cpu"), limit)
-        print(found, smaller(found, sizes, "images"), sep="|")
-    try:
-        timing.bearable(sizes, step_of, torch.device("cpu"), 0.2)
-    except timing.TooSlowError as error:
-        print(error)
-    print(timing.bearable(sizes[:3], step_of, torch.device("cuda"), 1.5))
-    print(timing.bearable(sizes[:3], step_of, torch.device("cuda"), 1.0))
-""")
-    assert said.splitlines() == [
-        *(f"{size}|images: {size} instead of 8, more took too long" for size in (1, 2, 4)),
-        "a step of size 1 takes 1.0 s here",
-        "4",
-        "2",
-    ]
+from benchmarks.device.check import loading, repeats
+from benchmarks.device.figures import methods, rates, training
+from benchmarks.device.parts import Bench
+torch.set_num_threads(1)
+bench = Bench(torch.device("cpu"), Path(sys.argv[1]), small=True)
+wanted = ("the same bytes: DM", "batches as on the CPU, streamed too")
+items = [item for item in (*repeats.ITEMS, *loading.ITEMS) if item.title in wanted]
+items += [rates.ITEM, training.ITEMS[0], training.ITEMS[2], methods.ITEMS[2]]
+print(json.dumps([[line.name, line.figures] for i in items for line in i.work(bench, 0.2)]))
+""", str(tmp_path), env=bare)  # fmt: skip
+    found = dict(json.loads(said))
+    assert found["the same bytes: DM"]["result"] == "passed", found
+    assert found["batches as on the CPU, streamed too"]["result"] == "passed"
+    expert = next(value for name, value in found.items() if name.startswith("expert"))
+    assert expert["ddkit/bare"] == pytest.approx(expert["ddkit"]["wall"] / expert["bare"]["wall"])
+    assert expert["floor"]["seconds"] > 0
+    assert expert["ddkit"]["kernels"] is None  # a CPU has none
+    assert any(name.startswith("DM update") for name in found)
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory) -> Path:
+    """A folder with two of three training files, as of a set that did not travel whole."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+
+    def write(name: str, count: int) -> None:
+        cells = []
+        for _ in range(count):
+            path = folder / "image.png"
+            Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+            cells.append({"bytes": path.read_bytes(), "path": None})
+            path.unlink()
+        table = pa.table({"img": cells, "label": [row % 10 for row in range(count)]})
+        pq.write_table(table, folder / name)
+
+    write("train-00000-of-00003.parquet", 40)
+    write("train-00002-of-00003.parquet", 40)
+    write("test-00000-of-00001.parquet", 20)
+    return folder
+
+
+def test_rows_say_what_there_was_and_what_was_cut(bare, cifar, tmp_path):
+    said = run("""
+import json, sys
+from pathlib import Path
+import torch
+from benchmarks.device.parts import Bench
+from benchmarks.device.rows.published import Published, lines
+device, data = torch.device("cpu"), Path(sys.argv[2])
+row = Published("random images", 1, "14.4", "random", sets=2, networks=2)
+object.__setattr__(row, "norm", ":width=8")
+whole = Bench(device, Path(sys.argv[1]) / "whole", data)
+print(json.dumps([line.figures | {"cells": line.cells} for line in lines(row, whole, 2.0)]))
+""", str(tmp_path), str(cifar), env=bare)  # fmt: skip
+    *_, last = json.loads(said)
+    assert last["training images"] == 80
+    assert last["cells"]["published, %"] == "14.4"
+    assert last["cells"]["n"] == str(len(last["accuracies"]))
+    assert "80 of 50,000 training images" in last["cut"]
+    assert "20 of 10,000 test images" in last["cut"]
+    assert any(text.endswith("of 1,000 epochs of evaluation") for text in last["cut"])
+
+
+def test_a_distillation_that_is_stopped_is_the_shorter_one(bare, cifar, tmp_path):
+    said = run("""
+import sys
+from pathlib import Path
+import torch
+from ddkit import pipeline
+from ddkit.distilled import load
+from benchmarks.device.parts import Bench
+from benchmarks.device.rows import DM
+from benchmarks.device.rows.until import distilled_until
+bench = Bench(torch.device("cpu"), Path(sys.argv[1]), Path(sys.argv[2]), small=True)
+def shorter(steps):
+    return DM.config(bench, 0, steps)
+path = distilled_until(DM.config(bench, 0), bench.scratch(), 1, 0.0, shorter)
+steps = load(path).config["options"]["updates"]
+whole = pipeline.distill(shorter(f"updates={steps}"), bench.scratch() / "run")
+print(steps, path.read_bytes() == whole.read_bytes())
+""", str(tmp_path), str(cifar), env=bare)  # fmt: skip
+    steps, same = said.split()
+    assert int(steps) >= 1
+    assert same == "True"
