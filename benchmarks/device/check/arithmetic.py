@@ -124,7 +124,7 @@ def arithmetics_agree(bench: Bench) -> str:
 
 
 def gradient(model: nn.Module, inputs: Tensor, labels: Tensor, arithmetic: Arithmetic) -> Tensor:
-    forward = arithmetic.form(model, inputs.device)
+    forward = arithmetic.form(model, inputs.device, len(inputs))
     with arithmetic.rounding(inputs.device):
         F.cross_entropy(forward(inputs), labels).backward()
     return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
