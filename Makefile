@@ -31,6 +31,7 @@ docs: $(VENV)/installed ## the documentation, in site/; a broken link fails
 
 bench: $(VENV)/installed ## the ratios of benchmarks/, written to benchmarks/results/
 	$(BIN)/python -m benchmarks.loader
+	$(BIN)/python -m benchmarks.augmentation
 	$(BIN)/python -m benchmarks.teddy_step
 	$(BIN)/python -m benchmarks.tesla_step
 	$(BIN)/python -m benchmarks.tesla_memory
