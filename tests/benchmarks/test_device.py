@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-REFUSING = """
+BARE = """
 import sys
+from importlib.machinery import PathFinder
 ABSENT = {"datasets", "ray", "sklearn", "matplotlib", "IPython", "wandb", "tensorboard", "pytest"}
-class Refusing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ABSENT:
-            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-sys.meta_path.insert(0, Refusing())
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in ABSENT else super().find_spec(name, path, target)
+sys.meta_path = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
 """
 
 
@@ -27,7 +28,7 @@ sys.meta_path.insert(0, Refusing())
 def bare(tmp_path_factory) -> dict[str, str]:
     """The environment of a machine without what ddkit can do without, in all its processes."""
     folder = tmp_path_factory.mktemp("bare")
-    (folder / "sitecustomize.py").write_text(REFUSING)
+    (folder / "sitecustomize.py").write_text(BARE)
     return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
 
 
@@ -263,14 +264,16 @@ print(json.dumps([line.figures | {"cells": line.cells} for line in lines(row, wh
 def test_a_distillation_that_is_stopped_is_the_shorter_one(bare, cifar, tmp_path):
     said = run("""
 import sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 from ddkit import pipeline
 from ddkit.distilled import load
 from benchmarks.device.parts import Bench
-from benchmarks.device.rows import DM
+from benchmarks.device import rows
 from benchmarks.device.rows.until import distilled_until
 bench = Bench(torch.device("cpu"), Path(sys.argv[1]), Path(sys.argv[2]), small=True)
+DM = replace(rows.DM, ipc=2)
 def shorter(steps):
     return DM.config(bench, 0, steps)
 path = distilled_until(DM.config(bench, 0), bench.scratch(), 1, 0.0, shorter)
