@@ -20,6 +20,20 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FASTER = 1.1  # what is less exact, or laid out otherwise, has to win by this
 COMPILING = 60.0  # seconds; loops that take less than thrice that are not tried compiled
 Value = TypeVar("Value", Tensor, nn.Module)
+CUDNN: Any = torch.backends.cudnn
+CONVOLUTIONS = (CUDNN.conv, CUDNN.rnn)
+OPERATIONS = (torch.backends.cuda.matmul, *CONVOLUTIONS)  # whose inputs CUDA may round
+
+
+@contextmanager
+def rounding_kept() -> Iterator[None]:
+    """Put back at the end how operations round on CUDA."""
+    before = [operation.fp32_precision for operation in OPERATIONS]
+    try:
+        yield
+    finally:
+        for operation, precision in zip(OPERATIONS, before, strict=True):
+            operation.fp32_precision = precision
 
 
 @dataclass(frozen=True)
@@ -47,14 +61,10 @@ class Arithmetic:
         if device.type != "cuda":
             yield
             return
-        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
-        before = products.fp32_precision, convolutions.fp32_precision
-        asked = "ieee" if self.precision == "fp32" else "tf32"
-        products.fp32_precision = convolutions.fp32_precision = asked
-        try:
+        with rounding_kept():
+            for operation in OPERATIONS:
+                operation.fp32_precision = "ieee" if self.precision == "fp32" else "tf32"
             yield
-        finally:
-            products.fp32_precision, convolutions.fp32_precision = before
 
     def casting(self, device: torch.device) -> AbstractContextManager[Any]:
         """Run networks in bfloat16 where asked for; around forward passes only."""
@@ -101,8 +111,9 @@ Trial = Callable[[Arithmetic], Iterator[object]]
 
 
 def usual(device: torch.device) -> Arithmetic:
-    """Return how loops compute that choose nothing: float32, with TF32 products on CUDA."""
-    return Arithmetic("tf32" if device.type == "cuda" else "fp32")
+    """Return how loops compute that choose nothing: as the process rounds (`process.settle`)."""
+    rounded = device.type == "cuda" and CONVOLUTIONS[0].fp32_precision == "tf32"
+    return Arithmetic("tf32" if rounded else "fp32")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ddkit import evaluation, named_pool, pipeline
+from ddkit.arithmetic import usual
 from ddkit.config import RunConfig, validated
 from ddkit.data import selection
 from ddkit.data.resident import Resident
@@ -17,6 +18,7 @@ from ddkit.execution.local import LOCAL
 from ddkit.execution.units import Executor
 from ddkit.networks import parse
 from ddkit.plugins import Plugin
+from ddkit.process import settle
 from ddkit.progress import Progress
 from ddkit.protocols import Protocol
 from ddkit.run import Run
@@ -56,6 +58,7 @@ def compare(
     recipe: Mapping[str, Any] | None = None,
     data: str | None = None,
     device: str | None = None,
+    precision: Literal["fp32", "tf32"] | None = None,
     random: bool = True,
     real: bool = True,
     tune_lr: bool = False,
@@ -71,6 +74,8 @@ def compare(
         seeds: evaluation seeds.
         recipe: fields of `Recipe` that replace the protocol's; None values are left out.
         data: where the data lie now, None for where the run found them.
+        precision: what networks are trained and tested in; None for the run's own, in which the
+            labels of random images are made in any case. Without effect on a CPU.
         random, real: whether the baselines are trained too.
         tune_lr: choose the learning rate of the set, and of random images, on the holdout.
         own: also the method's own protocol, marked as such.
@@ -88,10 +93,14 @@ def compare(
     if own or (random and distilled.labels.kind != "hard"):  # which may train a pool
         trusted(config.network, specs)
     run, test = opened(distilled, config, path.parent, progress)
-    evaluations = Evaluations(distilled.file.path, run, test, executor)
     baseline = load(random_baseline(run)) if random else None
     if baseline is not None:
         baseline.space = distilled.space  # an imported set brings its own
+    tested = config.model_copy(update={"precision": precision or config.precision})
+    settle(run.device, tested.precision)
+    if run.device.type == "cuda":
+        progress.note(f"networks are trained and tested in {usual(run.device)}")
+    evaluations = Evaluations(distilled.file.path, replace(run, config=tested), test, executor)
     rows = []
     for network in specs:
         for protocol in chosen:

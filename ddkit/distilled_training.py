@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddkit import batched, networks, training
+from ddkit.arithmetic import usual
 from ddkit.data.batching import batch_count, batches_of
 from ddkit.data.dsa import apply_dsa, draw_dsa
 from ddkit.distilled import DistilledDataset
@@ -171,7 +172,7 @@ def at_once(
     form = (
         network, size, protocol.name, recipe.batch_size, recipe.optimiser, len(distilled),
         distilled.shape, distilled.labels.kind, distilled.labels.form, str(device),
-        torch.get_num_threads(),
+        usual(device).precision, torch.get_num_threads(),
     )  # fmt: skip
     if form not in _faster:
         ratio = _speedup(distilled, protocol, network, seeds[:size], device)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ddkit import seeds, training
+from ddkit.arithmetic import Precision, usual
 from ddkit.data import sources
 from ddkit.data.batching import batch_count
 from ddkit.data.resident import Resident
@@ -48,6 +49,7 @@ class Evaluation:
         seconds: training and testing, all seeds, on `device`.
         together: how many networks were trained at once; batched training rounds otherwise.
         peak_bytes: of live tensors in the first two steps, with weights and images.
+        precision: of training and testing: fp32, or tf32, which CUDA alone rounds to.
     """
 
     accuracies: tuple[float, ...]
@@ -61,6 +63,7 @@ class Evaluation:
     own: bool = False
     together: int = 1
     peak_bytes: int = 0
+    precision: Precision = "fp32"
 
     @property
     def mean(self) -> float:
@@ -170,7 +173,7 @@ def evaluate_with(
         found, network, protocol.name,
         "hard" if protocol.labels == "hard" else distilled.labels.kind,
         protocol.recipe.lr, time.perf_counter() - start, device_name(device),
-        together=size, peak_bytes=memory.peak,
+        together=size, peak_bytes=memory.peak, precision=usual(device).precision,
     )  # fmt: skip
 
 
@@ -229,6 +232,7 @@ def evaluate_real(
         time.perf_counter() - began,
         device_name(run.device),
         peak_bytes=memory.peak + real.resident_bytes,
+        precision=usual(run.device).precision,
     )
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 
 from ddkit import networks
+from ddkit.arithmetic import Precision
 from ddkit.data.resident import Resident
 from ddkit.distilled import DistilledDataset
 from ddkit.distilled_training import at_once
 from ddkit.evaluation import Evaluation, evaluate_real, evaluate_with
 from ddkit.execution.local import LOCAL
 from ddkit.execution.units import Executor, Job, Unit
+from ddkit.process import usual_precision
 from ddkit.progress import Task
 from ddkit.protocols import Protocol
 from ddkit.run import Run
@@ -41,13 +43,18 @@ class Evaluations:
     test: Resident
     executor: Executor = LOCAL
 
+    @property
+    def precision(self) -> Precision:
+        """What networks are trained and tested in: a figure of one is none of another."""
+        return usual_precision(self.run.device, self.run.config.precision)
+
     def of_set(
         self, dataset: DistilledDataset, protocol: Protocol, network: str, seeds: Sequence[int]
     ) -> Evaluation:
         """Return how well networks train on a set, one for each seed."""
         form = stable_hash(
             [protocol.model_dump(), network, len(dataset), dataset.shape, dataset.labels.kind,
-             len(seeds), str(self.run.device), self.run.config.threads]
+             len(seeds), str(self.run.device), self.run.config.threads, self.precision]
         )  # fmt: skip
         size = settled(
             cache_folder("evaluations"), f"together {form}",
@@ -73,7 +80,7 @@ class Evaluations:
         key = [
             VERSION, content, common, networks.spec_fingerprint(network), run.train.fingerprint,
             self.test.split.fingerprint, run.space.fingerprint(), str(run.device),
-            run.config.threads, torch.__version__,
+            run.config.threads, self.precision, torch.__version__,
         ]  # fmt: skip
         files = {
             group: cache_folder("evaluations") / f"{stable_hash([key, group])}.json"

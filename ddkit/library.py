@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from ddkit import comparison, loggers, pipeline
 from ddkit.bars import reporter
 from ddkit.data.registered import check_shared
@@ -18,6 +16,7 @@ from ddkit.errors import DdkitError
 from ddkit.execution import Executor, executing
 from ddkit.flags import configured, default_folder
 from ddkit.interrupt import interruptible
+from ddkit.process import unchanged
 from ddkit.progress import Progress
 from ddkit.rows import Rows
 
@@ -114,6 +113,7 @@ def evaluate(
     tune_lr: bool = False,
     own: bool = False,
     device: str | None = None,
+    precision: Literal["fp32", "tf32"] | None = None,
     log: str | loggers.Logger | None = None,
     executor: Literal["local", "ray"] = "local",
     address: str | None = None,
@@ -153,6 +153,7 @@ def evaluate(
             recipe={"epochs": epochs, "batch_size": batch_size, "lr": lr},
             data=data,
             device=device,
+            precision=precision,
             random=random,
             real=real,
             tune_lr=tune_lr,
@@ -169,16 +170,8 @@ def evaluate(
 @contextmanager
 def _working(executor: str, address: str | None) -> Iterator[Executor]:
     """Give the executor; signals and torch's settings are the caller's own again afterwards."""
-    threads = torch.get_num_threads()
-    deterministic = torch.backends.cudnn.deterministic
-    benchmark = torch.backends.cudnn.benchmark
-    try:
-        with executing(executor, address) as where, interruptible():
-            yield where
-    finally:
-        torch.set_num_threads(threads)
-        torch.backends.cudnn.deterministic = deterministic
-        torch.backends.cudnn.benchmark = benchmark
+    with unchanged(), executing(executor, address) as where, interruptible():
+        yield where
 
 
 def _names(said: str | Sequence[str] | None) -> Sequence[str] | None:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from ddkit import named_pool, networks
-from ddkit.allocator import keep_large_blocks
 from ddkit.config import MethodOptions, RunConfig, StageName, load_config
 from ddkit.cost import Cost, read_cost
 from ddkit.data import selection, sources
@@ -24,6 +23,7 @@ from ddkit.loggers.journal import Journal
 from ddkit.objective import Shard, Synthetic
 from ddkit.plugins import Plugin
 from ddkit.pool import Pool
+from ddkit.process import settle
 from ddkit.progress import Progress, Silent
 from ddkit.run import Run, find_device
 from ddkit.stage_pools import check_roles, finished_pool, open_pool
@@ -40,16 +40,12 @@ from ddkit.synthesis import Engine
 
 
 def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -> Run:
-    """Load the training data and return the run; sets threads and allocator of this process.
+    """Load the training data and return the run; from now on this process computes as it says.
 
     Raises `DdkitError` for what is wrong with the data, and for a named pool that does not fit.
     """
-    torch.set_num_threads(config.threads)
-    keep_large_blocks()
     device = device_of(config)
-    if device.type == "cuda":
-        torch.backends.cudnn.deterministic = True  # the same run, the same bytes
-        torch.backends.cudnn.benchmark = False
+    settle(device, config.precision, config.threads)
     # the pool's seed: distillation seeds that share a pool share its data
     train = sources.load(config.data, "train", seed=config.pool_seed, progress=progress)
     train, holdout = selection.split_holdout(train, config.data.holdout, config.pool_seed)

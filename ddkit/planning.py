@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from ddkit.allocator import keep_large_blocks
 from ddkit.budget import readable
 from ddkit.config import RunConfig
 from ddkit.data.access import sealed_test
@@ -109,8 +108,6 @@ def plan(config: RunConfig, data: Data) -> Plan:
 
     Raises `DdkitError` for what is wrong with the run.
     """
-    torch.set_num_threads(config.threads)
-    keep_large_blocks()
     with TemporaryDirectory(prefix="ddkit-plan-") as folder, sealed_test():
         whole = Rehearsal(config, data, Path(folder) / "whole")
         pools = {pool.source: pool for pool in (whole.synthesis_pool, whole.relabel_pool)}

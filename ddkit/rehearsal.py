@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import torch
 
-from ddkit.allocator import keep_large_blocks
 from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, validated
 from ddkit.data.batching import batch_count
 from ddkit.data.space import InputSpace
@@ -27,6 +26,7 @@ from ddkit.plugins import Plugin
 from ddkit.pool import Pool
 from ddkit.pool_training import train_pool
 from ddkit.pools import size
+from ddkit.process import settle
 from ddkit.run import Run
 from ddkit.stage_pools import pool_description
 from ddkit.storage import stable_hash
@@ -76,8 +76,6 @@ class Estimate:
 
 def rehearse(config: RunConfig, data: Data) -> Estimate:
     """Return what a run will take; raises `DdkitError` for what is wrong with it."""
-    torch.set_num_threads(config.threads)
-    keep_large_blocks()
     with TemporaryDirectory(prefix="ddkit-rehearsal-") as folder:
         rehearsal = Rehearsal(config, data, Path(folder))
         pools = {pool.source: pool for pool in (rehearsal.synthesis_pool, rehearsal.relabel_pool)}
@@ -102,7 +100,7 @@ class RehearsedPool:
 
 
 class Rehearsal:
-    """One run in small, in a folder that is thrown away."""
+    """One run in small, in a folder that is thrown away; this process then computes as it says."""
 
     def __init__(self, config: RunConfig, data: Data, folder: Path):
         self.config = config
@@ -117,6 +115,7 @@ class Rehearsal:
         own = _small(StageConfig(plugin=config.plugin, options=config.options))
         self.small = config.model_copy(update={**small, "options": own, "init": "noise"})
         device = device_of(config)
+        settle(device, config.precision, config.threads)
         sources = (config.pool_stage("synthesis"), config.pool_stage("relabel"))
         train = _made_up(data, any(_options(source).looks_at_classes for source in sources))
         space = InputSpace.fit(train, config.data.space).to(device)

@@ -11,6 +11,7 @@ import torch
 
 from ddkit import Run, interrupt, stage_pools
 from ddkit.plugins import Plugin
+from ddkit.process import unchanged
 from ddkit.storage import TensorFile
 from ddkit.synthesis import Engine
 from ddkit.testing.fixtures import tiny_run as run
@@ -38,11 +39,13 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def single_thread() -> Iterator[None]:
-    """The work is tiny: a second thread only waits where other processes share the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    """The work is tiny: a second thread only waits where other processes share the cores.
+
+    Whatever else a run sets in torch is put back as well.
+    """
+    with unchanged():
+        torch.set_num_threads(1)
+        yield
 
 
 @pytest.fixture

@@ -70,7 +70,8 @@ def make_cell(
     variant = bench.variant(name)
     common = {
         "ipc": ipc, "seed": seed, "pool_seed": 0, "network": variant.network or bench.network,
-        "device": bench.device, "threads": bench.threads,
+        "device": bench.device, "precision": bench.precision, "compile": bench.compile,
+        "threads": bench.threads,
     }  # fmt: skip
     said = data.model_dump(exclude_unset=True)
     if bench.task == "imbalanced":

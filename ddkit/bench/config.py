@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from ddkit.arithmetic import Compiled, Precision
 from ddkit.bench.ranking import FAMILY
 from ddkit.config import Strict, read_toml, validated
 from ddkit.data.options import DataOptions
@@ -64,6 +65,8 @@ class BenchConfig(Strict):
     )
     task: TaskName = "accuracy"
     device: str | None = None
+    precision: Precision | None = Field(None, description="of all runs and networks, on CUDA")
+    compile: Compiled | None = Field(None, description="torch.compile for pools, on CUDA")
     threads: int = Field(1, ge=1, description="of each worker")
 
     @model_validator(mode="after")
@@ -97,6 +100,7 @@ class BenchConfig(Strict):
             f"{self.epochs} epochs" if self.epochs else "",
             "tuned" if self.tune else "",
             "imbalanced" if self.task == "imbalanced" else "",
+            f"precision {self.precision}" if self.precision else "",
             f"{self.budget_minutes:g} min of synthesis" if self.budget_minutes else "",
         ]
         return ", ".join(part for part in parts if part)

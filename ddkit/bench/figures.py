@@ -15,6 +15,7 @@ from ddkit.cost import read_cost
 from ddkit.data.resident import Resident
 from ddkit.distilled import ARTIFACT, DistilledDataset, load
 from ddkit.errors import Busy
+from ddkit.process import settle, usual_precision
 from ddkit.progress import Progress
 from ddkit.protocols import Protocol
 from ddkit.run import Run
@@ -255,7 +256,8 @@ class Figures:
         to be treated alike, whatever a clock says.
         """
         steps = (recipe.name, recipe.recipe.batch_size, recipe.recipe.optimiser)
-        return stable_hash(["together", network, steps, len(dataset), dataset.labels.kind, seeds])
+        about = [network, steps, len(dataset), dataset.labels.kind, seeds, self.bench.precision]
+        return stable_hash(["together", *about])
 
     def _run(self, images: Images) -> Run:
         """Return the prepared run of some images; those of a cell are kept while it is measured."""
@@ -263,13 +265,17 @@ class Figures:
             self._runs[images.key] = pipeline.prepare(
                 images.config, images.path.parent, self.progress
             )
-        return self._runs[images.key]
+        run = self._runs[images.key]
+        settle(run.device, run.config.precision, run.config.threads)  # another may have come since
+        return run
 
     def real_key(self, cell: Cell, network: str) -> str:
         """Return the key of the evaluation on all real data, one for all methods and ipc."""
         protocol = evaluation.protocol_for("dsa")
         data = cell.asked.model_dump(mode="json")
-        return stable_hash([EVALUATION_VERSION, "real", data, network, protocol.model_dump()])
+        precision = usual_precision(pipeline.device_of(cell.config), cell.config.precision)
+        about = [data, network, protocol.model_dump(), precision]
+        return stable_hash([EVALUATION_VERSION, "real", *about])
 
     def _measure_real(self, cell: Cell, network: str) -> None:
         key = self.real_key(cell, network)

@@ -44,23 +44,23 @@ class Ranking:
 
 def rankings(
     accuracies: Iterable[tuple[Place, str, int, float]],
-    real: dict[tuple[str, str], float],
+    real: dict[tuple[Place, str], float],
 ) -> list[Ranking]:
     """Return the rankings of all methods.
 
     Args:
         accuracies: (place, network, distillation seed, accuracy).
-        real: the accuracy of (data, network) on all real data.
+        real: by (place, network), the accuracy on all real data.
     """
     found: dict[Place, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for key, network, seed, accuracy in accuracies:
-        if (key[1], network) in real:
+        if (key, network) in real:
             found[key][seed][network] = accuracy
     ranked = []
     for key, seeds in found.items():
         correlations, counts = [], []
         for by_network in seeds.values():
-            truth = [real[key[1], network] for network in by_network]
+            truth = [real[key, network] for network in by_network]
             correlations.append(correlation(list(by_network.values()), truth))
             counts.append(len(by_network))
         if min(counts) > 2:  # two networks are always in order, or in reverse

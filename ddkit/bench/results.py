@@ -18,7 +18,7 @@ from ddkit.bench.measures import (
     significant,
     spread,
 )
-from ddkit.bench.ranking import Ranking, rankings
+from ddkit.bench.ranking import Place, Ranking, rankings
 from ddkit.bench.store import Store
 
 BySeed = dict[int, list[float]]
@@ -170,7 +170,8 @@ class _Figures:
             if about["role"] == "set":
                 self.runs[key][about["seed"]] = entry.result["runs"]
         self.real = {
-            (entry.about["data"], entry.about["network"]): entry.key for entry in store.all("real")
+            (entry.about["data"], entry.about["network"], self._precision(entry.key)): entry.key
+            for entry in store.all("real")
         }
 
     def evaluated(self) -> list[_Key]:
@@ -200,20 +201,29 @@ class _Figures:
     def rankings(self, values: Mapping[_Key, BySeed]) -> list[Ranking]:
         """Return how each method ranks the networks that it was evaluated on."""
         accuracies = [
-            ((_name(key, values), key.data, key.ipc, key.protocol, key.recipe), key.network, seed,
-             fmean(found))
+            (_place(key, values), key.network, seed, fmean(found))
             for key, by_seed in values.items() for seed, found in by_seed.items()
         ]  # fmt: skip
         real = {
-            place: fmean(self.store.accuracies(key).values()) for place, key in self.real.items()
-        }
+            (_place(key, values), key.network): fmean(self.store.accuracies(found).values())
+            for key in values if (found := self._real(key))
+        }  # fmt: skip
         return rankings(accuracies, real)
+
+    def _real(self, key: _Key) -> str | None:
+        """Return the evaluation on all real data in the precision that a key's set has."""
+        precision = self._precision(next(iter(self.found[key]["set"].values())))
+        return self.real.get((key.data, key.network, precision))
+
+    def _precision(self, evaluation: str) -> str:
+        found: str = (self.evaluations.get(evaluation) or {}).get("precision", "fp32")
+        return found
 
     def row(self, key: _Key, name: str, highest: bool, level: bool | None) -> Row:
         """Return the row of a key, whose set was evaluated."""
         ours, random = self.accuracies(key, "set"), self.accuracies(key, "random")
         selection = self.accuracies(key, "selection")
-        real = self.real.get((key.data, key.network))
+        real = self._real(key)
         evaluations = [self.evaluations[e] for e in self.found[key]["set"].values()]
         sets = [
             [self.sets[run] for run in runs if run in self.sets]  # several where classes come apart
@@ -304,6 +314,10 @@ def _name(key: _Key, values: Mapping[_Key, BySeed]) -> str:
     """Return a method's name; where it is there with several settings, with a mark of them."""
     alike = [other for other in values if (other.group, other.method) == (key.group, key.method)]
     return key.method if len(alike) == 1 else f"{key.method} #{key.settings[:4]}"
+
+
+def _place(key: _Key, values: Mapping[_Key, BySeed]) -> Place:
+    return _name(key, values), key.data, key.ipc, key.protocol, key.recipe
 
 
 def _highest(values: Mapping[_Key, BySeed]) -> set[_Key]:

@@ -10,6 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from ddkit.arithmetic import EXACT
 from ddkit.data.pixels import Pixels, pixels_of
 from ddkit.errors import DdkitError
 
@@ -65,12 +66,14 @@ class Zca:
     def whiten(self, images: Tensor) -> Tensor:
         """Return `images` (B, channels, height, width), floating point in [0, 1], whitened."""
         rows = self._rows(images)
-        return ((rows - self.mean.to(rows)) @ self.matrix.to(rows)).view(images.shape)
+        with EXACT.rounding(images.device):  # small numbers come of large ones that cancel
+            return ((rows - self.mean.to(rows)) @ self.matrix.to(rows)).view(images.shape)
 
     def unwhiten(self, images: Tensor) -> Tensor:
         """Return the pixels of whitened `images` (B, channels, height, width)."""
         rows = self._rows(images)
-        return (rows @ self.inverse.to(rows) + self.mean.to(rows)).view(images.shape)
+        with EXACT.rounding(images.device):
+            return (rows @ self.inverse.to(rows) + self.mean.to(rows)).view(images.shape)
 
     def to(self, device: torch.device | str) -> "Zca":
         """Return the same transform on `device`."""

@@ -19,6 +19,7 @@ from ddkit.data.resident import Resident
 from ddkit.distilled import load
 from ddkit.errors import DdkitError
 from ddkit.evaluation_units import trained
+from ddkit.process import settle
 from ddkit.progress import Progress, Silent
 from ddkit.protocols import Protocol
 from ddkit.run import Run
@@ -53,6 +54,7 @@ def optimise_shard(
     with sealed_test():
         inputs = (Path(folder) / "inputs.json").read_text(encoding="utf-8")
         engine = _engine(json.dumps(config), folder, snapshot_every, inputs)
+        _settle(engine.run)
         chosen = next(one for one in engine.objective.shards() if one.index == shard)
         with progress.task(f"shard {shard}", engine.objective.steps) as task:
             if not engine.final(chosen).exists():
@@ -75,6 +77,7 @@ def evaluate_seeds(
 ) -> None:  # fmt: skip
     """Train a network for each seed on a set, or on all real data, and write what they reach."""
     run, test = _comparison(json.dumps(config), folder, artifact)
+    _settle(run)
     beside = load(dataset) if dataset else None
     if beside is not None:
         beside.space = run.space
@@ -98,6 +101,11 @@ def measure_cell(
 ) -> None:
     """Do the cell of this key of a bench, once no other process is at it."""
     Harness(BenchConfig.model_validate(bench), Path(folder), progress, attempt).do_one(cell)
+
+
+def _settle(run: Run) -> None:
+    """Compute as a run says that was prepared some units ago: those between may be of another."""
+    settle(run.device, run.config.precision, run.config.threads)
 
 
 def _run(config: dict[str, Any], folder: str, progress: Progress | None = None) -> Run:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, TypeVar
 
 import pytest
-import torch
 
 from ddkit.labels import Labels
 from ddkit.objective import Synthetic
 from ddkit.pool import Pool
+from ddkit.process import unchanged
 from ddkit.testing.data import MADE_UP, watched
 from ddkit.testing.subject import Subject
 
@@ -44,13 +44,11 @@ class MethodUnderTest:
     @classmethod
     def subject(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
         """The method, at work in a folder that is thrown away."""
-        threads = torch.get_num_threads()
-        with watched(cls.data) as source:
+        with watched(cls.data) as source, unchanged():
             yield Subject(
                 cls.method, cls.settings, source, tmp_path_factory.mktemp(cls.method),
                 network=cls.network, ipc=cls.ipc, init=cls.init, device=cls.device,
             )  # fmt: skip
-        torch.set_num_threads(threads)
 
     # Where a stage fails, one test says so, and those of later stages have nothing to look at.
 

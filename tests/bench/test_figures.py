@@ -67,6 +67,16 @@ def test_networks_on_all_real_data_are_trained_once_for_all(bench, method, work)
     assert work.trained.count(("all real data", (0, 1))) == 1
 
 
+def test_nothing_of_one_precision_serves_another(bench, work):
+    done = bench("random", real=True)
+    before = list(work.trained)
+    work.clear()
+    done = bench("random", real=True, precision="tf32")
+    assert work.trained == before
+    assert [row.recipe for row in done.rows()] == ["3 epochs", "3 epochs, precision tf32"]
+    assert {e.result["config"]["precision"] for e in done.store.all("set")} == {"auto", "tf32"}
+
+
 def test_random_images_with_hard_labels_are_trained_once_for_all_methods(bench, method, work):
     done = bench(method("one"), method("two"))
     assert done.figure("random", method="one") == done.figure("random", method="two")

@@ -41,7 +41,7 @@ def test_networks_that_are_all_alike_have_no_order():
 
 
 def test_there_is_one_correlation_per_distillation_seed():
-    real = {("d", "a"): 0.7, ("d", "b"): 0.8, ("d", "c"): 0.9}
+    real = {(PLACE, "a"): 0.7, (PLACE, "b"): 0.8, (PLACE, "c"): 0.9}
     accuracies = [(PLACE, network, 0, value) for network, value in (("a", 1), ("b", 2), ("c", 3))]
     accuracies += [(PLACE, network, 1, value) for network, value in (("c", 1), ("a", 3), ("b", 2))]
     (found,) = rankings(accuracies, real)
@@ -50,18 +50,19 @@ def test_there_is_one_correlation_per_distillation_seed():
 
 
 def test_networks_without_a_figure_on_all_data_are_left_out():
-    real = {("d", "a"): 0.7, ("d", "b"): 0.8, ("d", "c"): 0.9, ("e", "x"): 0.1}
+    other = ("m", "e", *PLACE[2:])
+    real = {(PLACE, "a"): 0.7, (PLACE, "b"): 0.8, (PLACE, "c"): 0.9, (other, "x"): 0.1}
     accuracies = [(PLACE, network, 0, value) for value, network in enumerate("axbc")]
     (found,) = rankings(accuracies, real)
     assert (found.networks, found.correlations) == (3, pytest.approx((1.0,)))
 
 
 def test_two_networks_are_no_ranking():
-    real = {("d", name): value for value, name in enumerate("abc")}
+    other = (*PLACE[:3], "plain", "")
+    real = {(place, name): value for place in (PLACE, other) for value, name in enumerate("abc")}
     two = [(PLACE, network, 0, value) for value, network in enumerate("ab")]
     assert rankings(two, real) == []
     assert rankings([], real) == []
-    other = (*PLACE[:3], "plain", "")
     three = [(other, network, 0, value) for value, network in enumerate("abc")]
     assert [found.protocol for found in rankings(two + three, real)] == ["plain"]
 

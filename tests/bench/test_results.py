@@ -40,10 +40,11 @@ class Filled:
         self.store.put("figure", key, where, {"evaluation": evaluation, "runs": [run]})
         return evaluation
 
-    def real(self, accuracies, data="d", network="n"):
-        self.evaluation(f"real {network}", accuracies)
+    def real(self, accuracies, data="d", network="n", **figures):
+        key = stable_hash(["real", network, figures])
+        self.evaluation(key, accuracies, **figures)
         about = {"data": data, "network": network}
-        self.store.put("real", f"real {network}", about, {"evaluation": f"real {network}"})
+        self.store.put("real", key, about, {"evaluation": key})
 
     @property
     def rows(self) -> list[Row]:
@@ -53,6 +54,13 @@ class Filled:
 @pytest.fixture
 def filled(folder) -> Filled:
     return Filled(folder)
+
+
+def test_sets_stand_beside_all_real_data_of_their_own_precision(filled):
+    for recipe, precision, real in (("", "tf32", 0.8), ("precision fp32", "fp32", 0.9)):
+        filled.figure([0.5], recipe=recipe, figures={"precision": precision})
+        filled.real([real], precision=precision)
+    assert {row.recipe: row.real.mean for row in filled.rows} == {"": 0.8, "precision fp32": 0.9}
 
 
 def test_an_empty_store_has_no_rows(filled):

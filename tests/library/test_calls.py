@@ -13,6 +13,7 @@ from ddkit_cli.commands.evaluate import evaluate
 
 import ddkit
 from ddkit import pipeline
+from ddkit.arithmetic import OPERATIONS
 from ddkit.comparison import compare
 from ddkit.progress import Silent
 from ddkit.resolve import Request, resolve
@@ -97,8 +98,12 @@ def test_torch_and_signals_are_as_the_caller_had_them(distilled, monkeypatch):
     before = signal.signal(signal.SIGTERM, of_the_caller)
     interrupt = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    rounded = [operation.fp32_precision for operation in OPERATIONS]
     try:
-        distilled(threads=2)
+        ddkit.evaluate(
+            distilled(threads=2, precision="fp32"), seeds=1, epochs=1, real=False, precision="tf32"
+        )
         with pytest.raises(ddkit.DdkitError, match="fewer than --ipc 50"):
             distilled("other", ipc=50, threads=2)
         assert signal.getsignal(signal.SIGTERM) is of_the_caller
@@ -107,6 +112,7 @@ def test_torch_and_signals_are_as_the_caller_had_them(distilled, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is interrupt
     assert torch.get_num_threads() == 1
     assert not torch.backends.cudnn.deterministic
+    assert [operation.fp32_precision for operation in OPERATIONS] == rounded
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_call_goes_on(distilled, reports, tmp_path):

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 @click.option("--config", type=click.Path(path_type=Path), help="a TOML file; flags win over it")
 @click.option("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
 @click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "bf16"]),
+    help="of all runs and networks on CUDA; default: the fastest (measured), networks in tf32",
+)
+@click.option("--compile", type=click.Choice(["auto", "on", "off"]), help="as for `ddkit distill`")
+@click.option(
     "--threads", type=int, help="CPU threads of each worker; default: 1, so that workers don't meet"
 )
 @click.option(
@@ -109,7 +115,7 @@ def bench_config(flags: dict[str, Any]) -> "BenchConfig":
             name: flags[name]
             for name in (
                 "selection", "network", "epochs", "seeds", "evaluation_seeds", "real", "tune",
-                "budget_minutes", "task", "device", "threads",
+                "budget_minutes", "task", "device", "precision", "compile", "threads",
             )
         },
     }  # fmt: skip

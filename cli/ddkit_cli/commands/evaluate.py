@@ -24,6 +24,9 @@ from ddkit_cli.options import executor_options, log_option, output_options
 @click.option("--tune-lr", is_flag=True, help="choose each set's learning rate on the holdout")
 @click.option("--own", is_flag=True, help="the method's own protocol as well")
 @click.option("--device", help="instead of the run's")
+@click.option(
+    "--precision", type=click.Choice(["fp32", "tf32"]), help="instead of the run's; on CUDA"
+)
 @log_option
 @executor_options
 @output_options

@@ -1,6 +1,7 @@
 """`ddkit train`: train one network on a distilled set and keep it."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,28 +15,32 @@ from ddkit_cli.options import output_options
 @click.option("--epochs", type=int, help="instead of the protocol's")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "tf32"]), help="on CUDA; default: that of the run"
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="a .safetensors file")
 @output_options
 def train(
     artifact: Path, network: str | None, protocol: str | None, epochs: int | None, seed: int,
-    device: str, out: Path, as_json: bool, quiet: bool,
+    device: str, precision: Any, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Train one network on ARTIFACT and write its weights to --out.
 
     Needs the artifact alone, not the data it was distilled from.
     """
     from ddkit import comparison, evaluation
-    from ddkit.allocator import keep_large_blocks
     from ddkit.distilled import load
     from ddkit.distilled_training import train_on
     from ddkit.interrupt import stopping_on_signals
+    from ddkit.process import settle
     from ddkit.run import find_device
     from ddkit.trained import save_network
     from ddkit_cli import display
 
-    keep_large_blocks()
     distilled = load(artifact)
     where = find_device(device)
+    config = distilled.metadata.get("config") or {}
+    settle(where, precision or config.get("precision", "auto"))
     chosen = evaluation.default_protocol(distilled)
     if protocol is not None:
         chosen = evaluation.rated(evaluation.protocol_for(protocol), distilled)
