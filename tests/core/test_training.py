@@ -289,24 +289,12 @@ def test_fitting_leaves_the_global_generators_alone():
 
 
 def test_what_a_network_draws_on_a_second_device_follows_from_the_seed(monkeypatch):
-    current, drawn_from = [0], []
-
-    class Current:
-        def __init__(self, device):
-            self.index = device.index
-
-        def __enter__(self):
-            current.append(self.index)
-
-        def __exit__(self, *exception):
-            current.pop()
-
-    monkeypatch.setattr(torch.cuda, "device", Current)
-    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: drawn_from.append(current[-1]))
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    first, second = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "default_generators", (first, second))
+    before = [generator.get_state() for generator in (first, second)]
     with seeded(7, torch.device("cuda:1")):
-        pass
-    assert drawn_from == [1]
-    assert current == [0]
+        drawn = torch.rand(3, generator=second)
+    assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(7)))
+    assert torch.equal(first.get_state(), before[0])
+    assert torch.equal(second.get_state(), before[1])
