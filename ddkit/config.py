@@ -3,11 +3,10 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticUndefined
 
 from ddkit.arithmetic import Compiled, Precision
 from ddkit.budget import parse_bytes
@@ -54,12 +53,15 @@ class MethodOptions(Strict):
     batch_option: ClassVar[str | None] = None
     """The option that says how many images a step works on, 0 for all; None where none does."""
 
+    kept_option: ClassVar[str | None] = None
+    """The option that says of how many inner loops a step keeps more than of others."""
+
     @property
     def inner_loop(self) -> tuple[str, int] | None:
         """The option that counts the inner loops of a step, and a small number of them.
 
-        None where a step has none. Time and memory of a step must be lines in that number: a
-        rehearsal takes the small one and twice as many.
+        None where a step has none. Time and memory of a step must be lines in that number, up to
+        what `kept_option` says and beyond: a rehearsal takes the small one and twice as many.
         """
         return None
 
@@ -81,6 +83,10 @@ class MethodOptions(Strict):
     def for_ipc(self, ipc: int) -> "MethodOptions":
         """Return the options, with those settled that follow from the images per class."""
         return self
+
+    def measured(self, run: "Run") -> Mapping[str, Any]:
+        """Return options as a run would settle them by measuring; it is rehearsed with these."""
+        return {}
 
     def rehearsed(self) -> Mapping[str, Any]:
         """Return options that give a small pool and few labels, with steps as they are.
@@ -264,19 +270,6 @@ def parse_setting(text: str) -> tuple[str, Any]:
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
     return key.strip(), parsed
-
-
-def describe(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
-    """Return (name, type, default, meaning) of each field of a model, for people to read."""
-    rows = []
-    for name, field in model.model_fields.items():
-        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-        plain = isinstance(field.annotation, type) and not get_args(field.annotation)
-        kind = getattr(field.annotation, "__name__", "") if plain else str(field.annotation)
-        kind = " | ".join(map(str, choices)) or kind
-        default = "required" if field.default is PydanticUndefined else repr(field.default)
-        rows.append((name, kind, default, field.description or ""))
-    return rows
 
 
 def _without_none(value: dict[str, Any], path: tuple[str, ...], unset: list[str]) -> dict[str, Any]:

@@ -1,11 +1,15 @@
-"""Peak memory: live tensor bytes on a CPU, the allocator's figure on CUDA."""
+"""Memory that is taken, live tensor bytes on a CPU and the allocator's figure on CUDA, or free."""
 
+import os
 import weakref
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+GROUP = Path("/sys/fs/cgroup")
 
 
 class PeakMemory(TorchDispatchMode):
@@ -65,6 +69,22 @@ class PeakMemory(TorchDispatchMode):
     def _remove(self, key: int, size: int) -> None:
         self._seen.discard(key)
         self._live -= size
+
+
+def free_memory(device: torch.device | str = "cpu") -> int:
+    """Return the bytes that are free on a device; on this machine, or in its container's limit."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo")
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if lines.exists():
+        found = dict(line.split(":") for line in lines.read_text().splitlines())
+        free = int(found["MemAvailable"].split()[0]) * 1024
+    limit = GROUP / "memory.max"
+    if limit.exists() and limit.read_text().strip() != "max":
+        used = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
+        free = min(free, int(limit.read_text()) - int(used["anon"]))  # the rest can be dropped
+    return free
 
 
 def _counted(leaf: Any) -> bool:

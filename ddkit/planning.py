@@ -4,7 +4,6 @@ Large sets are not rehearsed at their size: memory and time of a step are lines 
 images of the set and of a step, so that two small sizes of each say what a third one takes.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +11,7 @@ from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
+from ddkit import memory
 from ddkit.budget import readable
 from ddkit.config import RunConfig
 from ddkit.data.access import sealed_test
@@ -24,7 +22,7 @@ from ddkit.plugins import Plugin
 from ddkit.rehearsal import LABELLED, Data, Rehearsal
 from ddkit.storage import cache_folder, free_disk
 
-SMALL_BATCH = (16, 48)  # two sizes of a step; sets are tried that hold the larger one, and twice
+SMALL_BATCH = (16, 48)  # sizes of a step; sets are tried that hold the larger one, and twice
 
 # images, classes and shape of training splits, so that a plan needs no data
 KNOWN = {
@@ -168,16 +166,19 @@ class Sizes:
 
     @property
     def batches(self) -> tuple[int | None, ...]:
-        """The sizes of a step that are tried; one, as it is, where it is small or all there is."""
+        """The sizes of a step that are tried; one, as it is, where it is small or all there is.
+
+        They divide the set where they can: a rest of a few images would count as a whole batch.
+        """
         option = Plugin(self.config.plugin).options_model().batch_option
         said = option is not None and bool(self.config.options[option])
         apart = said and self.drawn > SMALL_BATCH[1] and len(self.ipcs) > 1
-        return SMALL_BATCH if apart else (None,)
+        return whole_batches(self.ipcs[0] * self.data.classes) if apart else (None,)
 
     @cache  # noqa: B019 - it lives as long as a plan is made
     def rehearsal(self, ipc: int, batch: int | None) -> Rehearsal:
         """Return a rehearsal with so many images per class, and in a step."""
-        options = dict(self.config.options)
+        options = {**self.config.options, **self.whole.measured}
         if batch is not None:
             options[str(Plugin(self.config.plugin).options_model().batch_option)] = batch
         groups = min(self.config.groups, ipc)
@@ -205,6 +206,13 @@ class Sizes:
             along = line(seconds)
             return Line(along.constant, 0.0, along.per_image), peak
         return line(seconds), peak
+
+
+def whole_batches(images: int) -> tuple[int, int]:
+    """Return two sizes that divide a set, the nearest to `SMALL_BATCH`; or these."""
+    sizes = [size for size in range(2, images + 1) if images % size == 0]
+    small, large = (min(sizes, key=lambda size: abs(size - wanted)) for wanted in SMALL_BATCH)
+    return (small, large) if small < large else SMALL_BATCH
 
 
 def line(points: Sequence[tuple[int, int, float]]) -> Line:
@@ -250,10 +258,7 @@ def free_memory(config: RunConfig) -> tuple[int, str]:
     if config.memory_budget is not None:
         return config.memory_budget, "the memory budget"
     device = device_of(config)
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0], str(device)
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return available, "this machine"
+    return memory.free_memory(device), "this machine" if device.type == "cpu" else str(device)
 
 
 def advice(config: RunConfig, found: Plan, limit: int) -> str:

@@ -120,6 +120,10 @@ class Rehearsal:
         train = _made_up(data, any(_options(source).looks_at_classes for source in sources))
         space = InputSpace.fit(train, config.data.space).to(device)
         self.run = Run(self.small, MethodOptions(), train, None, space, device, folder)
+        synthesis = self.run.for_stage("synthesis")
+        self.measured = synthesis.options.measured(synthesis)
+        self.small = self.small.model_copy(update={"options": {**own, **self.measured}})
+        self.run = replace(self.run, config=self.small)
         self._valid = config.init != "noise"  # whether images are pixels, as far as is known
 
     @cached_property
@@ -150,10 +154,23 @@ class Rehearsal:
         many: int = getattr(options, name) if few else 0
         if 2 * few >= many or self.config.memory_budget is not None:  # it cuts: no line then
             return self._step(self.engine)
-        less, more = (self._step(self._engine({name: number})) for number in (few, 2 * few))
-        beyond = (many - few) / few
-        seconds, peak = (a + beyond * (b - a) for a, b in zip(less, more, strict=True))
-        return max(more[0], seconds), round(peak)
+        kept: int = getattr(options, options.kept_option) if options.kept_option else 0
+
+        def taken(number: int, kept: int) -> tuple[float, int]:
+            changes = {options.kept_option: kept} if options.kept_option else {}
+            return self._step(self._engine({name: number, **changes}))
+
+        first = taken(few, min(kept, few))
+        lines = [(taken(2 * few, min(kept, few)), many - few)]
+        if kept > few:  # a line up to as many as are kept, and another one beyond
+            lines = [(taken(2 * few, 2 * few), min(kept, many) - few)]
+            if kept < many:
+                lines.append((taken(2 * few, few), many - kept))
+        seconds, peak = (
+            a + sum((more[i] - a) * loops / few for more, loops in lines)
+            for i, a in enumerate(first)
+        )
+        return max(lines[0][0][0], seconds), round(peak)
 
     def synthesise(self) -> tuple[float, int]:
         """Return the seconds of all steps of all shards, and the peak bytes of one."""

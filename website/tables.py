@@ -7,7 +7,7 @@ from inspect import isclass, isfunction
 from pathlib import Path
 
 import ddkit
-from ddkit.config import describe
+from ddkit.described import describe
 from ddkit.plugins import ALIASES, Plugin, lookup, presets
 from ddkit.protocols import PROTOCOLS, Protocol
 from ddkit.resolve import preset_names

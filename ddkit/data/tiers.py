@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import prod
-from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -27,6 +26,7 @@ from ddkit.data.originals import Listing, Originals
 from ddkit.data.pixels import Kept, Mapped, Pixels, pixels_of
 from ddkit.data.split import Split
 from ddkit.errors import DdkitError, Unwritable, unknown
+from ddkit.memory import free_memory
 from ddkit.progress import Progress
 from ddkit.storage import cache_folder, free_disk
 
@@ -34,7 +34,6 @@ Tier = Literal["memory", "mapped", "encoded"]
 SHARE = 1 / 4  # of the free memory, that pixels may take: networks and other runs want some, too
 DISK_SHARE = 1 / 4  # of the free disk, for what could be decoded again
 WORTH_KEEPING = 2**22  # bytes; fewer are decoded in a fraction of a second
-GROUP = Path("/sys/fs/cgroup")
 DECODED_SIDE = 128  # larger images would take more room decoded than most disks have
 
 
@@ -164,17 +163,3 @@ def _pixels(
             raise StartOver({"shape": list(chunk.shape[1:])})
         whole = chunk.expand(-1, channels, -1, -1).contiguous()
         yield len(whole), {"pixels.bin": whole.numpy().data}
-
-
-def free_memory() -> int:
-    """Return the bytes that are free on this machine, or in its container if that has a limit."""
-    lines = Path("/proc/meminfo")
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if lines.exists():
-        found = dict(line.split(":") for line in lines.read_text().splitlines())
-        free = int(found["MemAvailable"].split()[0]) * 1024
-    limit = GROUP / "memory.max"
-    if limit.exists() and limit.read_text().strip() != "max":
-        used = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
-        free = min(free, int(limit.read_text()) - int(used["anon"]))  # the rest can be dropped
-    return free

@@ -8,12 +8,12 @@ from ddkit.config import (
     MethodOptions,
     RunConfig,
     StageConfig,
-    describe,
     load_config,
     option,
     parse_setting,
     validated,
 )
+from ddkit.described import describe
 from ddkit.errors import DdkitError
 
 

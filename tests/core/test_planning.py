@@ -42,6 +42,12 @@ def test_memory_predicted_from_small_sizes_is_that_of_the_size_itself(method, se
     assert found.peak_bytes == pytest.approx(measured, rel=0.15)
 
 
+def test_sizes_that_are_tried_leave_no_rest_where_they_can():
+    assert planning.whole_batches(50) == (10, 50)
+    assert planning.whole_batches(1000) == (20, 50)
+    assert planning.whole_batches(53) == planning.SMALL_BATCH
+
+
 def test_steps_of_all_shards_count_and_time_grows_with_them(monkeypatch):
     monkeypatch.setattr(Rehearsal, "step", (0.5, 1000))
     found = plan(configured("teddy", *TEDDY, "batch_size=60"), DATA)

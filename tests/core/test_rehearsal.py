@@ -80,6 +80,22 @@ def test_bytes_and_memory_are_those_of_the_run(name, tmp_path):
     assert found.disk_bytes == found.pool_bytes + found.image_bytes + found.label_bytes
 
 
+@pytest.mark.parametrize("kept", ["0", "1", "3", "6", "11", "auto"])
+def test_graphs_of_a_long_inner_loop_that_are_kept_count(kept, tmp_path, monkeypatch):
+    def pace(engine, steps, seconds):
+        options = engine.objective.options
+        return 2 * options.student_steps - 0.5 * min(options.kept_graphs, options.student_steps)
+
+    monkeypatch.setattr(Engine, "pace", pace)
+    config = configured("tesla", *TESLA, "student_steps=11", f"kept_graphs={kept}")
+    few = Rehearsal(config, Data(1437, 10, (1, 8, 8)), tmp_path / "few")
+    whole = Rehearsal(config, Data(1437, 10, (1, 8, 8)), tmp_path / "whole")
+    seconds, peak = few.step
+    _, real = whole.engine.first_step()
+    assert peak == pytest.approx(real, rel=0.1)
+    assert seconds == pytest.approx(22 - 0.5 * (11 if kept == "auto" else int(kept)))
+
+
 def test_images_that_stay_noise_are_no_valid_pixels(tmp_path):
     config = configured("random", init="noise")
     assert (

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
+from ddkit import memory
 from ddkit.config import RunConfig
 from ddkit.data import tiers
 from ddkit.data.encoded import Encoded
@@ -84,14 +85,14 @@ def test_less_or_more_memory_never_changes_how_crops_of_large_images_look(
 
 
 def test_free_memory_is_what_the_machine_or_its_container_has(monkeypatch, tmp_path):
-    monkeypatch.setattr(tiers, "GROUP", tmp_path)
-    whole = tiers.free_memory()
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    whole = memory.free_memory()
     assert 10**8 < whole < 10**14
     (tmp_path / "memory.stat").write_text("anon 4000\nfile 5000\n")
     (tmp_path / "memory.max").write_text("10000\n")
-    assert tiers.free_memory() == 6000
+    assert memory.free_memory() == 6000
     (tmp_path / "memory.max").write_text("max\n")
-    assert tiers.free_memory() > 6000
+    assert memory.free_memory() > 6000
 
 
 def test_a_tier_that_there_is_not_is_refused(photographs, in_tier):

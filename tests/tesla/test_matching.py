@@ -282,6 +282,35 @@ def test_how_students_are_kept_changes_no_bit(steps, where):
         assert_bitwise_equal(found, expected)
 
 
+@pytest.mark.parametrize("gradient", ["exact", "paper"])
+@pytest.mark.parametrize("micro_batch", [0, 3])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_kept_graphs_change_no_bit(steps, micro_batch, gradient):
+    posed = problem(steps, dtype=torch.float32)
+    options = {"micro_batch": micro_batch, "gradient": gradient}
+    expected = values(posed.matched(**options))
+    for count in (1, 2, 6, 7, 50):
+        for snapshots in (Snapshots(), Snapshots("host", 3), Snapshots(every=0)):
+            found = posed.matched(**options, kept_graphs=count, snapshots=snapshots)
+            assert_bitwise_equal(values(found), expected)
+
+
+@pytest.mark.parametrize(("kept", "repeated"), [(0, 7), (1, 6), (3, 4), (7, 0), (50, 0)])
+def test_steps_whose_graphs_are_kept_are_not_repeated(kept, repeated):
+    posed, calls = problem(7), []
+    student = as_function(posed.network)
+
+    def counted(parameters: list[Tensor], inputs: Tensor) -> Tensor:
+        calls.append(len(inputs))
+        return student(parameters, inputs)
+
+    match(
+        counted, posed.start, posed.target, posed.batches, posed.images, posed.labels, posed.rate,
+        kept_graphs=kept, micro_batch=4,
+    )  # fmt: skip
+    assert calls == [4, 3] * (7 + repeated)
+
+
 @pytest.mark.parametrize("every", [1, 2, 3, 0, 50])
 def test_students_come_back_in_reverse(every):
     path = [[torch.tensor(float(step**2))] for step in range(8)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from ddkit_tesla.memory import kept_graphs
 from ddkit_tesla.objective import TeslaObjective
 
 from ddkit import DdkitError, Run, interrupt, pipeline, stage_pools
@@ -30,12 +31,16 @@ def narrow_run(tesla_run):
     return make
 
 
-def needed(run: Run, micro_batch: int = 0, snapshot_every: int = 1) -> int:
+def needed(run: Run, micro_batch: int = 0, snapshot_every: int = 1, kept_graphs: int = 0) -> int:
     """Return the bytes of a second step: networks, images, momentum and what is live.
 
     Teacher and skeleton are there before; θ_t and θ_{t+M} are read during the step.
     """
-    sizes = {"micro_batch": micro_batch, "snapshot_every": snapshot_every}
+    sizes = {
+        "micro_batch": micro_batch,
+        "snapshot_every": snapshot_every,
+        "kept_graphs": kept_graphs,
+    }
     config = run.config.model_copy(update={"memory_budget": None})
     plain = replace(run, config=config, options=run.options.model_copy(update=sizes))
     objective = TeslaObjective(plain, stage_pools.open_pool(run, "synthesis"))
@@ -190,7 +195,70 @@ def test_a_network_that_needs_the_whole_batch_gets_it_or_is_refused(narrow_run, 
     less.options.check(less)
 
 
-def test_without_a_budget_nothing_is_chosen(narrow_run, synthesised):
-    run = narrow_run()
+def graphs(run: Run, folder: str = "run") -> int:
+    settled = json.loads((run.folder.with_name(folder) / "settled.json").read_text())
+    return settled["sizes"]["kept_graphs"] if "sizes" in settled else settled["kept graphs"]
+
+
+@pytest.mark.parametrize("settings", [
+    (), ("augmentation=dsa",), ("gradient=paper", "labels=learned"), ("batch_syn=20",),
+])  # fmt: skip
+def test_a_budget_keeps_the_graphs_that_fit_and_no_more_would(narrow_run, synthesised, settings):
+    settings = ("student_steps=9", *settings)
+    none, four = (needed(narrow_run(*settings), kept_graphs=n) for n in (0, 4))
+    run = narrow_run(*settings, memory_budget=four + (four - none) // 8)
+    file = synthesised(run)
+    assert chosen(run) == (0, 1)
+    assert 2 <= graphs(run) <= 4
+    assert needed(run, kept_graphs=graphs(run)) <= run.config.memory_budget
+    assert needed(run, kept_graphs=6) > run.config.memory_budget
+    assert file.metadata["peak_bytes"] <= run.config.memory_budget
+
+
+def test_graphs_that_were_asked_for_count_before_anything_else(narrow_run, synthesised):
+    plain = narrow_run("student_steps=9")
+    budget = int(1.1 * needed(plain, kept_graphs=5))
+    run = narrow_run("student_steps=9", "kept_graphs=5", memory_budget=budget)
     synthesised(run)
-    assert not (run.folder / "settled.json").exists()
+    assert (*chosen(run), graphs(run)) == (0, 1, 5)
+    less = narrow_run("student_steps=9", "kept_graphs=5", memory_budget=needed(plain, 10))
+    assert "needs" in refusal(less)
+
+
+def test_without_a_budget_graphs_are_kept_in_a_share_of_the_free_memory(
+    narrow_run, synthesised, monkeypatch
+):
+    run = narrow_run()
+    none, all_kept = (needed(run, kept_graphs=n) for n in (0, 4))
+    for name, free in (("plenty", 10**10), ("some", 4 * (none + all_kept) // 2), ("none", none)):
+        monkeypatch.setattr("ddkit_tesla.memory.free_memory", lambda device, free=free: free)
+        monkeypatch.setattr("ddkit_tesla.memory.available_cores", lambda: 1)
+        synthesised(run, name)
+    assert graphs(run, "plenty") == 4
+    assert 0 < graphs(run, "some") < 4
+    assert graphs(run, "none") == 0
+
+
+def test_as_many_runs_as_cores_keep_no_more_than_the_share(narrow_run, monkeypatch):
+    run = narrow_run("student_steps=9", "kept_graphs=auto")
+    monkeypatch.setattr("ddkit_tesla.memory.free_memory", lambda device: 4 * 10**6)
+    found = []
+    for cores in (1, 4, 10**6):
+        monkeypatch.setattr("ddkit_tesla.memory.available_cores", lambda cores=cores: cores)
+        found.append(kept_graphs(run, TeslaObjective))
+    assert found == sorted(found, reverse=True)
+    assert found[0] > found[-1] == 0
+
+
+def test_how_many_graphs_are_kept_changes_no_byte(narrow_run, synthesised):
+    files = [
+        synthesised(narrow_run(f"kept_graphs={count}"), count).read() for count in ("0", "3", "9")
+    ]
+    for file in files[1:]:
+        assert torch.equal(file["images"], files[0]["images"])
+        assert torch.equal(file["losses"], files[0]["losses"])
+
+
+def test_a_negative_number_of_graphs_is_refused(narrow_run):
+    with pytest.raises(DdkitError, match=r"kept_graphs must be auto, or 0 or more \(got -1\)"):
+        narrow_run("kept_graphs=-1")

@@ -49,7 +49,7 @@ def _list_methods(as_json: bool) -> None:
 
 
 def _show(name: str, as_json: bool) -> None:
-    from ddkit.config import describe
+    from ddkit.described import describe
     from ddkit.plugins import Plugin, lookup
     from ddkit.resolve import preset_names
     from ddkit_cli import display

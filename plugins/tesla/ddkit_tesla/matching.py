@@ -3,10 +3,10 @@
 The student takes T steps θ_{i+1} = θ_i − β g_i, g_i = ∇_θ ℓ(θ_i; x_i, y_i), from the expert's θ_t;
 the loss is L = ‖θ_T − θ*‖² / ‖θ_t − θ*‖², with the expert's θ* = θ_{t+M} (Eq. 1 of TESLA).
 
-    pass 1:  θ_0 … θ_T, no graph kept
+    pass 1:  θ_0 … θ_T; the graphs of the last g_i are kept, where there is room
     λ ← 2 (θ_T − θ*) / ‖θ_t − θ*‖²
     for i = T − 1 … 0:
-        v = ⟨g_i, λ⟩, with the graph of g_i made anew
+        v = ⟨g_i, λ⟩, with the graph of g_i kept, or made anew
         ∂L/∂x_i += −β ∂v/∂x_i      ∂L/∂y_i += −β ∂v/∂y_i      ∂L/∂β += −v
         exact:  λ ← λ − β ∂v/∂θ_i        paper:  λ unchanged
 
@@ -15,7 +15,7 @@ Eq. 5 of the paper holds those constant, which freezes λ (with both 2s restored
 drops from its last two terms). At T = 1 the two agree.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,10 +80,12 @@ def match(
     gradient: Gradient = "exact",
     micro_batch: int = 0,
     snapshots: Snapshots = Snapshots(),  # noqa: B008 - frozen
+    kept_graphs: int = 0,
 ) -> Matched:
     """Return the loss of T student steps and its gradients, by the recursion above.
 
-    Memory is that of one step's graph, for at most `micro_batch` images of it, and the snapshots.
+    Memory is that of one step's graph, for at most `micro_batch` images of it, of the kept graphs,
+    which are whole ones, and of the snapshots.
 
     Args:
         network: (parameters, inputs (B, channels, H, W)) → logits (B, classes). It must treat each
@@ -96,25 +98,42 @@ def match(
         gradient: "exact", or "paper" for Eq. 5.
         micro_batch: images per graph; 0 takes each batch whole.
         snapshots: how the students θ_0 … θ_{T−1} are kept for pass 2.
+        kept_graphs: of the last steps of pass 1, which pass 2 need not repeat. The gradients are
+            the same to the bit, however many.
     """
-    data = _Data(network, batches, images.detach(), labels.detach(), micro_batch)
+    steps = Steps(
+        network, batches, images.detach(), labels.detach(), micro_batch, labels.requires_grad
+    )
     beta = learning_rate.detach()
 
     def advance(student: Parameters, step: int) -> Parameters:
-        return _moved(student, data.gradient(student, step), beta)
+        return _moved(student, _total(steps.graphs(student, step)), beta)
 
-    students = Students(list(start), len(batches), advance, snapshots)
-    gap = list(torch._foreach_sub(students.last, list(target)))
+    first_kept = len(batches) - min(kept_graphs, len(batches))
+    students = Students(list(start), first_kept, advance, snapshots)
+    student = students.last
+    kept: list[list[_Graph]] = []
+    for step in range(first_kept, len(batches)):
+        kept.append(list(steps.graphs(student, step)))
+        student = _moved(student, _total(kept[-1]), beta)
+
+    def backwards() -> Iterator[Iterable[_Graph]]:
+        while kept:
+            yield kept.pop()
+        for step, student in students.backwards():
+            yield steps.graphs(student, step)
+
+    gap = list(torch._foreach_sub(student, list(target)))
     path = list(torch._foreach_sub(list(start), list(target)))
     distance = _product(path, path)
     adjoint = list(torch._foreach_mul(gap, 2 / distance))
     totals = _Slopes(
-        torch.zeros_like(data.images),
-        torch.zeros_like(data.labels) if labels.requires_grad else None,
+        torch.zeros_like(steps.images),
+        torch.zeros_like(steps.labels) if labels.requires_grad else None,
         torch.zeros_like(distance),
     )
-    for step, student in students.backwards():
-        change = data.pull_back(student, step, adjoint, totals, exact=gradient == "exact")
+    for graphs in backwards():
+        change = _pulled_back(graphs, adjoint, totals, exact=gradient == "exact")
         if change is not None:
             adjoint = _moved(adjoint, change, beta)
     return Matched(
@@ -135,67 +154,82 @@ class _Slopes:
 
 
 @dataclass(frozen=True, eq=False)
-class _Data:
-    """What the steps of one matching share, and the two passes of one step."""
+class _Graph:
+    """The graph of one part's share of g_i.
+
+    Attributes:
+        rows: of the images and labels of the part.
+        through: inputs and, where they are learned, labels of the part, which slopes depend on.
+        student: θ_i, as leaves.
+        slopes: the share, with its graph.
+    """
+
+    rows: Tensor
+    through: list[Tensor]
+    student: Parameters
+    slopes: Parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """What the steps of one matching share."""
 
     network: NetworkFunction
     batches: Sequence[Batch]
     images: Tensor
     labels: Tensor
     micro_batch: int
+    learned: bool
 
-    def gradient(self, student: Parameters, step: int) -> Parameters:
-        """Return g_i at θ_i, with no graph kept."""
-        batch = self.batches[step]
-        student = _leaves(student)
-        total: Parameters | None = None
-        for part in batch.parts(self.micro_batch):
-            loss = self._loss(student, part, *self._rows(part), len(batch.rows))
-            slopes = list(torch.autograd.grad(loss, student))
-            total = slopes if total is None else list(torch._foreach_add(total, slopes))
-        assert total is not None  # noqa: S101 - a batch has images
-        return total
+    def graphs(self, student: Parameters, step: int) -> Iterator[_Graph]:
+        """Make the graphs of g_i at θ_i, one for each part of the batch, when they are asked for.
 
-    def pull_back(
-        self, student: Parameters, step: int, adjoint: Parameters, totals: _Slopes, *, exact: bool
-    ) -> Parameters | None:
-        """Add a step's slopes of v = ⟨g_i, λ⟩ to `totals`; return ∂v/∂θ_i where it is `exact`.
-
-        g_i is a mean over images, so v is a sum over parts, each with its own graph.
+        Both passes call this, and so have the same g_i: with a graph torch takes other operations,
+        which round otherwise.
         """
         batch = self.batches[step]
-        student = _leaves(student)
-        change: Parameters | None = None
+        student = [tensor.detach().requires_grad_() for tensor in student]
         for part in batch.parts(self.micro_batch):
-            inputs, targets = self._rows(part)
-            through = [inputs.requires_grad_()]
-            if totals.labels is not None:
-                through.append(targets.requires_grad_())
-            loss = self._loss(student, part, inputs, targets, len(batch.rows))
-            slopes = torch.autograd.grad(loss, student, create_graph=True)
-            derived = list(
-                torch.autograd.grad(
-                    slopes, through + student * exact, adjoint, materialize_grads=True
-                )
-            )
-            totals.images.index_add_(0, part.rows, derived.pop(0))
-            if totals.labels is not None:
-                totals.labels.index_add_(0, part.rows, derived.pop(0))
-            totals.learning_rate += _product([slope.detach() for slope in slopes], adjoint)
-            if exact:
-                change = derived if change is None else list(torch._foreach_add(change, derived))
-        return change
+            yield self._graph(student, part, len(batch.rows))
 
-    def _rows(self, part: Batch) -> tuple[Tensor, Tensor]:
-        return self.images[part.rows], self.labels[part.rows]
+    def _graph(self, student: Parameters, part: Batch, count: int) -> _Graph:
+        inputs, targets = self.images[part.rows].requires_grad_(), self.labels[part.rows]
+        through = [inputs, targets.requires_grad_()] if self.learned else [inputs]
+        seen = inputs if part.augmentation is None else apply_dsa(inputs, part.augmentation)
+        loss = F.cross_entropy(self.network(student, seen), targets, reduction="sum") / count
+        slopes = list(torch.autograd.grad(loss, student, create_graph=True))
+        return _Graph(part.rows, through, student, slopes)
 
-    def _loss(
-        self, student: Parameters, part: Batch, inputs: Tensor, targets: Tensor, count: int
-    ) -> Tensor:
-        """Return a part's share of the mean cross-entropy over a batch of `count` images."""
-        if part.augmentation is not None:
-            inputs = apply_dsa(inputs, part.augmentation)
-        return F.cross_entropy(self.network(student, inputs), targets, reduction="sum") / count
+
+def _total(graphs: Iterable[_Graph]) -> Parameters:
+    """Return g_i, apart from its graphs; one at a time is there where they are made meanwhile."""
+    total: Parameters | None = None
+    for graph in graphs:
+        slopes = [slope.detach() for slope in graph.slopes]
+        del graph
+        total = slopes if total is None else list(torch._foreach_add(total, slopes))
+    assert total is not None  # noqa: S101 - a batch has images
+    return total
+
+
+def _pulled_back(
+    graphs: Iterable[_Graph], adjoint: Parameters, totals: _Slopes, *, exact: bool
+) -> Parameters | None:
+    """Add a step's slopes of v = ⟨g_i, λ⟩ to `totals`; return ∂v/∂θ_i where it is `exact`.
+
+    g_i is a mean over images, so v is a sum over parts, each with its own graph.
+    """
+    change: Parameters | None = None
+    for part in graphs:
+        through = part.through + part.student * exact
+        derived = list(torch.autograd.grad(part.slopes, through, adjoint, materialize_grads=True))
+        totals.images.index_add_(0, part.rows, derived.pop(0))
+        if totals.labels is not None:
+            totals.labels.index_add_(0, part.rows, derived.pop(0))
+        totals.learning_rate += _product([slope.detach() for slope in part.slopes], adjoint)
+        if exact:
+            change = derived if change is None else list(torch._foreach_add(change, derived))
+    return change
 
 
 def _moved(values: Parameters, direction: Parameters, rate: Tensor) -> Parameters:
@@ -207,7 +241,3 @@ def _product(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Return the inner product over all parameters, 0-dim."""
     dots = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(left, right, strict=True)]
     return torch.stack(dots).sum()
-
-
-def _leaves(tensors: Parameters) -> Parameters:
-    return [tensor.detach().requires_grad_() for tensor in tensors]

@@ -13,7 +13,7 @@ from ddkit.gradients import with_gradients
 from ddkit.networks import batch_norms, parse
 from ddkit_tesla.experts import check_epochs, trajectories
 from ddkit_tesla.matching import Batch, match
-from ddkit_tesla.memory import fitting_sizes
+from ddkit_tesla.memory import fitting_sizes, kept_graphs
 from ddkit_tesla.options import TeslaOptions
 from ddkit_tesla.students import Snapshots, as_function, check_micro_batch
 
@@ -32,6 +32,7 @@ class TeslaObjective(Objective):
         self.steps = self.options.iterations
         self.micro_batch = self.options.micro_batch
         self.snapshot_every = self.options.snapshot_every
+        self.kept_graphs = 0
         self.pool = pool
         self.experts = trajectories(pool)
         self._check_pool()
@@ -42,9 +43,7 @@ class TeslaObjective(Objective):
 
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
         options = self.options
-        if self.run.config.memory_budget is not None:
-            sizes = self.run.settled("sizes", lambda: fitting_sizes(self.run, TeslaObjective))
-            self.micro_batch, self.snapshot_every = sizes["micro_batch"], sizes["snapshot_every"]
+        self._settle()
         sgd = partial(torch.optim.SGD, momentum=options.momentum)
 
         def bounded(rate: Tensor) -> None:
@@ -65,6 +64,18 @@ class TeslaObjective(Objective):
             logits = one_hot_logits(shard.classes, len(self.run.classes), options.label_confidence)
             leaves["labels"] = Leaf(logits, partial(sgd, lr=options.lr_labels))
         return leaves
+
+    def _settle(self) -> None:
+        """Settle what is measured once for all shards of a run, however often it is stopped."""
+        run = self.run
+        if run.config.memory_budget is not None:
+            sizes = run.settled("sizes", lambda: fitting_sizes(run, TeslaObjective))
+            self.micro_batch, self.snapshot_every = sizes["micro_batch"], sizes["snapshot_every"]
+            self.kept_graphs = sizes["kept_graphs"]
+        elif self.options.kept_graphs == "auto":
+            self.kept_graphs = run.settled("kept graphs", lambda: kept_graphs(run, TeslaObjective))
+        else:
+            self.kept_graphs = self.options.kept_graphs
 
     def draw(self, shard: Shard, step: int) -> Mapping[str, Tensor]:
         """Return the images that the student's batches hold, where those are not all."""
@@ -95,6 +106,7 @@ class TeslaObjective(Objective):
             gradient=options.gradient,
             micro_batch=self.micro_batch,
             snapshots=Snapshots(options.snapshots, self.snapshot_every),
+            kept_graphs=self.kept_graphs,
         )
         gradients = {images: matched.images, rate: matched.learning_rate}
         if matched.labels is not None:

@@ -25,6 +25,7 @@ class TeslaOptions(MethodOptions):
     keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_syn"
     steps_option: ClassVar[str | None] = "iterations"
+    kept_option: ClassVar[str | None] = "kept_graphs"
     provides: ClassVar[tuple[str, ...]] = ("expert",)
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "synthesis": ("expert",), "relabel": ("expert",),
@@ -101,6 +102,12 @@ class TeslaOptions(MethodOptions):
     snapshot_every: int = option(
         1, "keep every k-th student, take the steps between again; 0: √T", stages=SYNTHESIS, ge=0
     )
+    kept_graphs: Literal["auto"] | int = option(
+        "auto",
+        "how many of the last student steps keep their graphs, which are not made again then; "
+        "auto: as many as --memory-budget, or a share of the free memory, has room for",
+        stages=SYNTHESIS,
+    )
 
     # soft labels (sections 3.4 and 4.4)
     labels: Literal["target", "last", "learned", "hard"] = option(
@@ -130,6 +137,14 @@ class TeslaOptions(MethodOptions):
     @property
     def inner_loop(self) -> tuple[str, int] | None:
         return ("student_steps", 2) if self.snapshot_every == 1 else None  # √T is no line
+
+    def measured(self, run: "Run") -> Mapping[str, Any]:
+        if self.kept_graphs != "auto" or run.config.memory_budget is not None:
+            return {}
+        from ddkit_tesla.memory import kept_graphs
+        from ddkit_tesla.objective import TeslaObjective
+
+        return {"kept_graphs": kept_graphs(run, TeslaObjective)}
 
     def rehearsed(self) -> Mapping[str, Any]:
         short = {"train_epochs": 2, "max_start_epoch": 1, "expert_epochs": 1, "teacher_epoch": -1}
@@ -162,4 +177,6 @@ class TeslaOptions(MethodOptions):
                 f"lr_student must lie between lr_student_min and lr_student_max "
                 f"(got {self.lr_student:g}, {self.lr_student_min:g} and {self.lr_student_max:g})"
             )
+        if self.kept_graphs != "auto" and self.kept_graphs < 0:
+            raise ValueError(f"kept_graphs must be auto, or 0 or more (got {self.kept_graphs})")
         return self

@@ -34,6 +34,8 @@ class Snapshots:
 
     def most(self, steps: int) -> int:
         """Return how many students at most are on the device at once, the first one included."""
+        if not steps:
+            return 0
         spacing = self.spacing(steps)
         waiting = ceil(steps / spacing) - 1 if self.where == "device" else 0
         return waiting + min(spacing, steps)
