@@ -134,9 +134,12 @@ def mapped(
 
 
 def decoded(
-    images: Originals, shape: tuple[int, int, int], side: int | None, progress: Progress,
+    images: Originals,
+    shape: tuple[int, int, int],
+    side: int | None,
+    progress: Progress,
     mode: Literal["r", "c"],
-) -> tuple[Cache, Tensor]:  # fmt: skip
+) -> tuple[Cache, Tensor]:
     """Return decoded images in a file of the cache, which is written first if need be."""
     cache = Cache.at(["pixels of", images.place, side], images.stamp)
     chunks = partial(_pixels, images, side)

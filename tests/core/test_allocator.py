@@ -47,9 +47,12 @@ def distilled(tmp_path_factory):
 def faults(distilled, folder, **environment):
     """Return the page faults of ten large blocks after a set was loaded, and after a run."""
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS, str(distilled), str(folder)], check=True, text=True,
-        capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
+        [sys.executable, "-c", FAULTS, str(distilled), str(folder)],
+        check=True,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
     return map(int, done.stdout.split())
 
 

@@ -152,11 +152,14 @@ class Frozen(nn.Sequential):
         return self
 
 
-@pytest.mark.parametrize("change", [
-    lambda model: model.eval(),
-    lambda model: model[2].eval(),
-    lambda model: model[1].train(),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.eval(),
+        lambda model: model[2].eval(),
+        lambda model: model[1].train(),
+    ],
+)
 def test_layers_are_in_the_modes_of_the_network_whatever_a_watcher_does(change):
     def model() -> nn.Module:
         return Frozen(*network()[:2], nn.Dropout(0.5), network()[3])

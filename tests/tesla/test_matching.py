@@ -305,9 +305,16 @@ def test_steps_whose_graphs_are_kept_are_not_repeated(kept, repeated):
         return student(parameters, inputs)
 
     match(
-        counted, posed.start, posed.target, posed.batches, posed.images, posed.labels, posed.rate,
-        kept_graphs=kept, micro_batch=4,
-    )  # fmt: skip
+        counted,
+        posed.start,
+        posed.target,
+        posed.batches,
+        posed.images,
+        posed.labels,
+        posed.rate,
+        kept_graphs=kept,
+        micro_batch=4,
+    )
     assert calls == [4, 3] * (7 + repeated)
 
 

@@ -200,9 +200,15 @@ def graphs(run: Run, folder: str = "run") -> int:
     return settled["sizes"]["kept_graphs"] if "sizes" in settled else settled["kept graphs"]
 
 
-@pytest.mark.parametrize("settings", [
-    (), ("augmentation=dsa",), ("gradient=paper", "labels=learned"), ("batch_syn=20",),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("augmentation=dsa",),
+        ("gradient=paper", "labels=learned"),
+        ("batch_syn=20",),
+    ],
+)
 def test_a_budget_keeps_the_graphs_that_fit_and_no_more_would(narrow_run, synthesised, settings):
     settings = ("student_steps=9", *settings)
     none, four = (needed(narrow_run(*settings), kept_graphs=n) for n in (0, 4))

@@ -160,9 +160,13 @@ class Trial:
         )
         steps = min(TRIED_STEPS, options.student_steps)
         run = tried(
-            self.run, batch_syn=0, micro_batch=micro_batch, student_steps=steps, snapshot_every=1,
+            self.run,
+            batch_syn=0,
+            micro_batch=micro_batch,
+            student_steps=steps,
+            snapshot_every=1,
             kept_graphs=0,
-        )  # fmt: skip
+        )
         peak = step_peak(self.objective(run, pool), part_of(self.largest, images))
         further = self._students(options.student_steps, every) - self._students(steps, 1)
         drawn = min(len(self.largest), options.student_steps * self.batch)
