@@ -1,7 +1,7 @@
 """Typed configuration: everything that determines a result, written out resolved beside it."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -252,12 +252,26 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        found = error.errors()
+        path, message = found[0]["loc"], found[0]["msg"].removeprefix("Value error, ")
+        one_of_several = len(path) > 1 and isinstance(path[-1], str)  # under a type's name
+        if one_of_several and not isinstance(_at(values, path[:-1]), Mapping):
+            path = path[:-1]
+            tried = [each["msg"] for each in found if each["loc"][:-1] == path]
+            message = " or ".join(
+                [tried[0], *(text.removeprefix("Input should be ") for text in tried[1:])]
+            )
+        first, key = found[0], ".".join(map(str, path))
         value = f" (got {first['input']!r})" if not isinstance(first["input"], dict) else ""
         which = f"option '{key}' of {where}" if key else f"the options of {where}"
         raise DdkitError(f"{which}: {message}{value}") from error
+
+
+def _at(values: Any, path: Sequence[str | int]) -> Any:
+    """Return the value at a path of keys, None where there is none."""
+    for key in path:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -1,6 +1,7 @@
 """Configuration is typed, refuses what it does not know, and is written out whole."""
 
 import json
+from typing import Literal
 
 import pytest
 
@@ -21,6 +22,7 @@ class Options(MethodOptions):
     steps: int = option(10, "how many steps", ge=1)
     rate: float = option(0.1, "the learning rate", stages=("synthesis",))
     base: str | None = option(None, "a file")
+    kept: Literal["auto"] | int = option("auto", "how many are kept")
 
 
 def refusal(function, *arguments) -> str:
@@ -49,6 +51,11 @@ def test_an_unknown_option_is_refused_with_the_nearest_one():
             "option 'steps' of here: Input should be greater than or equal to 1 (got 0)",
         ),
         ({"base": 3}, "option 'base' of here: Input should be a valid string (got 3)"),
+        (
+            {"kept": "many"},
+            "option 'kept' of here: Input should be 'auto' or a valid integer, unable to parse "
+            "string as an integer (got 'many')",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line(values, message):
@@ -151,4 +158,5 @@ def test_options_are_described_with_type_default_and_meaning():
         ("steps", "int", "10", "how many steps"),
         ("rate", "float", "0.1", "the learning rate"),
         ("base", "str | None", "None", "a file"),
+        ("kept", "auto | int", "'auto'", "how many are kept"),
     ]
