@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.device.figures.comparing import TIMED, floors, line_of
-from benchmarks.device.figures.training import RECIPE, SHAPE, network, spec, title
+from benchmarks.device.figures.training import SHAPE, network, plain_optimiser, spec, title
 from benchmarks.device.floors import count
 from benchmarks.device.made_up import run_of, set_of, split_of
 from benchmarks.device.parts import Bench, Item, Line
@@ -56,13 +56,7 @@ def bare_training(bench: Bench, size: int, epochs: int, seed: int) -> int:
     inputs = torch.randn(size, *SHAPE, generator=generator).to(bench.device)
     labels = torch.arange(size, device=bench.device) % CLASSES
     model = network(bench, seed).train()
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        RECIPE.lr,
-        RECIPE.momentum,
-        weight_decay=RECIPE.weight_decay,
-        fused=inputs.is_cuda or None,
-    )
+    optimiser = plain_optimiser(model)
     for _ in range(epochs):
         seen = apply_dsa(inputs, draw_dsa(size, (32, 32), generator))
         optimiser.zero_grad(set_to_none=True)

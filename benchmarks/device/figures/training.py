@@ -119,15 +119,9 @@ def batched_step(
 def plain_step(
     model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss, arithmetic: Arithmetic
 ) -> Step:
-    """Return the step in bare torch, with the optimiser that is one kernel on CUDA, as ddkit's."""
+    """Return the step in bare torch."""
     model, inputs = arithmetic.laid_out(model).train(), arithmetic.laid_out(inputs)
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        RECIPE.lr,
-        RECIPE.momentum,
-        weight_decay=RECIPE.weight_decay,
-        fused=inputs.is_cuda or None,
-    )
+    optimiser = plain_optimiser(model)
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -135,6 +129,18 @@ def plain_step(
         optimiser.step()
 
     return step
+
+
+def plain_optimiser(model: nn.Module) -> torch.optim.Optimizer:
+    """Return torch's own optimiser, one kernel on CUDA as ddkit's is."""
+    parameters = list(model.parameters())
+    return torch.optim.SGD(
+        parameters,
+        RECIPE.lr,
+        RECIPE.momentum,
+        weight_decay=RECIPE.weight_decay,
+        fused=parameters[0].is_cuda or None,
+    )
 
 
 def network(bench: Bench, seed: int = 0) -> nn.Module:
