@@ -99,7 +99,9 @@ def kept_graphs(run: Run, objective: ObjectiveOf) -> int:
 
 def _noted(trial: "Trial", size: int, every: int, left: int) -> dict[str, int]:
     run = trial.run
-    kept = trial.said or trial.fitting(left, size or trial.batch, every)
+    kept = trial.said
+    if kept is None:
+        kept = trial.fitting(left, size or trial.batch, every)
     what = f"micro-batches of {size} images" if size else f"whole batches of {trial.batch} images"
     students = "" if every == 1 else ", with some students kept and the others made again,"
     graphs = f", with {kept} graphs kept," if kept else ""
@@ -132,10 +134,10 @@ class Trial:
         return min(self.run.options.batch_syn or len(self.largest), len(self.largest))
 
     @property
-    def said(self) -> int:
-        """The kept graphs that the user asks for."""
+    def said(self) -> int | None:
+        """The kept graphs that the user asks for; None where as many as fit are wanted."""
         kept = self.run.options.kept_graphs
-        return 0 if kept == "auto" else min(kept, self.run.options.student_steps)
+        return None if kept == "auto" else min(kept, self.run.options.student_steps)
 
     @property
     def students_rest(self) -> bool:
@@ -174,7 +176,7 @@ class Trial:
         undrawn = options.student_steps * self.batch - steps * images
         rest += undrawn * DRAWN[options.augmentation]
         part, batch = (micro_batch, self.batch) if micro_batch else (images, images)
-        rest += self.beyond(self.said, part, every, batch)
+        rest += self.beyond(self.said or 0, part, every, batch)
         return peak + (NETWORKS + further) * weights_of(self.network) + rest
 
     def fitting(self, room: float, part: int, every: int) -> int:
