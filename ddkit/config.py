@@ -268,9 +268,12 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
 
 
 def _at(values: Any, path: Sequence[str | int]) -> Any:
-    """Return the value at a path of keys, None where there is none."""
+    """Return the value at a path of keys and positions, None where there is none."""
     for key in path:
-        values = values.get(key) if isinstance(values, Mapping) else None
+        try:
+            values = values[key]
+        except (LookupError, TypeError):
+            return None
     return values
 
 
