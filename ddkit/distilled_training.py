@@ -18,6 +18,7 @@ from ddkit.errors import DdkitError
 from ddkit.labels import HardLabels, Labels
 from ddkit.labels.codecs import codec_named
 from ddkit.memory import PeakMemory
+from ddkit.moving import send, sent
 from ddkit.protocols import Protocol
 from ddkit.seeds import derive, generator
 from ddkit.training import Position
@@ -47,7 +48,7 @@ class TrainingSet:
         self.labels = (HardLabels(distilled.classes) if hard else distilled.labels).to(device)
         self.space = distilled.space.to(device)
         everything = torch.arange(len(distilled))
-        pixels = distilled.pixels(everything).to(device)
+        pixels = sent(distilled.pixels(everything), device)
         # what no label changes is encoded once
         self.images = self.space.encode(pixels) if self.labels.plain else pixels
         self.dsa = protocol.augmentation == "dsa"
@@ -202,7 +203,8 @@ def create(
 ) -> nn.Module:  # fmt: skip
     """Return `network` on `device`, initialised from an evaluation seed."""
     random = generator(seed, "evaluation network")
-    return networks.create(network, classes=len(classes), shape=shape, generator=random).to(device)
+    model = networks.create(network, classes=len(classes), shape=shape, generator=random)
+    return send(model, device)
 
 
 def _start(

@@ -101,17 +101,12 @@ def peak_of(work: Callable[[], object], device: torch.device) -> int:
     return memory.peak
 
 
-def weights_of(network: nn.Module) -> int:
-    """Return the bytes of a network's parameters and buffers."""
-    return sum(tensor.nbytes for tensor in network.state_dict().values())
-
-
 def check_said(name: str, size: int, peak: Callable[[int], int], budget: int) -> int:
-    """Return the size that the user said; raises `DdkitError` where it exceeds the budget."""
+    """Return what the size that was said takes; raises `DdkitError` where it exceeds the budget."""
     bytes_needed = peak(size)
     if bytes_needed > budget:
         raise DdkitError(
             f"--memory-budget {readable(budget)} is too small for {name}={size}, which needs "
             f"{readable(bytes_needed)}: lower it, or leave it out"
         )
-    return size
+    return bytes_needed

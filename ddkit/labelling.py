@@ -18,6 +18,7 @@ from ddkit.interrupt import Stopped, stop_requested
 from ddkit.labels import DrawnViews, Ensemble, EpochLabels, Labels, RecipeLabels
 from ddkit.labels.forms import RECIPE, in_form
 from ddkit.labels.recipes import Average, average
+from ddkit.moving import sent
 from ddkit.objective import Synthetic
 from ddkit.plugins import Plugin
 from ddkit.pool import Pool
@@ -32,6 +33,18 @@ def labelled(run: Run, pool: Pool, images: Synthetic) -> Labels:
     """Return the labels of a run's relabel stage, in the form that the run asks for."""
     labels = Plugin(run.config.stage("relabel").plugin).relabel(run, pool, images)
     return in_form(labels, run.config.labels_as, run.config.label_views)
+
+
+@torch.no_grad()
+def logits_of(
+    label: Callable[[Tensor], Tensor], run: Run, images: Synthetic, batch: int = 2 * BATCH
+) -> Tensor:
+    """Return what `label` (inputs → logits) says of images as they are: (N, classes), on the CPU.
+
+    They are sent and labelled `batch` at a time, and read once.
+    """
+    parts = as_pixels(images.images).split(batch)
+    return torch.cat([label(run.space.encode(sent(part, run.device))) for part in parts]).cpu()
 
 
 def label_epochs(
@@ -67,7 +80,7 @@ def label_epochs(
         where = str(pool.folder.absolute())
         return RecipeLabels(ensemble, views, epochs, run.space, temperature, where)
     networks = ensemble.networks(pool)
-    pixels = as_pixels(images.images).to(run.device)
+    pixels = sent(as_pixels(images.images), run.device)
     rows = torch.arange(len(images), device=run.device)
 
     def label(epoch: int) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -69,6 +70,11 @@ class PeakMemory(TorchDispatchMode):
     def _remove(self, key: int, size: int) -> None:
         self._seen.discard(key)
         self._live -= size
+
+
+def weights_of(network: nn.Module) -> int:
+    """Return the bytes of a network's parameters and buffers."""
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
 
 
 def free_memory(device: torch.device | str = "cpu") -> int:

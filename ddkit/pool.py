@@ -19,8 +19,12 @@ from ddkit import networks
 from ddkit.arithmetic import EXACT, Arithmetic
 from ddkit.data.space import InputSpace
 from ddkit.errors import DdkitError
+from ddkit.memory import free_memory, weights_of
+from ddkit.moving import send, sent
 from ddkit.networks.pruned import PruningHistory, prune_as
 from ddkit.storage import TensorFile, read_json
+
+SHARE = 1 / 2  # of what is free on the device; the steps that came before have reserved theirs
 
 
 @dataclass(frozen=True)
@@ -103,18 +107,24 @@ class MemberInfo:
 class Pool:
     """Trained networks on disk. Indexing gives a network, frozen, in eval mode, on the device.
 
-    At most `keep` networks are held at a time, so memory does not grow with the pool. On a CPU
-    the weights are memory-mapped and cost none of their own.
+    The last `keep` networks are valid, and memory does not grow with the pool. On a CPU the
+    weights are memory-mapped and cost none of their own.
+
+    Attributes:
+        room: bytes that all networks which are held may take together; below what `keep` of them
+            take, those alone are held. More are held where that leaves as much free again, so that
+            members which are drawn in turn are not copied to a device each time.
     """
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu", keep: int = 1):
         self.folder = folder
         self.device = torch.device(device)
         self.keep = keep
+        self.room = 0.0
         self._arithmetic = EXACT
         self._skeletons: dict[str, nn.Module] = {}
+        self._sizes: dict[str, int] = {}
         self._networks: OrderedDict[int, nn.Module] = OrderedDict()
-        self._free: dict[str, list[nn.Module]] = {}
         self._mapped: dict[int, dict[str, Tensor]] = {}
         self._files: dict[str, TensorFile] = {}
         self.members: tuple[MemberInfo, ...] = ()
@@ -155,37 +165,28 @@ class Pool:
     def network(self, index: int) -> nn.Module:
         """Return a member as a network: frozen, in eval mode, on the device.
 
-        It is valid until `keep` other members were asked for: its module is then used for another.
+        It is valid until `keep` other members were asked for: its module may then be another's.
         """
-        if index in self._networks:
-            self._networks.move_to_end(index)
-            return self._networks[index]
-        while len(self._networks) >= max(1, self.keep):
-            old, module = self._networks.popitem(last=False)
-            self._free.setdefault(self._architecture(old), []).append(module)
-        free = self._free.get(self._architecture(index))
-        if free:
-            network = free.pop()
-            self._exchange(network, index)
-        else:
-            self._free.clear()  # modules of other architectures hold weights for nothing
-            network = copy.deepcopy(self._skeleton(index))
-            # detached: the module's own tensor objects, or exchanging would change the cached ones
-            weights = {
-                name: self._weights(index)[name].detach().to(tensor.dtype)
-                for name, tensor in network.state_dict().items()
-            }
-            network.load_state_dict(weights, assign=True)
-            network.to(self.device).eval().requires_grad_(False)
-            network = self._arithmetic.laid_out(network)
-        self._networks[index] = network
-        return network
+        if index not in self._networks:
+            network = None
+            while len(self._networks) >= max(1, self.keep) and not self._has_room(index):
+                old, module = self._networks.popitem(last=False)
+                if self._architecture(old) == self._architecture(index):
+                    network = module
+            if network is None:
+                network = self._loaded(index)
+            else:
+                self._exchange(network, index)
+            self._networks[index] = network
+        self._networks.move_to_end(index)
+        return self._networks[index]
 
     def lay_out(self, arithmetic: Arithmetic) -> None:
         """Lay networks out in memory as an arithmetic wants them, from now on."""
         if arithmetic.channels_last != self._arithmetic.channels_last:
-            self._networks.clear()
-            self._free.clear()
+            layout = torch.channels_last if arithmetic.channels_last else torch.contiguous_format
+            for network in self._networks.values():
+                network.to(memory_format=layout)
         self._arithmetic = arithmetic
 
     def space(self) -> InputSpace:
@@ -197,6 +198,31 @@ class Pool:
             self._files[task] = TensorFile(self.folder / f"{task}.safetensors")
         return self._files[task]
 
+    def _has_room(self, index: int) -> bool:
+        """Return whether one more network may be held beside those that are."""
+        own = self._bytes(index)
+        held = sum(self._bytes(other) for other in self._networks)
+        return own + held <= self.room and own <= SHARE * free_memory(self.device)
+
+    def _bytes(self, index: int) -> int:
+        """Return what a member takes as a network."""
+        key = self._architecture(index)
+        if key not in self._sizes:
+            self._sizes[key] = weights_of(self._skeleton(index))
+        return self._sizes[key]
+
+    def _loaded(self, index: int) -> nn.Module:
+        """Return a module of a member's own, on the device."""
+        network = copy.deepcopy(self._skeleton(index))
+        # detached: the module's own tensor objects, or exchanging would change the cached ones
+        weights = {
+            name: self._weights(index)[name].detach().to(tensor.dtype)
+            for name, tensor in network.state_dict().items()
+        }
+        network.load_state_dict(weights, assign=True)
+        send(network, self.device).eval().requires_grad_(False)
+        return self._arithmetic.laid_out(network)
+
     def _exchange(self, network: nn.Module, index: int) -> None:
         """Put a member's weights into a module of the same architecture, without building one."""
         weights = self._weights(index)
@@ -205,7 +231,7 @@ class Pool:
                 # the pages of the file itself: nothing is copied, but for stored bfloat16
                 tensor.data = self._arithmetic.laid_out(weights[name].to(tensor.dtype))
             else:
-                tensor.data.copy_(weights[name], non_blocking=True)
+                tensor.data.copy_(sent(weights[name], self.device))
 
     def _weights(self, index: int) -> dict[str, Tensor]:
         if index not in self._mapped:
@@ -229,7 +255,7 @@ class Pool:
         )
 
     def _skeleton(self, index: int) -> nn.Module:
-        """Return the member's architecture without weights; each is made once."""
+        """Return the member's architecture; without weights where all of them are in the file."""
         key = self._architecture(index)
         if key not in self._skeletons:
             pruning = self.members[index].pruning
@@ -238,9 +264,10 @@ class Pool:
             network = self._unloaded(meta=pruning is None)
             if pruning is not None:  # torch-pruning follows an example through real weights
                 network = prune_as(network, pruning, shape)
-            elif len(dict(network.named_buffers())) + len(dict(network.named_parameters())) > len(
-                network.state_dict()
-            ):
+            tensors = dict(network.named_buffers()) | dict(network.named_parameters())
+            if len(tensors) <= len(network.state_dict()):
+                network = network.to("meta")
+            elif pruning is None:
                 network = self._unloaded(meta=False)  # it has buffers that no file holds
             self._skeletons[key] = network
         return self._skeletons[key]

@@ -16,6 +16,7 @@ from ddkit.data.resident import Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.errors import DdkitError
+from ddkit.moving import send
 from ddkit.objective import Shard
 from ddkit.plugins import Plugin
 from ddkit.progress import Progress, Silent
@@ -85,7 +86,7 @@ class Run:
             shape=self.shape,
             generator=generator,
         )
-        return network.to(self.device)
+        return send(network, self.device)
 
     @cached_property
     def resident(self) -> Resident:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddkit import Run, interrupt, stage_pools
 from ddkit.plugins import Plugin
@@ -46,6 +47,45 @@ def single_thread() -> Iterator[None]:
     with unchanged():
         torch.set_num_threads(1)
         yield
+
+
+class Away(TorchDispatchMode):
+    """A device that work is sent to: "meta", which has no values to wait for, and raises if asked.
+
+    Attributes:
+        device: that device.
+        sent: the shapes of what was copied to it.
+        waited: those of the copies that a host would wait for.
+    """
+
+    device = torch.device("meta")
+
+    def __init__(self):
+        super().__init__()
+        self.sent: list[tuple[int, ...]] = []
+        self.waited: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = func._schema.name
+        if name in ("aten::_to_copy", "aten::copy_"):
+            source = args[name == "aten::copy_"]
+            target = (
+                args[0].device if name == "aten::copy_" else kwargs.get("device", source.device)
+            )
+            if source.device.type == "cpu" and torch.device(target) == self.device:
+                self.sent.append(tuple(source.shape))
+                if not (kwargs.get("non_blocking") or args[2:3] == (True,)):
+                    self.waited.append(tuple(source.shape))
+        return func(*args, **kwargs)
+
+
+@pytest.fixture
+def away(monkeypatch) -> Iterator[Away]:
+    """Watch what is copied to a device that is not the CPU."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)  # CUDA's own
+    with Away() as device:
+        yield device
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A split as bytes on the device, or streamed to it: batches by index, augmented there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal, get_args
 
@@ -20,9 +20,11 @@ from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.data.streaming import ahead
 from ddkit.errors import DdkitError, unknown
+from ddkit.memory import free_memory
+from ddkit.moving import sent
 
 Augmentation = Literal["none", "crop", "flip", "crop-flip", "rrc-flip"]
-SHARE = 1 / 2  # of a CUDA device's free memory, that pixels may take beside networks
+SHARE = 1 / 2  # of a device's free memory, that pixels may take beside networks
 # Images at once where nothing is differentiated. On a CPU more only pass through more memory: 500
 # take twice as long where blocks are not kept (`ddkit.allocator`), and as long where they are.
 TEST_BATCH, CUDA_TEST_BATCH = 64, 500
@@ -41,7 +43,7 @@ class Resident:
         self.split = split
         self.device = torch.device(device)
         self.pixels = on_device(split.pixels, self.device)
-        self.labels = split.labels.to(device)
+        self.labels = sent(split.labels, device)
         self.space = space.to(device)
 
     @property
@@ -68,6 +70,16 @@ class Resident:
     def inputs(self, indices: Tensor) -> Tensor:
         """Return the float32 network inputs of the images at `indices` (int64), unaugmented."""
         return self.space.encode_bytes(self._bytes(indices))
+
+    def served(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Serve the inputs of the images at each of `parts` (int64), one part at a time.
+
+        As `inputs` gives them, but the device gets the indices of all parts in one go, and bytes
+        that stream are taken ahead of their use.
+        """
+        if parts and not self.streams:
+            parts = sent(torch.cat(list(parts)), self.device).split([len(part) for part in parts])
+        return map(self.space.encode_bytes, self._taken(parts))
 
     def batches(
         self,
@@ -126,7 +138,7 @@ class Resident:
             order = torch.arange(count)
         if drop_last:
             order = order[: count - count % batch_size]
-        batches = batches_of(order if self.streams else order.to(device), batch_size)
+        batches = batches_of(order if self.streams else sent(order, device), batch_size)
         cropped = "rrc" in augmentation and isinstance(self.pixels, Croppable)
         gathered = self._gathered(batches, generator, augmentation)
         for indices, images in zip(batches, gathered, strict=True):
@@ -134,18 +146,22 @@ class Resident:
                 inputs = self.space.encode_bytes(images)
             else:
                 inputs = self._augmented(images, generator, augmentation)
-            yield inputs, self.labels.index_select(0, indices.to(device, non_blocking=True))
+            yield inputs, self.labels.index_select(0, sent(indices, device))
 
     def _gathered(
         self, batches: list[Tensor], generator: torch.Generator, augmentation: Augmentation
     ) -> Iterator[Tensor]:
         """Serve the bytes of each batch, on the device; random boxes of larger images."""
         pixels = self.pixels
-        if not self.streams:
-            return map(pixels.take, batches)
-        if "rrc" in augmentation and isinstance(pixels, Croppable):
+        if self.streams and "rrc" in augmentation and isinstance(pixels, Croppable):
             return ahead(self._crops(pixels, batches, generator, augmentation), self.device)
-        return ahead((partial(pixels.take, indices) for indices in batches), self.device)
+        return self._taken(batches)
+
+    def _taken(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Serve the bytes of the images at each of `parts`, on the device."""
+        if not self.streams:
+            return map(self.pixels.take, parts)
+        return ahead((partial(self.pixels.take, indices) for indices in parts), self.device)
 
     def _crops(
         self,
@@ -179,14 +195,14 @@ class Resident:
         return self.space.encode_bytes(images)
 
     def _bytes(self, indices: Tensor) -> Tensor:
-        return self.pixels.take(indices).to(self.device)
+        return sent(self.pixels.take(indices), self.device)
 
 
 def on_device(pixels: Pixels, device: torch.device) -> Pixels:
     """Return `pixels` on the device where they fit and are all there is; else as they are."""
     if device.type == "cpu" or isinstance(pixels, Croppable):
         return pixels
-    if pixels.nbytes > SHARE * torch.cuda.mem_get_info(device)[0]:
+    if pixels.nbytes > SHARE * free_memory(device):
         return pixels
     images = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
     for part, chunk in zip(torch.split(images, CHUNK), pixels.chunks(), strict=True):

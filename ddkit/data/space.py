@@ -12,6 +12,7 @@ from ddkit.data.pixels import Pixels
 from ddkit.data.split import Split
 from ddkit.data.zca import Zca
 from ddkit.errors import DdkitError, unknown
+from ddkit.moving import sent
 
 Kind = Literal["standard", "zca", "unit"]
 
@@ -108,7 +109,7 @@ class InputSpace:
     def to(self, device: torch.device | str) -> "InputSpace":
         """Return the same space on `device`."""
         zca = None if self.zca is None else self.zca.to(device)
-        return InputSpace(self.mean.to(device), self.std.to(device), zca)
+        return InputSpace(sent(self.mean, device), sent(self.std, device), zca)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what must be stored for `from_tensors`, by name."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from ddkit.arithmetic import EXACT
 from ddkit.data.pixels import Pixels, pixels_of
 from ddkit.errors import DdkitError
+from ddkit.moving import sent
 
 MAX_PIXELS = 64 * 64 * 3  # the covariance takes the square of this in float64: 1.2 GB
 # Rows per product. Bytes less 128 have squares of at most 2**14, so that sums over 2**10 rows are
@@ -77,7 +78,7 @@ class Zca:
 
     def to(self, device: torch.device | str) -> "Zca":
         """Return the same transform on `device`."""
-        return Zca(self.mean.to(device), self.matrix.to(device), self.inverse.to(device))
+        return Zca(*(sent(part, device) for part in (self.mean, self.matrix, self.inverse)))
 
     def _rows(self, images: Tensor) -> Tensor:
         rows = images.flatten(1)

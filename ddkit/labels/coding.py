@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddkit.labels.codecs import Codec, Parts, codec_named
+from ddkit.moving import sent
 
 PLAIN = {torch.float16: "fp16", torch.float32: "fp32", torch.float64: "fp64"}
 
@@ -47,7 +48,7 @@ class Coded:
         return self.codec.decode(self.parts, self.classes)
 
     def to(self, device: torch.device) -> "Coded":
-        return self._changed(lambda part: part.to(device))
+        return self._changed(lambda part: sent(part, device))
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "Coded":
         parts = {name: change(part) for name, part in self.parts.items()}
@@ -55,6 +56,11 @@ class Coded:
 
 
 Logits = Tensor | Coded
+
+
+def sent_logits(logits: Logits, device: torch.device) -> Logits:
+    """Return logits on a device, as `sent` does a tensor."""
+    return sent(logits, device) if isinstance(logits, Tensor) else logits.to(device)
 
 
 def form_of(logits: Logits) -> str:

@@ -2,18 +2,18 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ddkit.data.views import STORED, Views, render
-from ddkit.labels.coding import Logits, about_logits, form_of, tensors_of
+from ddkit.labels.coding import Logits, about_logits, form_of, sent_logits, tensors_of
 from ddkit.labels.drawn import DrawnViews
 from ddkit.labels.kinds import Images, Labels, StoredLabels
 
-MOVED_WHOLE = 2**28  # bytes; of larger labels only the rows of a batch go to the device
+MOVED_WHOLE = 2**28  # bytes; larger labels go to the device epoch by epoch
 
 
 class ReplayedLabels(Labels):
@@ -54,6 +54,7 @@ class EpochLabels(ReplayedLabels, StoredLabels):
     views: Views | DrawnViews
     temperature: float = 1.0
     kind: ClassVar[str] = "epoch"
+    _sent: tuple[int, Logits] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def epochs(self) -> int:
@@ -87,11 +88,18 @@ class EpochLabels(ReplayedLabels, StoredLabels):
         if self.bytes > MOVED_WHOLE:
             return self
         views = self.views if isinstance(self.views, DrawnViews) else self.views.to(device)
-        return EpochLabels(self.logits.to(device), views, self.temperature)
+        return EpochLabels(sent_logits(self.logits, device), views, self.temperature)
 
     def targets(self, rows: Tensor, epoch: int) -> Tensor:
-        there = rows.to(self.logits.device)
-        return self.logits[epoch % self.epochs][there].float().to(rows.device)
+        return self._logits_of(epoch % self.epochs, rows.device)[rows].float()
+
+    def _logits_of(self, epoch: int, device: torch.device) -> Logits:
+        """Return the logits of an epoch on a device; those sent last are kept there."""
+        if self.logits.device == device:
+            return self.logits[epoch]
+        if self._sent is None or self._sent[0] != epoch or self._sent[1].device != device:
+            self._sent = epoch, sent_logits(self.logits[epoch], device)
+        return self._sent[1]
 
     def drawn(self, epoch: int) -> Views:
         if isinstance(self.views, DrawnViews):

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddkit.labels.coding import Logits, about_logits, form_of, tensors_of
+from ddkit.labels.coding import Logits, about_logits, form_of, sent_logits, tensors_of
+from ddkit.moving import sent
 
 Images = Tensor | Callable[[Tensor], Tensor]
 """Pixels of a whole set (N, channels, height, width), or a function from rows (B,) to pixels."""
@@ -97,7 +98,7 @@ class HardLabels(StoredLabels):
         return {}  # the artifact stores the classes always
 
     def to(self, device: torch.device) -> "HardLabels":
-        return HardLabels(self.classes.to(device))
+        return HardLabels(sent(self.classes, device))
 
     def targets(self, rows: Tensor, epoch: int) -> Tensor:
         return self.classes[rows]
@@ -123,7 +124,7 @@ class SoftLabels(StoredLabels):
         return about_logits(self.logits)
 
     def to(self, device: torch.device) -> "SoftLabels":
-        return SoftLabels(self.logits.to(device), self.temperature)
+        return SoftLabels(sent_logits(self.logits, device), self.temperature)
 
     def targets(self, rows: Tensor, epoch: int) -> Tensor:
         return self.logits[rows].float()

@@ -113,6 +113,7 @@ class RecipeLabels(ReplayedLabels):
     where: str | None = None
     kind: ClassVar[str] = "recipe"
     _networks: dict[torch.device, list[nn.Module]] = field(default_factory=dict, repr=False)
+    _spaces: dict[torch.device, InputSpace] = field(default_factory=dict, repr=False)
 
     @property
     def form(self) -> str:
@@ -140,8 +141,7 @@ class RecipeLabels(ReplayedLabels):
 
     def batch(self, images: Images, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         seen = self.view(images, rows, epoch)
-        space = self.space.to(seen.device)
-        networks = self.networks_on(seen.device)
+        networks, space = self.networks_on(seen.device), self._spaces[seen.device]
         return seen, torch.cat([
             average(networks, space.encode(part), self.ensemble.average)
             for part in seen.split(BATCH)
@@ -156,6 +156,7 @@ class RecipeLabels(ReplayedLabels):
         if device not in self._networks:
             pool = self.ensemble.find(self.where, device)
             self._networks[device] = self.ensemble.networks(pool)
+            self._spaces[device] = self.space.to(device)
         return self._networks[device]
 
     @property

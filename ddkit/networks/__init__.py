@@ -7,8 +7,17 @@
 Importing this package, listing names and parsing a spec import no torch.
 """
 
-from ddkit.networks.build import batch_norms, create
+from ddkit.networks.build import create
 from ddkit.networks.names import NETWORKS
+from ddkit.networks.norms import average_statistics, batch_norms
 from ddkit.networks.spec import NetworkSpec, parse, spec_fingerprint
 
-__all__ = ["NETWORKS", "NetworkSpec", "batch_norms", "create", "parse", "spec_fingerprint"]
+__all__ = [
+    "NETWORKS",
+    "NetworkSpec",
+    "average_statistics",
+    "batch_norms",
+    "create",
+    "parse",
+    "spec_fingerprint",
+]

@@ -11,7 +11,6 @@ from ddkit.networks.spec import parse
 if TYPE_CHECKING:  # torch is imported in the functions: listing networks must not wait for it
     import torch
     from torch import nn
-    from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def create(
@@ -59,16 +58,6 @@ def create(
             if path and not meta:
                 userfile.probe(network, classes, shape, path)
     return network.train()
-
-
-def batch_norms(network: "nn.Module") -> "list[_BatchNorm]":
-    """Return the batch-norm layers of `network`, pruned ones too, in the order of registration.
-
-    For the networks of ddkit that is the order in which an image passes them.
-    """
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 def _follow(generator: "torch.Generator") -> None:

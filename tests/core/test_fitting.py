@@ -14,8 +14,8 @@ from ddkit.fitting import (
     step_peak,
     tried,
     untrained,
-    weights_of,
 )
+from ddkit.memory import weights_of
 from ddkit.objective import ImageObjective
 from ddkit.storage import settled
 

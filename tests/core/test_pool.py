@@ -1,12 +1,14 @@
 """Pools: tasks in order, members on disk as soon as they exist, networks opened lazily."""
 
 from functools import partial
+from math import inf
 
 import pytest
 import torch
 from torch import nn
 
 from ddkit import networks, pipeline, stage_pools
+from ddkit.arithmetic import Arithmetic
 from ddkit.config import MethodOptions, StageConfig, option
 from ddkit.errors import DdkitError
 from ddkit.pool import Member, MemberTask, Pool
@@ -118,6 +120,71 @@ def test_as_many_networks_as_are_kept_are_valid_at_once(pool):
     assert torch.equal(first(images), fresh(2)(images))
     assert torch.equal(second(images), fresh(0)(images))
     assert pool.network(2) is first
+
+
+BYTES = sum(tensor.nbytes for tensor in fresh(0).state_dict().values())
+
+
+@pytest.mark.parametrize(("room", "free", "held"), [
+    (3 * BYTES, 2 * BYTES, 3),
+    (3 * BYTES - 1, 2 * BYTES, 2),
+    (3 * BYTES, 2 * BYTES - 1, 1),  # as much again would not be free
+    (0, 10**9, 1),
+])  # fmt: skip
+def test_members_are_held_as_far_as_there_is_room(pool, monkeypatch, room, free, held):
+    monkeypatch.setattr("ddkit.pool.free_memory", lambda device: free)
+    pool.room = room
+    images = torch.randn(4, 1, 8, 8)
+    assert len({id(pool.network(index)) for index in (0, 1, 2)}) == held
+    for index in (0, 1, 2, 1):
+        assert torch.equal(pool.network(index)(images), fresh(index)(images))
+    assert len({id(pool.network(index)) for index in (0, 1, 2)}) == held
+
+
+def test_room_for_less_than_what_is_valid_changes_nothing(pool):
+    pool.keep, pool.room = 2, BYTES
+    first, second = pool.network(0), pool.network(1)
+    images = torch.randn(4, 1, 8, 8)
+    assert torch.equal(first(images), fresh(0)(images))
+    assert torch.equal(second(images), fresh(1)(images))
+
+
+@pytest.mark.parametrize(("room", "copies"), [(inf, 3), (0, 9)])
+def test_members_that_are_held_are_copied_to_a_device_once(pool, away, room, copies):
+    pool = Pool.open(pool.folder, away.device)
+    pool.room = room
+    away.sent.clear()
+    for _ in range(3):
+        for index in (0, 1, 2):
+            pool.network(index)
+    assert len(away.sent) == copies * len(fresh(0).state_dict())
+    assert away.waited == []
+
+
+def test_members_that_are_held_are_laid_out_anew_where_they_are(tmp_path, space):
+    deep = SPEC.replace("depth=1", "depth=2")  # one channel has the same order in either layout
+
+    def task(context):
+        for number in range(3):
+            yield number, Member(state=fresh(number, deep).state_dict(), role="teacher")
+
+    description = {**DESCRIPTION, "network": deep}
+    pool = build(tmp_path / "pool", [MemberTask("deep", task)], space, description)
+    pool.keep = 2
+    held = [pool.network(index) for index in (0, 1)]
+    last, first = (Arithmetic(channels_last=last) for last in (True, False))
+    images = torch.randn(4, 1, 8, 8)
+    for arithmetic, strides in (
+        (last, (36, 1, 12, 4)),
+        (first, (36, 9, 3, 1)),
+        (last, (36, 1, 12, 4)),
+    ):
+        pool.lay_out(arithmetic)
+        assert [pool.network(index) for index in (0, 1)] == held
+        assert all(network.features[1].conv.weight.stride() == strides for network in held)
+        torch.testing.assert_close(held[1](images), fresh(1, deep)(images))
+    assert pool.network(2).features[1].conv.weight.stride() == (36, 1, 12, 4)
+    assert pool.state(0)["features.1.conv.weight"].is_contiguous()
 
 
 def test_members_are_opened_when_they_are_asked_for(pool, monkeypatch):

@@ -4,6 +4,7 @@ from typing import get_args
 import pytest
 import torch
 
+from ddkit.data.pixels import Pixels
 from ddkit.data.resident import Augmentation, Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
@@ -22,6 +23,22 @@ def split_of(count: int = 50) -> Split:
 
 def resident(split: Split, kind: str = "unit") -> Resident:
     return Resident(split, InputSpace.fit(split, kind), "cpu")
+
+
+class NotInMemory(Pixels):
+    """Pixels that are taken one by one from elsewhere."""
+
+    def __init__(self, images: torch.Tensor):
+        self.images, self.shape = images, images.shape
+
+    def take(self, indices):
+        return torch.stack([self.images[index] for index in indices.tolist()])
+
+    def subset(self, indices):
+        return NotInMemory(self.images[indices])
+
+    def feed(self, digest):
+        raise NotImplementedError
 
 
 def epoch(data: Resident, size: int = 16, seed: int = 0, **options) -> tuple:
@@ -44,6 +61,32 @@ def test_inputs_are_the_encoded_pixels(kind):
     data, rows = resident(split, kind), torch.tensor([7, 0, 7, 49])
     expected = data.space.encode(split.images[rows].float() / 255)
     torch.testing.assert_close(data.inputs(rows), expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["standard", "zca"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_parts_are_served_one_by_one_as_their_inputs(kind, streamed):
+    data = resident(split_of(80), kind)
+    parts = [torch.tensor([7, 0, 7]), torch.tensor([49]), torch.tensor([3, 79])]
+    expected = [data.inputs(part) for part in parts]
+    if streamed:
+        data.pixels = NotInMemory(data.pixels.images)
+    assert data.streams == streamed
+    found = list(data.served(parts))
+    assert len(found) == 3
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert list(data.served([])) == []
+
+
+def test_the_indices_of_all_parts_go_to_the_device_in_one_copy(away):
+    split = split_of(80)
+    data = Resident(split, InputSpace.fit(split, "unit"), away.device)
+    assert not data.streams
+    away.sent.clear()
+    away.waited.clear()
+    shapes = [one.shape for one in data.served([torch.arange(5), torch.arange(3), torch.arange(9)])]
+    assert shapes == [(5, 3, 16, 16), (3, 3, 16, 16), (9, 3, 16, 16)]
+    assert (away.sent, away.waited) == ([(17,)], [])
 
 
 def test_ordered_serves_the_split_as_it_stands():

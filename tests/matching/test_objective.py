@@ -245,6 +245,29 @@ def test_with_batch_norm_classes_stay_apart(made_up, match):
     torch.testing.assert_close(found, real.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("network", ["convnet:depth=2:width=8", BATCH_NORM])
+@pytest.mark.parametrize("settings", [
+    {"match": "distribution"},
+    {"match": "gradient", "outer_loop": 3, "inner_epochs": 2},
+])  # fmt: skip
+def test_a_step_waits_for_nothing_and_sends_no_more_for_more_classes(
+    made_up, make_split, away, settings, network
+):
+    copies = []
+    for classes in (2, 6):
+        run = made_up(split=make_split(classes=classes), config={"network": network}, **settings)
+        images = start_of(MatchingObjective(run)).to(away.device)
+        run = replace(run, device=away.device, space=run.space.to(away.device))
+        objective = MatchingObjective(run)
+        stepped(objective, images)  # what is sent once is there
+        away.sent.clear()
+        away.waited.clear()
+        stepped(objective, images, 1)  # "meta" raises where a value would be read
+        assert away.waited == []
+        copies.append(len(away.sent))
+    assert copies[0] == copies[1]
+
+
 @pytest.mark.parametrize("match", MATCHES)
 def test_memory_does_not_follow_the_number_of_classes(made_up, make_split, match):
     peaks = {}

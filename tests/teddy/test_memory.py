@@ -56,7 +56,11 @@ def synthesised(run: Run, folder: str = "run") -> TensorFile:
 
 
 def chosen(run: Run, folder: str = "run") -> int:
-    return json.loads((run.folder.with_name(folder) / "settled.json").read_text())["segment"]
+    return sizes(run, folder)["segment"]
+
+
+def sizes(run: Run, folder: str = "run") -> dict[str, int]:
+    return json.loads((run.folder.with_name(folder) / "settled.json").read_text())["sizes"]
 
 
 @pytest.mark.parametrize(("images", "settings"), [
@@ -89,6 +93,19 @@ def test_measuring_is_no_part_of_a_steps_peak(narrow_run):
     assert chosen(run) <= 3
 
 
+@pytest.mark.parametrize("images", [13, 0])
+def test_what_a_step_leaves_of_the_budget_is_room_for_members(narrow_run, images):
+    """On a CPU they take none: weights are the pages of their files."""
+    budget = int(1.4 * needed(narrow_run(), images))
+    run = narrow_run(f"segment={images}", memory_budget=budget)
+    synthesised(run)
+    pool = stage_pools.open_pool(run, "synthesis")
+    drawn = 2 * sum(tensor.nbytes for tensor in pool.state(0).values())
+    step = needed(run, images) - drawn
+    assert 0.95 * budget <= step + sizes(run)["room"] <= budget
+    assert sizes(run)["room"] > drawn
+
+
 def test_the_images_differ_by_rounding_only(narrow_run):
     plain = synthesised(narrow_run(), "plain")
     budgeted = synthesised(narrow_run(memory_budget=needed(narrow_run(), 7)), "budget")
@@ -114,7 +131,8 @@ def test_a_run_that_goes_on_keeps_the_segment_that_it_chose(narrow_run, monkeypa
     synthesised(run)
     first = chosen(run)
     assert used[-6:] == [first] * 6  # two shards of three steps
-    monkeypatch.setattr("ddkit_teddy.objective.fitting_segment", lambda *_: 1)
+    other = {"segment": 1, "room": 0}
+    monkeypatch.setattr("ddkit_teddy.objective.fitting_sizes", lambda *_: other)
     used.clear()
     (run.folder / "shards" / "shard-00001.safetensors").unlink()
     synthesised(run)

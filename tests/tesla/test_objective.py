@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from ddkit import DdkitError, Pool, Run, stage_pools
 from ddkit.data.dsa import apply_dsa, draw_dsa
+from ddkit.leaves import LeafState
 
 ONE_SEGMENT = ("experts=1", "max_start_epoch=1", "expert_epochs=2")  # from epoch 0 to 2 of 3
 PLAIN = (*ONE_SEGMENT, "augmentation=none")
@@ -231,6 +232,24 @@ def test_batches_as_large_as_the_set_are_the_set(tesla_run, size):
     assert objective.draw(objective.shards()[0], 0) == {}
     rows = rows_seen(objective, leaves_of(objective))
     assert [sorted(part) for part in rows] == [list(range(10))] * 3
+
+
+@pytest.mark.parametrize("labels", ["hard", "target", "learned"])
+def test_an_iteration_waits_for_nothing_that_it_sends_to_the_device(tesla_run, away, labels):
+    run = tesla_run(*PLAIN, f"labels={labels}", "student_steps=2", "batch_syn=3")
+    pool = stage_pools.open_pool(run, "synthesis")
+    objective = TeslaObjective(replace(run, device=away.device), Pool.open(pool.folder, "meta"))
+    shard = objective.shards()[0]
+    rows = objective.draw(shard, 0)
+    leaves = {
+        name: LeafState(leaf, away.device).tensor(rows.get(name))
+        for name, leaf in objective.initialise(shard).items()
+    }
+    away.waited.clear()
+    objective.loss(shard, leaves, 0).backward()  # "meta" raises where a value would be read
+    assert all(leaf.grad is not None for leaf in leaves.values())
+    assert len(away.sent) > 10
+    assert away.waited == []
 
 
 @pytest.mark.parametrize("labels", ["hard", "target", "learned"])

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ddkit import DdkitError, Run
 from ddkit.budget import largest_fitting, readable
-from ddkit.fitting import check_said, peak_of, untrained, weights_of
+from ddkit.fitting import check_said, peak_of, untrained
+from ddkit.memory import weights_of
 from ddkit.objective import group_shards
 from ddkit.progress import Silent
 from ddkit_apm.distances import DISTANCES
@@ -71,7 +72,8 @@ def fitting_segment(
         return int(fixed + rest + peak_of(update, run.device))
 
     if options.segment:
-        segment = check_said("segment", options.segment, peak, budget)
+        segment = options.segment
+        check_said("segment", segment, peak, budget)
     else:
         segment = largest_fitting(peak, budget, len(inputs), "a segment")
     batch = min(options.student_batch, len(inputs))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
 from ddkit.gradients import with_gradients
+from ddkit.moving import sent
 from ddkit.seeds import derive
 from ddkit.training import Diverged
 from ddkit_apm.distances import DISTANCES
@@ -57,14 +58,13 @@ class ApmObjective(ImageObjective):
     def loss(self, shard: Shard, leaves: Mapping[str, Tensor], step: int) -> Tensor:
         options = self.options
         images = leaves["images"]
-        rows = self._rows(shard, step)
-        dense = options.dense_momentum and len(rows) < len(shard)
-        inputs = (
-            images.detach()[rows.to(images.device, non_blocking=True)] if dense else images.detach()
-        )
+        drawn = self._rows(shard, step)
+        classes = sent(shard.classes[drawn], images.device)
+        dense = options.dense_momentum and len(drawn) < len(shard)
+        rows = sent(drawn, images.device)
+        inputs = images.detach()[rows] if dense else images.detach()
         if step % options.student_every == 0:
             self._renew(shard, inputs, step)
-        classes = shard.classes[rows].to(inputs.device, non_blocking=True)
         teacher = self.pool.network(self._teacher)
         students = [as_function(self.skeleton, state) for state in self._students]
         value, gradient = prediction_matching(
@@ -78,7 +78,7 @@ class ApmObjective(ImageObjective):
             segment=self._segment(teacher, inputs, classes, images.nbytes, students),
         )
         if dense:
-            gradient = torch.zeros_like(images).index_copy_(0, rows.to(images.device), gradient)
+            gradient = torch.zeros_like(images).index_copy_(0, rows, gradient)
         return with_gradients(value, {images: gradient})
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ class ApmObjective(ImageObjective):
         self._teacher = int(state["teacher"])
         self._students = [
             {
-                name: state[f"{number}.{name}"].to(self.run.device)
+                name: sent(state[f"{number}.{name}"], self.run.device)
                 for name in self.skeleton.state_dict()
             }
             for number in range(self.options.checkpoints)

@@ -4,11 +4,9 @@ import torch
 from torch import Tensor
 
 from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic
-from ddkit.distilled import as_pixels
+from ddkit.labelling import logits_of
 from ddkit_apm.options import ApmOptions
 from ddkit_apm.teachers import members
-
-BATCH = 512
 
 
 def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
@@ -24,13 +22,5 @@ def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
         chosen = found[: options.label_teachers or len(found)]
     total: Tensor | float = 0.0
     for member in chosen:  # one at a time: a hundred sets of logits would not fit
-        total = total + teacher_logits(run, pool, member, images)
+        total = total + logits_of(pool.network(member), run, images)
     return SoftLabels(torch.as_tensor(total) / len(chosen))
-
-
-@torch.no_grad()
-def teacher_logits(run: Run, pool: Pool, member: int, images: Synthetic) -> Tensor:
-    """Return a member's logits (N, classes) for the images as they are, on the CPU."""
-    network = pool.network(member)
-    parts = torch.split(as_pixels(images.images), BATCH)
-    return torch.cat([network(run.space.encode(part.to(run.device))).cpu() for part in parts])

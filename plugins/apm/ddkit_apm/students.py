@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ddkit import Run, training
 from ddkit.data.batching import batch_count, batches_of
 from ddkit.data.dsa import apply_dsa, draw_dsa
+from ddkit.moving import sent
 from ddkit.seeds import derive, generator
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import checkpoint_epochs
@@ -47,7 +48,7 @@ def train_student(
 
     def batches(epoch: int) -> training.Batches:
         order = torch.randperm(len(inputs), generator=generator(seed, "order", epoch))
-        for number, rows in enumerate(batches_of(order.to(inputs.device, non_blocking=True), size)):
+        for number, rows in enumerate(batches_of(sent(order, inputs.device), size)):
             seen = inputs[rows]
             if options.student_augmentation == "dsa":
                 draws = generator(seed, "dsa", epoch, number)
@@ -64,6 +65,7 @@ def train_student(
         steps_per_epoch=batch_count(len(inputs), size),
         seed=derive(seed, "student"),
         loss=lambda guess, target: distance(target, guess).mean(),
+        last_look=False,
     ):
         if position.epoch_ends and position.epoch in wanted:
             kept.append({name: t.detach().clone() for name, t in network.state_dict().items()})

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from ddkit import Run
 from ddkit.data.batching import batch_count, batches_of
 from ddkit.data.dsa import apply_dsa, draw_dsa
-from ddkit.networks import batch_norms
+from ddkit.moving import sent
+from ddkit.networks import average_statistics
 from ddkit.seeds import derive, generator
 from ddkit.training import Batches, Recipe, fit, seeded
 from ddkit_matching.options import MatchingOptions
@@ -36,7 +37,7 @@ def train_on_images(
         seed: of the order of the images, of their augmentation, of what the network draws.
         flip: whether DSA may mirror images.
 
-    Raises `Diverged` where the loss is not finite any more.
+    Raises `Diverged` where the loss is seen not to be finite any more: on CUDA that may be later.
     """
     recipe = Recipe(
         epochs=options.inner_epochs,
@@ -52,29 +53,31 @@ def train_on_images(
     def batches(epoch: int) -> Batches:
         order = torch.randperm(len(inputs), generator=generator(seed, "order", epoch))
         draws = generator(seed, "dsa", epoch)
-        for rows in batches_of(order.to(inputs.device), recipe.batch_size):
+        for rows in batches_of(sent(order, inputs.device), recipe.batch_size):
             seen = inputs[rows]
             if options.augmentation == "dsa":
                 seen = apply_dsa(seen, draw_dsa(len(rows), size, draws, flip=flip))
             yield seen, classes[rows]
 
     steps = batch_count(len(inputs), recipe.batch_size)
-    for _ in fit(network, batches, recipe, steps_per_epoch=steps, seed=derive(seed, "network")):
+    for _ in fit(
+        network,
+        batches,
+        recipe,
+        steps_per_epoch=steps,
+        seed=derive(seed, "network"),
+        last_look=False,
+    ):
         pass
 
 
-@torch.no_grad()
 def freeze(run: Run, network: nn.Module, rows: Tensor, seed: int) -> None:
     """Leave `network` in eval mode, its batch norms with the statistics of real images.
 
     A few synthetic images make no statistics. Those of the training images at `rows` (int64, of all
     classes in random order) are averaged over batches. No rows: the network has no batch norms.
     """
-    for layer in batch_norms(network):
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain average, from here on
     network.train()
     with seeded(seed, run.device):
-        for part in batches_of(rows, NORM_BATCH):
-            network(run.resident.inputs(part))
+        average_statistics(network, run.resident.served(batches_of(rows, NORM_BATCH)))
     network.eval()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ddkit import DdkitError, ImageObjective, Leaf, Run, Shard
 from ddkit.data.dsa import DsaParameters, apply_dsa, draw_dsa
 from ddkit.gradients import with_gradients
+from ddkit.moving import sent
 from ddkit.networks import batch_norms
 from ddkit.seeds import derive
 from ddkit.training import Diverged
@@ -38,6 +39,7 @@ class MatchingObjective(ImageObjective):
         by_class = run.train.labels.argsort(stable=True)
         self.members = torch.split(by_class, run.train.counts.tolist())
         self._network: nn.Module | None = None
+        self._rows_of: dict[int, dict[int, Tensor]] = {}
 
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
         self._network = None
@@ -54,13 +56,14 @@ class MatchingObjective(ImageObjective):
         network = self._network_for(shard, images.detach(), step)
         gradient = torch.zeros_like(images)
         total = images.new_zeros(())
-        for label in shard.classes.unique().tolist():
-            rows = (shard.classes == label).nonzero().flatten().to(images.device)
-            part = images.detach()[rows].requires_grad_()
-            drawn = self._drawn("real images", shard, step, label, self.options.batch_real)
-            real, synthetic = self._alike(self.run.resident.inputs(drawn), part, shard, step, label)
+        rows = self._rows(shard)
+        size = self.options.batch_real
+        drawn = [self._drawn("real images", shard, step, label, size) for label in rows]
+        for label, inputs in zip(rows, self.run.resident.served(drawn), strict=True):
+            part = images.detach()[rows[label]].requires_grad_()
+            real, synthetic = self._alike(inputs, part, shard, step, label)
             value = self.class_loss(network, real, synthetic, label)
-            (gradient[rows],) = torch.autograd.grad(value, part)
+            (gradient[rows[label]],) = torch.autograd.grad(value, part)
             total += value.detach()
         return with_gradients(total, {images: gradient})
 
@@ -74,6 +77,15 @@ class MatchingObjective(ImageObjective):
         if state:
             self._network = self.run.network(self.run.generator("skeleton"))
             self._network.load_state_dict(state)
+
+    def _rows(self, shard: Shard) -> dict[int, Tensor]:
+        """Return the rows (int64, on the device) of each class of a shard, sent once."""
+        if shard.index not in self._rows_of:
+            labels, counts = shard.classes.unique(return_counts=True)
+            order = sent(shard.classes.argsort(stable=True), self.run.device)
+            parts = order.split(counts.tolist())
+            self._rows_of[shard.index] = dict(zip(labels.tolist(), parts, strict=True))
+        return self._rows_of[shard.index]
 
     def _network_for(self, shard: Shard, images: Tensor, step: int) -> nn.Module:
         """Return the network of a step, in eval mode: a fresh one, or the last one, trained."""
@@ -99,7 +111,7 @@ class MatchingObjective(ImageObjective):
         seed = derive(self.run.config.seed, "network training", shard.index, step)
         try:
             train_on_images(
-                network, images, shard.classes.to(images.device), self.options, seed,
+                network, images, sent(shard.classes, images.device), self.options, seed,
                 flip=self.run.train.mirror,
             )  # fmt: skip
         except Diverged as error:
@@ -123,9 +135,10 @@ class MatchingObjective(ImageObjective):
         _, height, width = self.run.shape
         generator = self.run.generator("siamese", shard.index, step, label)
         drawn = draw_dsa(1, (height, width), generator, flip=self.run.train.mirror)
+        drawn = drawn.to(real.device)
         return augmented(real, drawn), augmented(synthetic, drawn)
 
 
 def augmented(images: Tensor, one: DsaParameters) -> Tensor:
-    """Return all `images` (n, channels, H, W) augmented by the parameters of one image."""
-    return apply_dsa(images, one[torch.zeros(len(images), dtype=torch.int64)])
+    """Return all `images` (n, channels, H, W) augmented by the parameters of one, beside them."""
+    return apply_dsa(images, one[torch.zeros(len(images), dtype=torch.int64, device=images.device)])

@@ -4,7 +4,8 @@ import torch
 
 from ddkit import DdkitError, Run
 from ddkit.budget import readable
-from ddkit.fitting import HeldPool, member, peak_of, tried, untrained, weights_of
+from ddkit.fitting import HeldPool, member, peak_of, tried, untrained
+from ddkit.memory import weights_of
 from ddkit_selection.features import BATCH, network_features, pixel_features
 from ddkit_selection.rules import RULES
 

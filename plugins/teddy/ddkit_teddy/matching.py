@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddkit import DdkitError
+from ddkit.moving import sent
 from ddkit.networks import batch_norms
 
 
@@ -28,8 +29,8 @@ class Reference:
     class_means: Tensor | None = None
 
     def to(self, device: torch.device) -> "Reference":
-        means = None if self.class_means is None else self.class_means.to(device)
-        return Reference(self.mean.to(device), self.variance.to(device), means)
+        means = None if self.class_means is None else sent(self.class_means, device)
+        return Reference(sent(self.mean, device), sent(self.variance, device), means)
 
 
 def matched_layers(network: nn.Module) -> list[_BatchNorm]:

@@ -1,4 +1,4 @@
-"""The segment that a memory budget allows."""
+"""The segment that a memory budget allows, and the room for members."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ from ddkit.fitting import (
     step_peak,
     tried,
     untrained,
-    weights_of,
 )
+from ddkit.memory import weights_of
 from ddkit.pool import Pool
 from ddkit.progress import Silent
 from ddkit_teddy.options import TeddyOptions
@@ -49,19 +49,20 @@ def check_budget(run: Run, objective: ObjectiveOf) -> None:
     drawn = min(run.options.teachers, members)
     if run.options.statistics != "running":
         images = torch.zeros(2, *run.shape, device=run.device)
-        labels = torch.zeros(2, dtype=torch.int64)
+        labels = torch.zeros(2, dtype=torch.int64, device=run.device)
         extras = [measure(network, [(images, labels)], len(run.classes))] * drawn
     silent = replace(run, progress=Silent())
-    fitting_segment(silent, objective, [network] * drawn, extras, members)
+    fitting_sizes(silent, objective, [network] * drawn, extras, members)
 
 
-def fitting_segment(
+def fitting_sizes(
     run: Run, objective: ObjectiveOf, networks: Sequence[nn.Module],
     extras: Sequence[Mapping[str, Tensor]], members: int,
-) -> int:  # fmt: skip
-    """Return the segment that was asked for, or the largest that keeps to the run's budget.
+) -> dict[str, int]:  # fmt: skip
+    """Return the `segment` that was asked for, or the largest that keeps to the run's budget.
 
-    0, the whole batch in one forward pass, is chosen where the graphs of all drawn members fit.
+    0, the whole batch in one forward pass, is chosen where the graphs of all drawn members fit. In
+    what is left further members may be held: all may take `room` bytes, the drawn ones included.
     Counted are the drawn members' weights, what all members saw in real data, images, gradient,
     Adam's state, and what is live in a step of the largest batch.
 
@@ -82,7 +83,9 @@ def fitting_segment(
     largest = max(plain.shards(), key=len)
     classwise = options.statistics == "classwise"  # kept in float32: a quarter of the two sums
     seen = sum(tensor.nbytes for tensor in extras[0].values()) // 4 if classwise else 0
-    held = sum(weights_of(network) for network in networks) + (members - 1) * seen
+    weights = sum(weights_of(network) for network in networks)
+    held = weights + (members - 1) * seen
+    found: dict[int, int] = {}
 
     def whole(images: int) -> int:
         return held + step_peak(plain, part_of(largest, images))
@@ -90,13 +93,16 @@ def fitting_segment(
     def apart(segment: int) -> int:
         """Measure a step with one member: the others come after it, and take no more."""
         step = objective(tried(run, segment=segment, teachers=1), pool)
-        return held + step_peak(step, largest)
+        found[segment] = held + step_peak(step, largest)
+        return found[segment]
 
     if options.segment:
-        return check_said("segment", options.segment, apart, budget)
-    if needed(whole, budget, len(largest)) <= budget:
-        run.progress.note(f"whole batches of {len(largest)} images keep to {readable(budget)}")
-        return 0
-    segment = largest_fitting(apart, budget, len(largest), "a segment")
-    run.progress.note(f"segments of {segment} images keep to {readable(budget)}")
-    return segment
+        segment, taken = options.segment, check_said("segment", options.segment, apart, budget)
+    else:
+        segment, taken = 0, needed(whole, budget, len(largest))
+        what = f"whole batches of {len(largest)} images"
+        if taken > budget:
+            segment = largest_fitting(apart, budget, len(largest), "a segment")
+            what, taken = f"segments of {segment} images", found[segment]
+        run.progress.note(f"{what} keep to {readable(budget)}")
+    return {"segment": segment, "room": budget - taken + weights}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from ddkit.data.augment import resample
 from ddkit.data.views import draw_views
 from ddkit.objective import class_balanced_shards
 from ddkit_teddy.matching import Reference, running_references, teddy_loss
-from ddkit_teddy.memory import fitting_segment
+from ddkit_teddy.memory import fitting_sizes
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.segments import segmented_loss
 from ddkit_teddy.statistics import references
@@ -44,11 +45,14 @@ class TeddyObjective(ImageObjective):
             )
         self.drawn = min(self.options.teachers, len(self.members))
         pool.keep = self.drawn
+        self._give_room(inf if run.config.memory_budget is None else 0)
         self._references: dict[int, Sequence[Reference]] = {}
 
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
         if self.run.config.memory_budget is not None:
-            self.segment = self.run.settled("segment", self._fitting_segment)
+            sizes = self.run.settled("sizes", self._fitting_sizes)
+            self.segment = sizes["segment"]
+            self._give_room(sizes["room"])
         return super().initialise(shard)
 
     def compute_with(self, arithmetic: Arithmetic) -> None:
@@ -128,10 +132,17 @@ class TeddyObjective(ImageObjective):
         )
         return resample(images, views.crop, views.flip)
 
-    def _fitting_segment(self) -> int:
+    def _give_room(self, room: float) -> None:
+        """Let members that are not drawn stay on the device, in so many bytes with those that are.
+
+        On a CPU all of them are pages of their files.
+        """
+        self.pool.room = 0 if self.run.device.type == "cpu" else room
+
+    def _fitting_sizes(self) -> dict[str, int]:
         drawn = self.members[: self.drawn]
         measured = self.options.statistics != "running"
-        return fitting_segment(
+        return fitting_sizes(
             self.run,
             TeddyObjective,
             [self.pool.network(index) for index in drawn],

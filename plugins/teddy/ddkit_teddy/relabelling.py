@@ -1,10 +1,11 @@
 """Ensemble soft labels of augmented images (Algorithm 1, appendix D.3)."""
 
+from functools import partial
+
 import torch
 
 from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic
-from ddkit.distilled import as_pixels
-from ddkit.labelling import BATCH, label_epochs
+from ddkit.labelling import BATCH, label_epochs, logits_of
 from ddkit.labels import Ensemble
 from ddkit.labels.recipes import average
 from ddkit_teddy.objective import ROLES
@@ -27,12 +28,8 @@ def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
 
 def image_labels(run: Run, ensemble: Ensemble, pool: Pool, images: Synthetic) -> SoftLabels:
     """Label the images as they are."""
-    networks = ensemble.networks(pool)
-    pixels = as_pixels(images.images)
-    logits = torch.cat([
-        average(networks, run.space.encode(part.to(run.device)), ensemble.average).cpu()
-        for part in pixels.split(BATCH)
-    ])  # fmt: skip
+    label = partial(average, ensemble.networks(pool), how=ensemble.average)
+    logits = logits_of(label, run, images, BATCH)
     return SoftLabels(logits.half(), run.options.temperature)
 
 

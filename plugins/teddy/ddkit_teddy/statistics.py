@@ -9,29 +9,19 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ddkit.networks import average_statistics
 from ddkit_teddy.matching import Reference, forward_with_features, matched_layers
 
 
-@torch.no_grad()
 def recalibrate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Set every batch norm's running statistics to the average over `batches`, in place.
 
     As "precise batch norm" (Wu & Johnson, 2021): equal weights for all batches, weights of the
     network as they are now. Leaves the network in eval mode.
     """
-    layers = matched_layers(network)
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # torch then averages cumulatively
-    network.eval()
-    for layer in layers:
-        layer.train()  # these alone: dropout would draw
-    for inputs, _ in batches:
-        network(inputs)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-    network.eval()
+    matched_layers(network)  # refuses a network that has none
+    network.eval()  # but for its batch norms: dropout would draw
+    average_statistics(network, (inputs for inputs, _ in batches))
 
 
 @torch.no_grad()
@@ -45,34 +35,28 @@ def measure(
         classes: the number of classes.
 
     Returns:
-        "count": float64 (classes,) images; for layer l of C channels "l.positions": float64 (),
-        positions per image, "l.sum" and "l.square": float64 (classes, C), sums over images and
-        positions of the features and their squares.
+        On the CPU, where they are read once: "count", float64 (classes,) images; for layer l of C
+        channels "l.positions", float64 (), positions per image, "l.sum" and "l.square", float64
+        (classes, C), sums over images and positions of the features and their squares.
     """
-    layers = len(matched_layers(network))
-    count = torch.zeros(classes, dtype=torch.float64)
-    sums: list[list[Tensor]] = [[] for _ in range(layers)]
+    sums: dict[str, Tensor] = {}
+
+    def add(name: str, values: Tensor, labels: Tensor) -> None:
+        """Add a row for each image to that of its class, always in the same order."""
+        if name not in sums:
+            sums[name] = values.new_zeros(classes, *values.shape[1:])
+        sums[name].index_put_((labels,), values, accumulate=True)
+
+    positions = {}
     for inputs, labels in batches:
-        labels = labels.cpu()
-        count += torch.bincount(labels, minlength=classes)
+        add("count", torch.ones_like(labels, dtype=torch.float64), labels)
         _, features = forward_with_features(network, inputs)
         for layer, feature in enumerate(features):
             flat = feature.flatten(2) if feature.dim() > 2 else feature.unsqueeze(2)
-            first = flat.sum(2, dtype=torch.float64).cpu()
-            second = flat.double().square().sum(2).cpu()
-            if not sums[layer]:
-                zeros = torch.zeros(classes, flat.shape[1], dtype=torch.float64)
-                sums[layer] = [zeros, zeros.clone(), torch.tensor(float(flat.shape[2]))]
-            sums[layer][0].index_add_(0, labels, first)
-            sums[layer][1].index_add_(0, labels, second)
-    tensors = {"count": count}
-    for layer, (first, second, positions) in enumerate(sums):
-        tensors |= {
-            f"{layer}.sum": first,
-            f"{layer}.square": second,
-            f"{layer}.positions": positions.double(),
-        }
-    return tensors
+            add(f"{layer}.sum", flat.sum(2, dtype=torch.float64), labels)
+            add(f"{layer}.square", flat.double().square().sum(2), labels)
+            positions[f"{layer}.positions"] = torch.tensor(flat.shape[2], dtype=torch.float64)
+    return {name: total.cpu() for name, total in sums.items()} | positions
 
 
 def references(tensors: Mapping[str, Tensor], *, classwise: bool) -> list[Reference]:

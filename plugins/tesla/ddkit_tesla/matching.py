@@ -223,9 +223,9 @@ def _pulled_back(
     for part in graphs:
         through = part.through + part.student * exact
         derived = list(torch.autograd.grad(part.slopes, through, adjoint, materialize_grads=True))
-        totals.images.index_add_(0, part.rows, derived.pop(0))
+        totals.images[part.rows] += derived.pop(0)  # no row twice: nothing is added atomically
         if totals.labels is not None:
-            totals.labels.index_add_(0, part.rows, derived.pop(0))
+            totals.labels[part.rows] += derived.pop(0)
         totals.learning_rate += _product([slope.detach() for slope in part.slopes], adjoint)
         if exact:
             change = derived if change is None else list(torch._foreach_add(change, derived))

@@ -20,9 +20,8 @@ from ddkit.fitting import (
     step_peak,
     tried,
     untrained,
-    weights_of,
 )
-from ddkit.memory import free_memory
+from ddkit.memory import free_memory, weights_of
 from ddkit.networks import batch_norms
 from ddkit.objective import Shard, group_shards
 from ddkit.pool import Pool
@@ -76,7 +75,8 @@ def fitting_sizes(run: Run, objective: ObjectiveOf) -> dict[str, int]:
     every = next((e for e in tried_first if trial.cut(least, every=e) <= budget), last)
     peak = partial(trial.cut, every=every)
     if options.micro_batch:
-        size = check_said("micro_batch", options.micro_batch, peak, budget)
+        size = options.micro_batch
+        check_said("micro_batch", size, peak, budget)
     else:
         size = largest_fitting(peak, budget, trial.batch, "a micro-batch")
     left = budget - peak(size)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ddkit import DdkitError, Leaf, Objective, Pool, Run, Shard, Synthetic
 from ddkit.data.dsa import draw_dsa
 from ddkit.gradients import with_gradients
+from ddkit.moving import sent
 from ddkit.networks import batch_norms, parse
 from ddkit_tesla.experts import check_epochs, trajectories
 from ddkit_tesla.matching import Batch, match
@@ -146,11 +147,11 @@ class TeslaObjective(Objective):
     def _augmented(self, shard: Shard, rows: Tensor, step: int, number: int) -> Batch:
         device = self.run.device
         if self.options.augmentation == "none":
-            return Batch(rows.to(device, non_blocking=True))
+            return Batch(sent(rows, device))
         _, height, width = self.run.shape
         generator = self._generator("student dsa", shard, step, number)
         drawn = draw_dsa(len(rows), (height, width), generator, flip=self.run.train.mirror)
-        return Batch(rows.to(device, non_blocking=True), drawn.to(device))
+        return Batch(sent(rows, device), drawn.to(device))
 
     def _labels(
         self, leaves: Mapping[str, Tensor], classes: Tensor, expert: list[int], start: int
@@ -161,7 +162,7 @@ class TeslaObjective(Objective):
         """
         kind = self.options.labels
         if kind == "hard":
-            return classes.to(self.run.device)
+            return sent(classes, self.run.device)
         if kind == "learned":
             return torch.softmax(leaves["labels"], dim=1)
         teacher = expert[start + self.options.expert_epochs if kind == "target" else -1]
@@ -174,9 +175,7 @@ class TeslaObjective(Objective):
     def _parameters(self, index: int) -> list[Tensor]:
         """Return a member's parameters in the student's order, on the device."""
         state = self.pool.state(index)
-        return [
-            state[name].to(self.run.device, torch.float32, non_blocking=True) for name in self.names
-        ]
+        return [sent(state[name], self.run.device).to(torch.float32) for name in self.names]
 
     def _check_pool(self) -> None:
         """Raise `DdkitError` where the experts are of another network or too short."""

@@ -1,14 +1,9 @@
 """The labels that end in the artifact: made anew for the final images."""
 
-import torch
-from torch import Tensor
-
 from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic
-from ddkit.distilled import as_pixels
+from ddkit.labelling import logits_of
 from ddkit_tesla.experts import check_epochs, trajectories
 from ddkit_tesla.options import TeslaOptions
-
-BATCH = 512
 
 
 def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
@@ -22,9 +17,9 @@ def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
     if options.labels == "learned" and images.label_logits is not None:
         return SoftLabels(images.label_logits)
     members = labelling_members(pool, options)
-    total = expert_logits(run, pool, members[0], images)
+    total = logits_of(pool.network(members[0]), run, images)
     for member in members[1:]:  # one at a time: those of a hundred experts would not fit
-        total += expert_logits(run, pool, member, images)
+        total += logits_of(pool.network(member), run, images)
     return SoftLabels(total / len(members))
 
 
@@ -39,11 +34,3 @@ def labelling_members(pool: Pool, options: TeslaOptions) -> list[int]:
         target = options.max_start_epoch - 1 + options.expert_epochs
         epoch = last if options.labels == "last" else target
     return [expert[epoch] for expert in experts]
-
-
-@torch.no_grad()
-def expert_logits(run: Run, pool: Pool, member: int, images: Synthetic) -> Tensor:
-    """Return a member's logits (N, classes) for images without augmentation, on the CPU."""
-    network = pool.network(member)
-    parts = torch.split(as_pixels(images.images), BATCH)
-    return torch.cat([network(run.space.encode(part.to(run.device))).cpu() for part in parts])
