@@ -23,11 +23,14 @@ __all__ = ["make_split", "run"]  # what authors of methods get, by the names tha
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one of several processes, and all that need a Ray cluster in one."""
+    """Keep a file's tests in one of several processes, and those of a folder that share one thing.
+
+    That is a Ray cluster, or a made-up CUDA device.
+    """
     for item in items:
-        ray = "execution" in item.path.parts
-        file = f"{item.path.parent.name}/{item.path.name}"
-        item.add_marker(pytest.mark.xdist_group("ray" if ray else file))
+        folder = item.path.parent.name
+        shared = folder in ("execution", "cuda")
+        item.add_marker(pytest.mark.xdist_group(folder if shared else f"{folder}/{item.path.name}"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,104 @@
+"""Every method on the made-up device: it runs, no step waits, bytes depend on no order.
+
+Runs are as small as they can be; options are chosen so that every path of a method is taken once.
+"""
+
+import pytest
+
+NORMS = "convnet:depth=2:width=8:norm=batch"
+TEDDY = (
+    "unit=step first=1 last=3 every=1 train_batch=16 recalibrate=24 teachers=2 iterations=3 "
+    "label_epochs=2"
+)
+TESLA = (
+    "experts=1 train_epochs=2 train_batch=16 expert_epochs=1 max_start_epoch=1 student_steps=2 "
+    "iterations=2"
+)
+APM = "teachers=2 train_epochs=1 train_batch=16 student_epochs=2 checkpoints=2 rounds=3"
+LOOPS = "updates=3 outer_loop=2 inner_epochs=1"
+
+
+def run(method, settings="", **fields):
+    return {"method": method, "settings": settings.split(), **fields}
+
+
+RUNS = {
+    "teddy": run("teddy", TEDDY, network=NORMS),
+    "teddy, crops": run(
+        "teddy",
+        f"{TEDDY} statistics=exact augmentation=rrc-flip mix=mixup average=probabilities",
+        network=NORMS,
+    ),
+    "teddy, classwise in segments": run(
+        "teddy", f"{TEDDY} statistics=classwise segment=2 labels=image", network=NORMS
+    ),
+    "teddy, pruned copies": run(
+        "teddy", f"{TEDDY} pool=post members=3 finetune_epochs=1 labels=hard", network=NORMS
+    ),
+    "teddy, in a budget": run("teddy", TEDDY, network=NORMS, flags={"memory_budget": "500MB"}),
+    "sre2l": run("sre2l", TEDDY.replace("teachers=2 ", ""), network=NORMS),
+    "tesla": run("tesla", TESLA),
+    "tesla, rows on the host": run(
+        "tesla",
+        f"{TESLA} labels=learned batch_syn=4 snapshots=host snapshot_every=0 micro_batch=2",
+    ),
+    "tesla, batch norms": run("tesla", f"{TESLA} labels=last expert_dtype=bfloat16", network=NORMS),
+    "tesla, paper": run("tesla", f"{TESLA} gradient=paper augmentation=none"),
+    "mtt, zca, groups": run("mtt", TESLA, data={"space": "zca"}, flags={"groups": 2}),
+    "apm": run("apm", APM),
+    "apm, rows on the host": run(
+        "apm", f"{APM} batch_syn=4 student_every=2 student_augmentation=dsa distance=kl"
+    ),
+    "apm, dense": run("apm", f"{APM} batch_syn=4 dense_momentum=true segment=3"),
+    "apm, in a budget": run("apm", APM, flags={"memory_budget": "500MB"}),
+    "dm": run("dm", "updates=3"),
+    "dm, batch norms": run("dm", "updates=3", network=NORMS),
+    "dc": run("dc", LOOPS),
+    "dsa, batch norms": run("dsa", LOOPS, network=NORMS),
+    "herding": run("herding", "train_epochs=1 train_batch=16"),
+    "k-center": run("k-center", "features=pixels"),
+    "random": run("random"),
+}
+STEPLESS = ("herding", "k-center", "random")
+
+
+@pytest.fixture(params=RUNS)
+def report(request, made_up):
+    return made_up(**RUNS[request.param])
+
+
+@pytest.fixture
+def whole(report):
+    """The report of a run that came to its end; where one did not, another test says so."""
+    if report.error:
+        pytest.skip("it did not run to its end")
+    return report
+
+
+def test_it_runs(report):
+    """Nothing is on two devices, no generator is of the wrong one, nothing is read too early."""
+    assert report.error is None
+    assert not report.faults
+
+
+@pytest.mark.parametrize("report", [name for name in RUNS if name not in STEPLESS], indirect=True)
+def test_no_step_waits_for_the_device(whole):
+    assert whole.roundings("later_step")  # there are such steps
+    waits = whole.waits("later_step")
+    assert not waits, str(waits)
+
+
+def test_no_training_waits_but_for_its_last_loss(whole):
+    waits = whole.waits("fit", but=["first_step", "later_step", "_check_finite"])
+    assert not waits, str(waits)
+
+
+def test_bytes_depend_on_no_order(whole):
+    met = whole.atomics()
+    assert not met, str(met)
+
+
+def test_products_and_convolutions_are_in_float32(whole):
+    """As `--precision fp32` says, in every stage."""
+    rounded = whole.roundings().without("ieee")
+    assert not rounded, str(rounded)
