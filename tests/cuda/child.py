@@ -4,7 +4,7 @@ Reads requests from its input, one JSON object a line, and answers each with one
 ("method" and what else `Request` holds) or a few lines of Python ("code"). By hand, in a folder to
 throw away, with the stubs of `made_up`:
 
-    echo '{"method": "dm", "settings": ["updates=2"]}' |
+    echo '{"method": "dm", "settings": "updates=2"}' |
         LD_PRELOAD=/tmp/libcuda.so.1 PYTHONPATH=…/tests/cuda python -P -m child
 """
 
@@ -28,13 +28,14 @@ import torch
 from made_up import MadeUpDevice
 
 import ddkit
-from ddkit import interrupt, pipeline, synthesis, training
+from ddkit import interrupt, pipeline, planning, synthesis, training
 from ddkit.config import RunConfig
 from ddkit.distilled import load
 from ddkit.evaluation import evaluate_with, open_test, protocol_for
 from ddkit.interrupt import Stopped
 from ddkit.leaves import LeafState
 from ddkit.progress import Silent
+from ddkit.rehearsal import Data
 from ddkit.resolve import Request as Asked
 from ddkit.resolve import resolve
 from ddkit.testing import made_up_split
@@ -47,16 +48,18 @@ class Request:
     """A small run.
 
     Attributes:
-        method, settings, network, flags, data: as of `ddkit distill`.
+        method, network, flags, data: as of `ddkit distill`.
+        settings: as for `--set`, apart by spaces.
         relabel_from: whose labels.
         stopped: whether the run is done once more, stopped and gone on with wherever it can be.
         protocols: by which networks are trained on the set, in turn and as one batched network.
         compared: whether the set is compared with random images and all real data.
+        planned: whether it is rehearsed what the run will take.
         free: bytes that are free on the device.
     """
 
     method: str
-    settings: list[str] = field(default_factory=list)
+    settings: str = ""
     network: str = "convnet:depth=2:width=8"
     flags: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class Request:
     stopped: bool = False
     protocols: list[str] = field(default_factory=list)
     compared: bool = False
+    planned: bool = False
     free: int = 10**11
 
     def config(self) -> RunConfig:
@@ -80,7 +84,7 @@ class Request:
                 self.method,
                 common,
                 {"name": DATA, **self.data},
-                self.settings,
+                self.settings.split(),
                 "none",
                 {"relabel": self.relabel_from},
             )
@@ -96,39 +100,50 @@ def performed(request: Request, folder: Path) -> dict[str, Any]:
         again, found["stops"] = distilled_with_stops(config, folder / "stopped")
         found["bytes"].append(digest(again))
     run = pipeline.prepare(config, folder / "run")
-    for name in request.protocols:
-        protocol = protocol_for(name).with_recipe(epochs=2)
-        results = [
+    data = (load(artifact), open_test(run), config.network, [0, 1], run.device)
+    found["evaluated"] = [
+        [
             evaluate_with(
-                protocol,
-                load(artifact),
-                open_test(run),
-                config.network,
-                [0, 1],
-                run.device,
-                together=together,
-            )
-            for together in (False, True)
+                protocol_for(name).with_recipe(epochs=2), *data, together=at_once
+            ).to_json()
+            for at_once in (False, True)
         ]
-        found[name] = [[result.together, *result.accuracies] for result in results]
+        for name in request.protocols
+    ]
+    if request.planned:
+        found["planned"] = planning.plan(config, Data(36, 3, (1, 8, 8))).seconds
     if request.compared:
         rows = ddkit.evaluate(artifact, seeds=1, epochs=1)
         found["compared"] = [row.title for row in rows]
     return found
 
 
-def distilled_with_stops(config: RunConfig, folder: Path) -> tuple[Path, int]:
-    """Distil with a pool of its own; ask for a stop whenever work goes on; return the stops."""
+class Stopping(Silent):
+    """Asks for a stop wherever work has come further than it was."""
 
-    class Stopping(Silent):
-        def advance(self, steps: int = 1) -> None:
+    def __init__(self) -> None:
+        self.furthest: dict[str, int] = {}
+
+    @contextmanager
+    def task(self, name: str, total: int, done: int = 0) -> Iterator["Stopping"]:
+        self.name, self.done = name, done
+        yield self
+
+    def advance(self, steps: int = 1) -> None:
+        self.done += steps
+        if self.done > self.furthest.get(self.name, 0):
+            self.furthest[self.name] = self.done
             interrupt.request_stop()
 
+
+def distilled_with_stops(config: RunConfig, folder: Path) -> tuple[Path, int]:
+    """Distil with a pool of its own, stopped wherever it can be; return how often it was."""
+    stopping = Stopping()
     stops = 0
     with mock.patch.dict(os.environ, {"DDKIT_CACHE": str(folder / "cache")}):
         while True:
             try:
-                return pipeline.distill(config, folder / "run", Stopping()), stops
+                return pipeline.distill(config, folder / "run", stopping), stops
             except Stopped:
                 stops += 1
             finally:

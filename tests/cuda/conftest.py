@@ -57,6 +57,11 @@ class Report:
         """Return products and convolutions, and how they round."""
         return self._lines("roundings", within)
 
+    def times(self, kind: str, within: str) -> int:
+        """Return how often something was noted within a function."""
+        events = (e for e in self._answer[kind] if within in e["within"])
+        return sum(event["times"] for event in events)
+
     def _lines(self, kind: str, within: str, but: Sequence[str] = ()) -> Lines:
         times: Counter[str] = Counter()
         for event in self._answer[kind]:
@@ -65,6 +70,20 @@ class Report:
                 called = " > ".join(functions[-4:])
                 times[f"{event['what']}, at {event['where']} ({called})"] += event["times"]
         return Lines(f"{number} × {line}" for line, number in times.items())
+
+
+@pytest.fixture
+def report(request, made_up) -> Report:
+    """The report of a run that a test is parametrised with, by `indirect`."""
+    return made_up(**request.param)
+
+
+@pytest.fixture
+def whole(report) -> Report:
+    """The report of a run that came to its end; where one did not, another test says so."""
+    if report.error:
+        pytest.skip("it did not run to its end")
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -119,4 +138,4 @@ def made_up(stubs, tmp_path_factory) -> Iterator[Ask]:
             return reports[line]
 
         yield ask
-        child.stdin.close()
+        child.kill()
