@@ -6,7 +6,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor
 
 
 class Runtime:
@@ -14,13 +13,13 @@ class Runtime:
 
     Attributes:
         free: bytes of memory that are said to be free.
-        random: the state of the device's own generator, which draws where no generator is given.
+        random: the device's own generator, which draws where no generator is given.
     """
 
     def __init__(self, wait: Callable[[str], None]) -> None:
         self.wait = wait
         self.free = 10**11
-        self.random: Tensor = torch.Generator().manual_seed(0).get_state()
+        self.random = torch.Generator().manual_seed(0)
 
     @contextmanager
     def standing_in(self) -> Iterator[None]:
@@ -28,6 +27,7 @@ class Runtime:
         fakes: dict[str, Any] = {
             "is_available": lambda: True,
             "is_initialized": lambda: True,
+            "init": lambda: None,
             "_lazy_init": lambda: None,
             "device_count": lambda: 1,
             "current_device": lambda: 0,
@@ -40,10 +40,11 @@ class Runtime:
             "reset_peak_memory_stats": lambda *device: None,
             "empty_cache": lambda: None,
             "synchronize": lambda *device: self.wait("torch.cuda.synchronize"),
-            "manual_seed": self._seed,
-            "manual_seed_all": self._seed,
-            "get_rng_state": lambda *device: self.random.clone(),
-            "set_rng_state": self._set,
+            "default_generators": (self.random,),
+            "manual_seed": self.random.manual_seed,
+            "manual_seed_all": self.random.manual_seed,
+            "get_rng_state": lambda *device: self.random.get_state(),
+            "set_rng_state": lambda state, *device: self.random.set_state(state),
         }
         with ExitStack() as blocks:
             for name, fake in fakes.items():
@@ -55,19 +56,13 @@ class Runtime:
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Draw from the device's own generator, not from that of the host."""
-        host = torch.get_rng_state()
-        torch.set_rng_state(self.random)
+        host = torch.default_generator.get_state()
+        torch.default_generator.set_state(self.random.get_state())
         try:
             yield
         finally:
-            self.random = torch.get_rng_state()
-            torch.set_rng_state(host)
-
-    def _seed(self, seed: int) -> None:
-        self.random = torch.Generator().manual_seed(seed).get_state()
-
-    def _set(self, state: Tensor, *device: Any) -> None:
-        self.random = state.clone()
+            self.random.set_state(torch.default_generator.get_state())
+            torch.default_generator.set_state(host)
 
     def _synchronize(self, *waited_for: Any) -> None:
         self.wait("synchronize")

@@ -116,9 +116,16 @@ def test_a_copy_that_has_not_arrived_is_not_read(said):
 def test_the_device_draws_from_a_generator_of_its_own(said):
     line = """
 def draw(seed):
-    torch.manual_seed(0), torch.cuda.manual_seed(seed)
-    return torch.rand(3, device=cuda).cpu()
+    with torch.random.fork_rng(devices=[cuda]), torch.cuda.device(cuda):
+        torch.default_generator.manual_seed(0)
+        torch.cuda.manual_seed(seed)
+        return torch.rand(3, device=cuda).cpu()
 assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
+torch.default_generator.manual_seed(0)
+first = torch.rand(3)
+torch.default_generator.manual_seed(0)
+torch.rand(3, device=cuda)
+assert torch.equal(first, torch.rand(3))  # the host's goes on as if nothing had been drawn
 """
     assert not said(line).error
 
