@@ -45,31 +45,37 @@ class Report:
         self.faults: list[str] = answer["faults"]
         self.found: dict[str, Any] = answer["found"]
 
-    def waits(self, within: str = "", but: Sequence[str] = ()) -> Lines:
-        """Return where the host waited within a function, but for those within one of others."""
+    def waits(self, *within: str, but: Sequence[str] = ()) -> Lines:
+        """Return where the host waited within functions, but for those within one of others."""
         return self._lines("waits", within, but)
 
-    def atomics(self, within: str = "") -> Lines:
+    def atomics(self, *within: str) -> Lines:
         """Return where bytes depend on the order in which threads come."""
         return self._lines("atomics", within)
 
-    def roundings(self, within: str = "") -> Lines:
+    def roundings(self, *within: str) -> Lines:
         """Return products and convolutions, and how they round."""
         return self._lines("roundings", within)
 
-    def times(self, kind: str, within: str) -> int:
-        """Return how often something was noted within a function."""
-        events = (e for e in self._answer[kind] if within in e["within"])
-        return sum(event["times"] for event in events)
+    def times_waited(self, *within: str) -> int:
+        """Return how often the host waited within functions."""
+        return sum(event["times"] for event in self._events("waits", within))
 
-    def _lines(self, kind: str, within: str, but: Sequence[str] = ()) -> Lines:
+    def _lines(self, kind: str, within: Sequence[str], but: Sequence[str] = ()) -> Lines:
         times: Counter[str] = Counter()
-        for event in self._answer[kind]:
-            functions = event["within"]
-            if (within in functions or not within) and not set(but) & set(functions):
-                called = " > ".join(functions[-4:])
-                times[f"{event['what']}, at {event['where']} ({called})"] += event["times"]
+        for event in self._events(kind, within, but):
+            called = " > ".join(event["within"][-4:])
+            times[f"{event['what']}, at {event['where']} ({called})"] += event["times"]
         return Lines(f"{number} × {line}" for line, number in times.items())
+
+    def _events(
+        self, kind: str, within: Sequence[str], but: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        return [
+            event
+            for event in self._answer[kind]
+            if set(within) <= set(event["within"]) and not set(but) & set(event["within"])
+        ]
 
 
 @pytest.fixture

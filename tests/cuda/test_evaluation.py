@@ -75,13 +75,13 @@ def test_a_test_waits_once(whole):
     results = [result for results in whole.found["evaluated"] for result in results]
     tested = sum(len(result["accuracies"]) for result in results)
     tested += len(whole.found.get("compared", []))  # of one seed
-    assert whole.times("waits", "accuracy") == tested, str(whole.waits("accuracy"))
+    assert whole.times_waited("accuracy") == tested, str(whole.waits("accuracy"))
 
 
 @pytest.mark.parametrize("report", [SETS["labels of epochs"]], indirect=True)
 def test_labels_wait_once_for_each_batch_of_an_epoch(whole):
     waits = whole.waits("label_epochs.<locals>.label")
-    assert whole.times("waits", "label_epochs.<locals>.label") == 2, str(waits)
+    assert whole.times_waited("label_epochs.<locals>.label") == 2, str(waits)
 
 
 @every_set

@@ -57,7 +57,8 @@ def test_loops_that_measure_try_several_precisions_and_keep_one(computed):
     tried = " ".join(report.roundings("later_step"))
     assert "tf32" in tried
     assert "bfloat16" in tried
-    assert not (waits := report.waits("later_step")), str(waits)
+    waits = report.waits("Engine.optimise", "later_step")  # those that measure may wait
+    assert not waits, str(waits)
 
 
 def test_bytes_stream_to_a_device_that_is_full(made_up):
