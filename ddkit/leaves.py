@@ -97,7 +97,9 @@ class LeafState:
         """Give the fresh optimiser of the drawn rows their share of the stored state."""
         if self._row_state:
             drawn = {
-                f"0.{name}": state[rows].to(self.device) if self._per_row(state) else state
+                f"0.{name}": state[rows].to(self.device, non_blocking=True)
+                if self._per_row(state)
+                else state
                 for name, state in self._row_state.items()
             }
             restore_optimiser(self._optimiser, drawn)

@@ -158,6 +158,7 @@ def digest(path: Path) -> str:
 
 _step = synthesis.Engine._step
 _begun: WeakSet[LeafState] = WeakSet()
+_later: list[None] = []  # one for each
 
 
 def first_step(*args: Any) -> torch.Tensor:
@@ -165,6 +166,7 @@ def first_step(*args: Any) -> torch.Tensor:
 
 
 def later_step(*args: Any) -> torch.Tensor:
+    _later.append(None)
     return _step(*args)
 
 
@@ -189,6 +191,7 @@ def prepared() -> Iterator[None]:
 def report(device: MadeUpDevice, values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return what was found, and what the device noted meanwhile."""
     device.forget()
+    _later.clear()
     began = time.process_time()
     found, error = {}, None
     try:
@@ -204,6 +207,7 @@ def report(device: MadeUpDevice, values: dict[str, Any], folder: Path) -> dict[s
         "seconds": time.process_time() - began,
         "found": found,
         "error": error,
+        "later_steps": len(_later),
         "faults": device.faults,
         "waits": listed(device.waits),
         "atomics": listed(device.atomics),

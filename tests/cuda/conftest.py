@@ -37,6 +37,7 @@ class Report:
         error: the traceback of what ended it, or None.
         faults: what CUDA would have refused, also where someone caught it.
         found: what came of a run.
+        later_steps: how many steps of images were taken that were not the first.
     """
 
     def __init__(self, answer: dict[str, Any]) -> None:
@@ -44,6 +45,7 @@ class Report:
         self.error: str | None = answer["error"]
         self.faults: list[str] = answer["faults"]
         self.found: dict[str, Any] = answer["found"]
+        self.later_steps: int = answer["later_steps"]
 
     def waits(self, *within: str, but: Sequence[str] = ()) -> Lines:
         """Return where the host waited within functions, but for those within one of others."""

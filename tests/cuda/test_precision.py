@@ -2,7 +2,7 @@
 
 import pytest
 
-NORMS = "convnet:depth=2:width=8:norm=batch"
+NORMS = "convnet:depth=1:width=4:norm=batch"
 TEDDY = {
     "method": "teddy",
     "settings": "unit=step first=1 last=2 every=1 train_batch=16 recalibrate=24 teachers=1 "
