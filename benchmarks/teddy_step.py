@@ -22,7 +22,7 @@ from ddkit.memory import PeakMemory
 from ddkit.networks import batch_norms
 from ddkit.objective import Objective, Shard
 from ddkit.resolve import Request, resolve
-from ddkit.synthesis import Engine
+from ddkit.synthesis import Engine, take_step
 
 CASES = {  # network, data, images per batch, steps
     "ConvNet-2 ×64, digits 8 px": ("convnet:norm=batch:width=64", {"name": "digits"}, 100, 120),
@@ -50,13 +50,12 @@ def ddkit_steps(
     run: Run, objective: Objective, shard: Shard, arithmetic: Arithmetic | None = None
 ) -> Callable[[int], None]:
     """Return a function that takes the engine's own step, in the arithmetic that it chooses."""
-    engine = Engine(run, objective)
-    computed = arithmetic or engine._prepared()
+    computed = arithmetic or Engine(run, objective)._prepared()
     objective.compute_with(computed)
     leaves = {n: LeafState(leaf, run.device) for n, leaf in objective.initialise(shard).items()}
 
     def step(number: int) -> None:
-        engine._step(shard, leaves, number, computed)
+        take_step(objective, shard, leaves, number, computed)
 
     return step
 

@@ -1,17 +1,19 @@
 """What a step needs, found by taking one: for methods that keep to a memory budget.
 
 Memory does not depend on what weights are, so that untrained networks tell it before a pool is
-trained. On CUDA a step is measured in float32, which needs no less than other arithmetic.
+trained. How the run will compute may not be chosen yet: what counts is the largest of the choices.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ddkit.arithmetic import EXACT, Arithmetic
 from ddkit.budget import BEYOND, readable
 from ddkit.errors import DdkitError
 from ddkit.leaves import LeafState
@@ -20,6 +22,7 @@ from ddkit.objective import Objective, Shard
 from ddkit.pool import MemberInfo, Pool
 from ddkit.progress import Silent
 from ddkit.run import Run
+from ddkit.synthesis import take_step
 
 
 class HeldPool(Pool):
@@ -29,19 +32,17 @@ class HeldPool(Pool):
         self, run: Run, networks: Sequence[nn.Module], members: Sequence[MemberInfo],
         extras: Sequence[Mapping[str, Tensor]] = (),
     ):  # fmt: skip
-        super().__init__(Path(), run.device)
+        super().__init__(Path(), run.device, keep=len(networks))
         self.members = tuple(members)
         self.description = {"network": run.config.network}
-        self._held, self._extras = networks, extras
+        self._networks.update(enumerate(networks))
+        self._extras = extras
 
     def state(self, index: int) -> dict[str, Tensor]:
-        return self._held[index].state_dict()
+        return self.network(index).state_dict()
 
     def extras(self, index: int) -> dict[str, Tensor]:
         return dict(self._extras[index]) if self._extras else {}
-
-    def network(self, index: int) -> nn.Module:
-        return self._held[index]
 
 
 def untrained(run: Run) -> nn.Module:
@@ -72,27 +73,36 @@ def part_of(shard: Shard, images: int) -> Shard:
 def step_peak(objective: Objective, shard: Shard) -> int:
     """Return the peak bytes of a step of a shard: leaves, gradients, optimiser state and graphs.
 
-    The weights of a pool that is held are not counted. `BEYOND` where the device has not enough.
+    Of all ways in which the run may compute it, the one that takes most. The weights of a pool that
+    is held are not counted. `BEYOND` where the device has not enough.
     """
     prepared = objective.initialise(shard)
 
-    def step() -> None:
+    def step(arithmetic: Arithmetic) -> None:
         leaves = {name: LeafState(leaf, objective.run.device) for name, leaf in prepared.items()}
         drawn = objective.draw(shard, 0)
         for name, leaf in leaves.items():  # from the second step on the optimisers have a state
             tensor = leaf.tensor(drawn.get(name))
             tensor.grad = torch.zeros_like(tensor)
             leaf.update(0.0)
-        tensors = {name: leaf.tensor(drawn.get(name)) for name, leaf in leaves.items()}
-        objective.loss(shard, tensors, 0).backward()
-        for leaf in leaves.values():
-            leaf.update(0.0)
+        take_step(objective, shard, leaves, 0, arithmetic)
 
-    return peak_of(step, objective.run.device)
+    peaks = []
+    for arithmetic in objective.run.may_choose(objective.bears, layouts=objective.lays_out):
+        objective.compute_with(arithmetic)
+        peaks.append(peak_of(partial(step, arithmetic), objective.run.device))
+    objective.compute_with(EXACT)
+    return max(peaks)
 
 
 def peak_of(work: Callable[[], object], device: torch.device) -> int:
-    """Return the peak bytes of some work; `BEYOND` where the device has not enough."""
+    """Return the peak bytes of some work; `BEYOND` where the device has not enough.
+
+    cuBLAS keeps its workspace from the first call on. It is dropped before, so that each
+    measurement counts it, not the first alone.
+    """
+    if device.type == "cuda":
+        torch._C._cuda_clearCublasWorkspaces()
     try:
         with PeakMemory(device) as memory:
             work()

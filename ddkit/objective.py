@@ -102,6 +102,11 @@ class Objective(ABC):
         A method that has this is measured in both memory layouts, others keep to one.
         """
 
+    @property
+    def lays_out(self) -> bool:
+        """Whether the method has `compute_with`."""
+        return type(self).compute_with is not Objective.compute_with
+
     def shards(self) -> Sequence[Shard]:
         """Return the parts of the set, each slot in one of them.
 

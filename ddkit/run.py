@@ -118,8 +118,7 @@ class Run:
             trial: as for `Asked.choose`.
             folder: where the choice is kept; that of the run, unless it belongs to a pool.
         """
-        asked = Asked(self.config.precision, self.config.compile)
-        loop = Loop(self.device, bears, layouts, steps)
+        asked, loop = self._asked, Loop(self.device, bears, layouts, steps)
         if not asked.measures(loop):
             return asked.choose(loop, trial)
 
@@ -129,6 +128,16 @@ class Run:
             return asdict(chosen)
 
         return Arithmetic(**settled(folder or self.folder, f"arithmetic of {name}", choose))
+
+    def may_choose(
+        self, bears: Sequence[Precision], *, layouts: bool = False
+    ) -> Sequence[Arithmetic]:
+        """Return how a loop that trains no network may come to compute, before it is measured."""
+        return self._asked.candidates(Loop(self.device, bears, layouts))
+
+    @property
+    def _asked(self) -> Asked:
+        return Asked(self.config.precision, self.config.compile)
 
     def shard(self, index: int, slots: Tensor) -> Shard:
         """Return the shard that holds these slots (int64) of the class-major set."""

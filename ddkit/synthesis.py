@@ -90,7 +90,7 @@ class Engine:
         shard = self.objective.shards()[0]
         leaves = self._leaves(shard)
         with PeakMemory(self.run.device) as memory:
-            self._step(shard, leaves, 0, arithmetic)
+            take_step(self.objective, shard, leaves, 0, arithmetic)
         return self.objective.decode(shard, values(leaves)), memory.peak
 
     def final(self, shard: Shard) -> Path:
@@ -120,10 +120,10 @@ class Engine:
         for step in range(start, steps):
             if step < MEASURED_STEPS:
                 with PeakMemory(self.run.device) as memory:
-                    losses[step] = self._step(shard, leaves, step, arithmetic)
+                    losses[step] = take_step(self.objective, shard, leaves, step, arithmetic)
                 peak = max(peak, memory.peak)
             else:
-                losses[step] = self._step(shard, leaves, step, arithmetic)
+                losses[step] = take_step(self.objective, shard, leaves, step, arithmetic)
             task.advance()
             now = time.monotonic()
             stop = stop_requested()
@@ -163,9 +163,8 @@ class Engine:
             again = repeat(min(1, self.objective.steps - 1))  # some begin something in step 0
             return self._steps(chain([0], again), arithmetic)
 
-        layouts = type(self.objective).compute_with is not Objective.compute_with
         arithmetic = self.run.arithmetic(
-            "the synthesis", self.objective.bears, trial, layouts=layouts
+            "the synthesis", self.objective.bears, trial, layouts=self.objective.lays_out
         )
         self.objective.compute_with(arithmetic)
         return arithmetic
@@ -176,21 +175,7 @@ class Engine:
         leaves = self._leaves(shard)
         for number in numbers:
             self.objective.compute_with(arithmetic)  # steps in another may have come between
-            yield self._step(shard, leaves, number, arithmetic)
-
-    def _step(
-        self, shard: Shard, leaves: dict[str, LeafState], step: int, arithmetic: Arithmetic
-    ) -> Tensor:
-        """Take one step of all leaves and return its loss, on the device."""
-        drawn = self.objective.draw(shard, step)
-        tensors = {name: leaf.tensor(drawn.get(name)) for name, leaf in leaves.items()}
-        with arithmetic.rounding(self.run.device):
-            with arithmetic.casting(self.run.device):
-                loss = self.objective.loss(shard, tensors, step)
-            loss.backward()
-        for leaf in leaves.values():
-            leaf.update(step / self.objective.steps)
-        return loss.detach()
+            yield take_step(self.objective, shard, leaves, number, arithmetic)
 
     def _save(
         self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor, good: int, step: int,
@@ -259,6 +244,23 @@ class Engine:
                 f"the shards of the method '{self.run.config.method}' do not hold each of the "
                 f"{self.run.total} images once: its Objective.shards() is at fault"
             )
+
+
+def take_step(
+    objective: Objective, shard: Shard, leaves: dict[str, LeafState], step: int,
+    arithmetic: Arithmetic,
+) -> Tensor:  # fmt: skip
+    """Take one step of all leaves and return its loss, on the device."""
+    device = objective.run.device
+    drawn = objective.draw(shard, step)
+    tensors = {name: leaf.tensor(drawn.get(name)) for name, leaf in leaves.items()}
+    with arithmetic.rounding(device):
+        with arithmetic.casting(device):
+            loss = objective.loss(shard, tensors, step)
+        loss.backward()
+    for leaf in leaves.values():
+        leaf.update(step / max(1, objective.steps))
+    return loss.detach()
 
 
 def values(leaves: dict[str, LeafState]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ddkit.arithmetic import PRECISIONS, Arithmetic
 from ddkit.budget import BEYOND
 from ddkit.errors import DdkitError
 from ddkit.fitting import (
@@ -17,6 +18,7 @@ from ddkit.fitting import (
 )
 from ddkit.memory import weights_of
 from ddkit.objective import ImageObjective
+from ddkit.run import Run
 from ddkit.storage import settled
 
 IMAGE = 8 * 8 * 4
@@ -51,6 +53,45 @@ def test_rows_that_are_not_drawn_take_their_place_but_no_step(run):
     whole = step_peak(objective, objective.shards()[0])
     objective.rows = torch.arange(5)
     assert step_peak(objective, objective.shards()[0]) < 0.8 * whole
+
+
+class Products(Squares):
+    """Its loss multiplies by a matrix, of which autocast makes a copy in half the bytes."""
+
+    bears = PRECISIONS
+    matrix = torch.zeros(64, 1000)
+
+    def loss(self, shard, leaves, step):
+        return (leaves["images"].flatten(1) @ self.matrix).float().square().sum()
+
+
+def test_what_counts_is_the_largest_of_the_ways_in_which_a_run_may_compute(run, monkeypatch):
+    def peak(**flags) -> int:
+        objective = Products(run(ipc=1, init="noise", **flags))
+        return step_peak(objective, objective.shards()[0])
+
+    exact, cast = peak(precision="fp32"), peak(precision="bf16")
+    assert cast > exact + 0.9 * Products.matrix.nbytes / 2
+    choices = [Arithmetic("bf16"), Arithmetic("fp32")]
+    monkeypatch.setattr(Run, "may_choose", lambda *bears, **layouts: choices)
+    assert peak() == cast
+
+
+def test_what_is_tried_is_laid_out_as_before_when_it_ends(run):
+    work = run(network="convnet:depth=2:width=4", ipc=1, init="noise")
+    pool = HeldPool(work, [untrained(work)], [member("teacher")])
+    seen = []
+
+    class LaidOut(Squares):
+        def compute_with(self, arithmetic):
+            pool.lay_out(arithmetic)
+            seen.append(pool.network(0).features[1].conv.weight.stride())
+
+    objective = LaidOut(work)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "may_choose", lambda *_, **__: [Arithmetic(channels_last=True)])
+        step_peak(objective, objective.shards()[0])
+    assert seen == [(36, 1, 12, 4), (36, 9, 3, 1)]
 
 
 def test_what_the_device_has_not_is_beyond():

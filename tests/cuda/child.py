@@ -156,7 +156,7 @@ def digest(path: Path) -> str:
 
 # steps are told apart by who calls them: a first one may bring to the device what stays there
 
-_step = synthesis.Engine._step
+_step = synthesis.take_step
 _begun: WeakSet[LeafState] = WeakSet()
 _later: list[None] = []  # one for each
 
@@ -181,7 +181,7 @@ def prepared() -> Iterator[None]:
         return taken(*args)
 
     with (
-        mock.patch.object(synthesis.Engine, "_step", step),
+        mock.patch.object(synthesis, "take_step", step),
         mock.patch.object(synthesis, "SHOW_SECONDS", inf),
         mock.patch.object(training, "CHECK_SECONDS", inf),
     ):

@@ -18,7 +18,7 @@ from ddkit.data.registered import is_registered
 from ddkit.leaves import LeafState
 from ddkit.progress import Progress
 from ddkit.resolve import Request, resolve
-from ddkit.synthesis import Engine
+from ddkit.synthesis import Engine, take_step
 
 DATA, SIDE, CLASSES = "made-up", 16, 10
 TRAIN, TEST = 400, 100
@@ -153,5 +153,5 @@ class Steps:
 
     def take(self, count: int = 1, arithmetic: Arithmetic = EXACT) -> None:
         for _ in range(count):
-            self.engine._step(self.shard, self.leaves, self.taken, arithmetic)
+            take_step(self.engine.objective, self.shard, self.leaves, self.taken, arithmetic)
             self.taken += 1
