@@ -53,6 +53,9 @@ class MethodOptions(Strict):
     batch_option: ClassVar[str | None] = None
     """The option that says how many images a step works on, 0 for all; None where none does."""
 
+    lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {}
+    """For each stage the options of which smaller values take less memory, the first the most."""
+
     kept_option: ClassVar[str | None] = None
     """The option that says of how many inner loops a step keeps more than of others."""
 

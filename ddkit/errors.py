@@ -20,6 +20,10 @@ class Unwritable(DdkitError):  # noqa: N818 - it names what is so
     """A file or folder cannot be written: the disk is full, or it is someone else's."""
 
 
+class OutOfMemory(DdkitError):  # noqa: N818 - it names what is so
+    """Memory ran out, on a device or on the host."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> DdkitError:
     """Return the error for a `name` that is no known `kind`, with the nearest match in it.
 

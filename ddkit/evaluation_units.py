@@ -23,6 +23,7 @@ from ddkit.process import usual_precision
 from ddkit.progress import Task
 from ddkit.protocols import Protocol
 from ddkit.run import Run
+from ddkit.shortage import enough_memory_for
 from ddkit.storage import cache_folder, read_json, settled, stable_hash, write_json
 
 VERSION = 2  # goes up when the core trains or tests differently
@@ -99,7 +100,8 @@ class Evaluations:
         ]
         title = f"{protocol.name} on {network}"
         job = Job.of(run, title, "ddkit.execution.work:evaluate_seeds", **common)
-        self.executor.run(job, units, run.progress, len(files) - len(units))
+        with enough_memory_for(run.config, "evaluate"):
+            self.executor.run(job, units, run.progress, len(files) - len(units))
         return joined([of_json(read_json(path)) for path in files.values()])
 
 

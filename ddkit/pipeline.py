@@ -26,6 +26,7 @@ from ddkit.pool import Pool
 from ddkit.process import settle
 from ddkit.progress import Progress, Silent
 from ddkit.run import Run, find_device
+from ddkit.shortage import enough_memory_for
 from ddkit.stage_pools import check_roles, finished_pool, open_pool
 from ddkit.storage import (
     TensorFile,
@@ -121,8 +122,8 @@ def do_stages(
         cost.figures["pool_training_seconds"] = sum(
             figure.get("training_seconds", 0.0) for figure in figures
         )
-    engine = engine_of(run, pool, snapshot_every, logger)
-    with cost.measure("synthesis"):
+    with cost.measure("synthesis"), enough_memory_for(run.config, "synthesis"):
+        engine = engine_of(run, pool, snapshot_every, logger)
         engine.synthesise(executor)
     shards = list(engine.objective.shards())
     images = assemble(engine, shards, run.config.store)
@@ -167,7 +168,7 @@ def relabel_into(run: Run, images: Synthetic, path: Path, epochs: int | None = N
     Of labels for each epoch those of the first `epochs` are kept; None keeps all.
     """
     stage = run.for_stage("relabel")
-    with sealed_test():
+    with sealed_test(), enough_memory_for(run.config, "relabel"):
         pool = open_pool(run, "relabel")
         labels = labelled(stage, pool, images)
     if epochs is not None:

@@ -19,7 +19,7 @@ from ddkit.data.options import DataOptions, class_count
 from ddkit.errors import DdkitError
 from ddkit.pipeline import device_of
 from ddkit.plugins import Plugin
-from ddkit.rehearsal import LABELLED, Data, Rehearsal
+from ddkit.rehearsal import LABELLED, Data, Rehearsal, rehearsing
 from ddkit.storage import cache_folder, free_disk
 
 SMALL_BATCH = (16, 48)  # sizes of a step; sets are tried that hold the larger one, and twice
@@ -106,7 +106,7 @@ def plan(config: RunConfig, data: Data) -> Plan:
 
     Raises `DdkitError` for what is wrong with the run.
     """
-    with TemporaryDirectory(prefix="ddkit-plan-") as folder, sealed_test():
+    with TemporaryDirectory(prefix="ddkit-plan-") as folder, sealed_test(), rehearsing(config):
         whole = Rehearsal(config, data, Path(folder) / "whole")
         pools = {pool.source: pool for pool in (whole.synthesis_pool, whole.relabel_pool)}
         steps, largest = whole.extent()

@@ -6,6 +6,7 @@ no long training: what is rehearsed on less is scaled by what the method says of
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from ddkit.pool_training import train_pool
 from ddkit.pools import size
 from ddkit.process import settle
 from ddkit.run import Run
+from ddkit.shortage import enough_memory, ways_out
 from ddkit.stage_pools import pool_description
 from ddkit.storage import stable_hash
 from ddkit.synthesis import Engine
@@ -76,7 +78,7 @@ class Estimate:
 
 def rehearse(config: RunConfig, data: Data) -> Estimate:
     """Return what a run will take; raises `DdkitError` for what is wrong with it."""
-    with TemporaryDirectory(prefix="ddkit-rehearsal-") as folder:
+    with TemporaryDirectory(prefix="ddkit-rehearsal-") as folder, rehearsing(config):
         rehearsal = Rehearsal(config, data, Path(folder))
         pools = {pool.source: pool for pool in (rehearsal.synthesis_pool, rehearsal.relabel_pool)}
         synthesis, peak = rehearsal.synthesise()
@@ -87,6 +89,12 @@ def rehearse(config: RunConfig, data: Data) -> Estimate:
             sum(pool.bytes for pool in pools.values()),
             images.images[0].nbytes * rehearsal.run.total, labels,
         )  # fmt: skip
+
+
+def rehearsing(config: RunConfig) -> AbstractContextManager[None]:
+    """Return a block that says in one line where memory runs out: most is taken by steps."""
+    ways = partial(ways_out, config, "synthesis")
+    return enough_memory("the rehearsal of the run", config.device, ways)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ddkit.pool import MemberTask, Pool
 from ddkit.pool_training import train_pool
 from ddkit.registry import origin
 from ddkit.run import Run
+from ddkit.shortage import enough_memory_for
 from ddkit.storage import by_content, cache_folder, locked, remove_temporaries, stable_hash
 
 POOL_VERSION = 2  # goes up when the core trains or stores pools differently
@@ -32,7 +33,7 @@ def open_pool(run: Run, stage: StageName, executor: Executor = LOCAL) -> Pool:
             remove_temporaries(folder)
             function = "ddkit.execution.work:train_group"
             job = Job.of(run, "pool", function, stage=stage, pool=str(folder.absolute()))
-            with Cost(folder).measure("training"):
+            with Cost(folder).measure("training"), enough_memory_for(run.config, "pool"):
                 train_pool(
                     tasks, folder, description, run.space, run.device, job, executor, run.progress
                 )

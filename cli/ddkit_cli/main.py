@@ -81,11 +81,23 @@ def main() -> NoReturn:
             text = "nothing was written"
         click.echo(f"\nstopped; {text}", err=True)
         sys.exit(130)
-    except RuntimeError as error:
+    except (MemoryError, OSError, RuntimeError) as error:
         if "torchvision::nms" in str(error):
             fail(TORCH_MISMATCH)
+        _fail_short_of_memory(error)
         raise
     sys.exit(0)
+
+
+def _fail_short_of_memory(error: Exception) -> None:
+    """Leave where memory ran out beside all stages, which say more themselves."""
+    from ddkit.shortage import enough_memory
+
+    try:
+        with enough_memory(f"ddkit {' '.join(sys.argv[1:2])}"):
+            raise error
+    except DdkitError as short:
+        fail(str(short))
 
 
 TORCH_MISMATCH = (

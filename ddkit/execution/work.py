@@ -23,6 +23,7 @@ from ddkit.process import settle
 from ddkit.progress import Progress, Silent
 from ddkit.protocols import Protocol
 from ddkit.run import Run
+from ddkit.shortage import enough_memory_for
 from ddkit.storage import write_json
 from ddkit.synthesis import Engine
 
@@ -44,14 +45,17 @@ def train_group(
                 "its plugins, the data and files of networks must be the same on all machines"
             )
         named = {task.name: task for task in known}
-        pool_training.train_group([named[name] for name in tasks], found, description, run.device)
+        group = [named[name] for name in tasks]
+        with enough_memory_for(run.config, "pool"):
+            pool_training.train_group(group, found, description, run.device)
 
 
 def optimise_shard(
     progress: Progress, *, config: dict[str, Any], folder: str, snapshot_every: int, shard: int
 ) -> None:
     """Optimise the shard of this number in a run's folder."""
-    with sealed_test():
+    asked = RunConfig.model_validate(config)
+    with sealed_test(), enough_memory_for(asked, "synthesis"):
         inputs = (Path(folder) / "inputs.json").read_text(encoding="utf-8")
         engine = _engine(json.dumps(config), folder, snapshot_every, inputs)
         _settle(engine.run)
@@ -82,10 +86,11 @@ def evaluate_seeds(
     if beside is not None:
         beside.space = run.space
     if not Path(out).exists():
-        found = trained(
-            replace(run, progress=progress), test, beside, Protocol.model_validate(protocol),
-            network, seeds, together,
-        )  # fmt: skip
+        with enough_memory_for(run.config, "evaluate"):
+            found = trained(
+                replace(run, progress=progress), test, beside, Protocol.model_validate(protocol),
+                network, seeds, together,
+            )  # fmt: skip
         write_json(Path(out), asdict(found))
 
 

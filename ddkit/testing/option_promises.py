@@ -83,7 +83,8 @@ def refusal(subject: Subject, setting: str) -> str | None:
 def check_work(options: MethodOptions) -> None:
     """Raise `Broken` where a run could not be scaled by what the options say of its work."""
     names = {"steps_option": options.steps_option, "batch_option": options.batch_option}
-    for said, name in names.items():
+    lighter = [("lighter", name) for named in options.lighter.values() for name in named]
+    for said, name in [*names.items(), *lighter]:
         if name is not None and name not in type(options).model_fields:
             raise Broken(f"{said} names '{name}', which is no option")
     changed = {**options.model_dump(), **options.rehearsed()}

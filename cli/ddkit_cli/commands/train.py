@@ -34,6 +34,7 @@ def train(
     from ddkit.interrupt import stopping_on_signals
     from ddkit.process import settle
     from ddkit.run import find_device
+    from ddkit.shortage import enough_memory
     from ddkit.trained import save_network
     from ddkit_cli import display
 
@@ -50,6 +51,7 @@ def train(
     progress = display.progress_for(quiet or as_json)
     with (
         stopping_on_signals(),
+        enough_memory("the training", where),
         progress.task(f"{chosen.name} on {spec}", chosen.recipe.epochs) as bar,
     ):
         model = train_on(distilled, chosen, spec, seed, where, lambda _: bar.advance())

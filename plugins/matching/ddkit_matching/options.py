@@ -1,5 +1,6 @@
 """The options of matching: the papers', with the numbers of the released code."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ddkit import DdkitError, MethodOptions, option
@@ -19,6 +20,9 @@ class MatchingOptions(MethodOptions):
     """Zeros stand for published numbers, which follow from what is matched and from the IPC."""
 
     steps_option: ClassVar[str | None] = "updates"
+    lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
+        "synthesis": ("batch_real", "batch_network")
+    }
 
     match: Literal["gradient", "distribution"] = option(
         "gradient",

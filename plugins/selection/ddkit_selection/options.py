@@ -22,6 +22,9 @@ class SelectionOptions(MethodOptions):
 
     provides: ClassVar[tuple[str, ...]] = (ROLE,)
     keeps_budget: ClassVar[bool] = True
+    lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
+        "pool": ("train_batch",), "synthesis": ("teachers",),
+    }  # fmt: skip
 
     rule: Literal["herding", "k-center"] = option(
         "herding",

@@ -27,6 +27,9 @@ class TeddyOptions(MethodOptions):
     keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_size"
     steps_option: ClassVar[str | None] = "iterations"
+    lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
+        "pool": ("train_batch",), "synthesis": ("batch_size",), "relabel": ("label_members",),
+    }  # fmt: skip
     provides: ClassVar[tuple[str, ...]] = ("teacher", "pruned")
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "synthesis": ("teacher", "pruned"), "relabel": ("teacher", "pruned"),

@@ -24,6 +24,9 @@ class TeslaOptions(MethodOptions):
 
     keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_syn"
+    lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
+        "pool": ("train_batch",), "synthesis": ("batch_syn",),
+    }  # fmt: skip
     steps_option: ClassVar[str | None] = "iterations"
     kept_option: ClassVar[str | None] = "kept_graphs"
     provides: ClassVar[tuple[str, ...]] = ("expert",)
