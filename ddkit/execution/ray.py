@@ -118,7 +118,9 @@ class _Work:
         cache.mkdir(parents=True, exist_ok=True)
         self._place = {"cache": str(cache), "folder": str(Path.cwd())}
         self._board = board
-        self._task = ray.remote(perform).options(
+        # a process that stays holds memory of the GPU that Ray gives to another one
+        task = ray.remote(max_calls=1)(perform) if job.gpu else ray.remote(perform)
+        self._task = task.options(
             num_cpus=job.threads, num_gpus=int(job.gpu), max_retries=LOST_AT_MOST, name=job.title
         )
 

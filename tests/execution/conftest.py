@@ -65,8 +65,8 @@ def cluster(ray_environment) -> Iterator[Any]:
     cluster.shutdown()
 
 
-def add_machine(cluster: Any) -> Any:
-    return cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+def add_machine(cluster: Any, **resources: Any) -> Any:
+    return cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, **resources)
 
 
 @pytest.fixture
@@ -134,8 +134,11 @@ def request_stop() -> Iterator[Callable[[], None]]:
 def do(on_ray, tmp_path) -> Callable[..., None]:
     """Do units of one function of `small_units` on Ray, one for each name."""
 
-    def run(function: str, *names: str, progress=None, after=None, **arguments: Any) -> None:
-        job = Job("units", f"small_units:{function}", {"folder": str(tmp_path), **arguments})
+    def run(
+        function: str, *names: str, progress=None, after=None, gpu=False, **arguments: Any
+    ) -> None:
+        shared = {"folder": str(tmp_path), **arguments}
+        job = Job("units", f"small_units:{function}", shared, gpu=gpu)
         units = [
             Unit(name, lambda task: None, {"name": name}, after=(after or {}).get(name, ()))
             for name in names

@@ -11,6 +11,8 @@ from ddkit.execution.units import Job, Unit
 from ddkit.interrupt import Stopped
 from ddkit.progress import Silent
 
+from tests.execution.conftest import add_machine
+
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -42,6 +44,18 @@ def test_a_unit_waits_for_those_whose_files_it_reads(do, tmp_path):
     first, second, third = times(tmp_path, "a", "b", "c")
     assert first["ended"] <= second["began"]
     assert second["ended"] <= third["began"]
+
+
+def test_each_unit_on_a_gpu_has_a_process_of_its_own(do, cluster, tmp_path):
+    """One that stays would hold memory of the GPU: of those on a CPU it is used again."""
+    machine = add_machine(cluster, num_gpus=1)  # only said to have one
+    try:
+        do("say_who", "a", "b", "c", gpu=True)
+    finally:
+        cluster.remove_node(machine)
+    assert len({(tmp_path / name).read_text() for name in "abc"}) == 3
+    do("say_who", "d", "e", "f", "g")
+    assert len({(tmp_path / name).read_text() for name in "defg"}) < 4
 
 
 def test_a_unit_whose_worker_dies_is_done_again(do, tmp_path):

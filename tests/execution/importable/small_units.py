@@ -22,6 +22,11 @@ def take_time(progress, *, folder, name, seconds):
     progress.note(f"{name} is done")
 
 
+def say_who(progress, *, folder, name):
+    """Note which process it is."""
+    (Path(folder) / name).write_text(str(os.getpid()))
+
+
 def die_once(progress, *, folder, name):
     """Kill the worker, but for the second time."""
     mark = Path(folder) / f"{name}.died"
