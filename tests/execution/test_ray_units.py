@@ -10,7 +10,6 @@ from ddkit.errors import DdkitError
 from ddkit.execution.units import Job, Unit
 from ddkit.interrupt import Stopped
 from ddkit.progress import Silent
-
 from tests.execution.conftest import add_machine
 
 pytestmark = pytest.mark.timeout(120)
