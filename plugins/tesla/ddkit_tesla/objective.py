@@ -72,7 +72,7 @@ class TeslaObjective(Objective):
         if run.config.memory_budget is not None:
             sizes = run.settled("sizes", lambda: fitting_sizes(run, TeslaObjective))
             self.micro_batch, self.snapshot_every = sizes["micro_batch"], sizes["snapshot_every"]
-            self.kept_graphs = sizes["kept_graphs"]
+            self.kept_graphs = sizes.get("kept_graphs", 0)  # a run of ddkit 0.1 kept none
         elif self.options.kept_graphs == "auto":
             self.kept_graphs = run.settled("kept graphs", lambda: kept_graphs(run, TeslaObjective))
         else:
