@@ -14,12 +14,17 @@ from typing import Any
 import click
 
 from benchmarks.writing import write
-from ddkit import pipeline
 from ddkit.config import RunConfig
-from ddkit.distilled import load
-from ddkit.evaluation import evaluate_real, evaluate_with, open_test, protocol_for
-from ddkit.resolve import Request, resolve
-from ddkit.storage import stable_hash
+from ddkit.distilled.dataset import load
+from ddkit.evaluation.accuracy import (
+    evaluate_real,
+    evaluate_with,
+    open_test,
+    protocol_for,
+)
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.files import stable_hash
 
 RUNS = Path("runs/benchmark")
 RANDOM = "random real images"

@@ -14,11 +14,12 @@ import torch
 from benchmarks.measuring import cell, evaluated
 from benchmarks.plots import panels
 from benchmarks.writing import write
-from ddkit import pipeline, stage_pools
 from ddkit.config import RunConfig
-from ddkit.cost import read_cost
-from ddkit.resolve import Request, resolve
-from ddkit.storage import stable_hash, write_json
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.cost import read_cost
+from ddkit.runtime.files import stable_hash, write_json
 
 RUNS = Path("runs/benchmark/apm")
 TEACHERS = 5

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from benchmarks.plots import trade_off
 from benchmarks.writing import write
-from ddkit import networks, training
-from ddkit.memory import PeakMemory
+from ddkit import networks
+from ddkit.runtime.memory import PeakMemory
+from ddkit.training import loop as training
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NETWORK, SHAPE, CLASSES = "convnet:depth=3:width=64", (3, 32, 32), 10

@@ -25,8 +25,8 @@ from torch.func import functional_call
 
 from benchmarks.writing import write
 from ddkit import networks
-from ddkit.data.augment import draw_boxes, draw_flips, resample
-from ddkit.data.dsa import DsaParameters, apply_dsa, draw_dsa
+from ddkit.data.augmentation.augment import draw_boxes, draw_flips, resample
+from ddkit.data.augmentation.dsa import DsaParameters, apply_dsa, draw_dsa
 
 SHAPE = (3, 32, 32)
 COUNTS = (10, 100, 256)  # images
@@ -50,7 +50,7 @@ def drawn(count: int, operation: str) -> DsaParameters:
 
 
 def torch_sample(images: Tensor, y: Tensor, x: Tensor, *, border: bool = False) -> Tensor:
-    """Sample as `ddkit.data.sampling.sample`, with torch's own backward."""
+    """Sample as `ddkit.data.augmentation.sampling.sample`, with torch's own backward."""
     shape = (len(images), *images.shape[2:])
     grid = torch.stack([x.expand(shape), y.expand(shape)], dim=3)
     beyond = "border" if border else "zeros"
@@ -72,8 +72,8 @@ def torch_crop(images: Tensor, shift: Tensor) -> Tensor:
 def torch_gradients() -> Iterator[None]:
     """Differentiate scale, rotate and random resized crops by torch."""
     with (
-        patch("ddkit.data.dsa.sample", torch_sample),
-        patch("ddkit.data.augment.sample", torch_sample),
+        patch("ddkit.data.augmentation.dsa.sample", torch_sample),
+        patch("ddkit.data.augmentation.augment.sample", torch_sample),
     ):
         yield
 

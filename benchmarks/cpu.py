@@ -21,7 +21,7 @@ import click
 
 from benchmarks.cpu_tasks import TASKS
 from benchmarks.writing import write
-from ddkit.budget import readable
+from ddkit.runtime.sizes import readable
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = Path(__file__).with_name("cpu_tasks.py")

@@ -17,16 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddkit import networks, pipeline, stage_pools
-from ddkit.data.resident import Resident
+from ddkit import networks
+from ddkit.data.loading.resident import Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.distilled import load
-from ddkit.evaluation import evaluate_with, open_test, protocol_for
-from ddkit.real_training import RealTraining
-from ddkit.resolve import Request, resolve
+from ddkit.distilled.dataset import load
+from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pools.real_training import RealTraining
 from ddkit.run import Run
-from ddkit.training import Recipe, fit
+from ddkit.training.loop import Recipe, fit
 
 NETWORK = "convnet:depth=3:width=32"
 DATA = {"name": "digits", "resize": 32}

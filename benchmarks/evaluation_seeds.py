@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from benchmarks.writing import write
-from ddkit import distilled_training, pipeline
-from ddkit.data.views import draw_views
-from ddkit.distilled import DistilledDataset, load
-from ddkit.distilled_training import at_once
-from ddkit.evaluation import evaluate_with, open_test, protocol_for
+from ddkit.data.augmentation.views import draw_views
+from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.evaluation import training as distilled_training
+from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
+from ddkit.evaluation.training import at_once
 from ddkit.labels import EpochLabels, Labels, SoftLabels, joined
-from ddkit.resolve import Request, resolve
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
 
 NETWORK = "convnet:width=64"
 SEEDS = range(10)

@@ -19,9 +19,9 @@ import torch
 from benchmarks.device.made_up import pool_of, run_of
 from benchmarks.teddy_step import ddkit_steps
 from benchmarks.writing import write
-from ddkit import pipeline
-from ddkit.memory import PeakMemory
-from ddkit.synthesis import Engine
+from ddkit.pipeline import distill as pipeline
+from ddkit.runtime.memory import PeakMemory
+from ddkit.synthesis.engine import Engine
 
 NETWORK, SHAPE, CPU = "convnet:depth=2:width=32:norm=batch", (3, 16, 16), torch.device("cpu")
 TITLES = {"teddy": "Teddy", "tesla": "TESLA", "apm": "APM"}

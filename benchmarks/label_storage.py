@@ -13,16 +13,16 @@ from typing import Any
 import click
 
 from benchmarks.writing import write
-from ddkit import pipeline
 from ddkit.config import RunConfig
-from ddkit.distilled import load
-from ddkit.evaluation import evaluate_with, open_test, protocol_for
+from ddkit.distilled.dataset import load
+from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
 from ddkit.labels import RecipeLabels
-from ddkit.labels.forms import ViewForm
-from ddkit.progress import Silent
-from ddkit.relabelling import Wanted, relabel
-from ddkit.resolve import Request, resolve
-from ddkit.storage import read_json, stable_hash, write_json
+from ddkit.labels.converting import ViewForm
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.relabel import Wanted, relabel
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.files import read_json, stable_hash, write_json
+from ddkit.runtime.progress import Silent
 
 RUNS = Path("runs/benchmark/label-storage")
 

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.writing import write
+from ddkit.data.loading.resident import Resident
 from ddkit.data.options import DataOptions
-from ddkit.data.resident import Resident
-from ddkit.data.sources import load
+from ddkit.data.sources.load import load
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 

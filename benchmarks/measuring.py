@@ -3,13 +3,20 @@
 from pathlib import Path
 from statistics import fmean, stdev
 
-from ddkit import pipeline
-from ddkit.comparison import tuning_split
 from ddkit.config import RunConfig
-from ddkit.distilled import DistilledDataset, load
-from ddkit.evaluation import evaluate_with, open_test, own_protocol_name, protocol_for, rated, tuned
+from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.evaluation.accuracy import (
+    evaluate_with,
+    open_test,
+    own_protocol_name,
+    protocol_for,
+    rated,
+    tuned,
+)
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.evaluate import tuning_split
 from ddkit.run import Run
-from ddkit.storage import read_json, stable_hash, write_json
+from ddkit.runtime.files import read_json, stable_hash, write_json
 
 
 def distilled(config: RunConfig, runs: Path, *, snapshot_every: int = 0) -> Path:

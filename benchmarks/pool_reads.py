@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.writing import write
-from ddkit.pool import Pool
-from ddkit.storage import write_json, write_tensors
+from ddkit.pools.pool import Pool
+from ddkit.runtime.files import write_json, write_tensors
 
 EPOCHS = 51
 PARAMETERS = {"features.weight": (1024, 4096), "classifier.weight": (200, 4096)}

@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 import click
 
 from benchmarks.writing import write
-from ddkit import pipeline
 from ddkit.config import RunConfig
-from ddkit.execution import LOCAL, Executor
-from ddkit.resolve import Request, resolve
-from ddkit.stage_pools import open_pool
-from ddkit.storage import TensorFile
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import open_pool
+from ddkit.runtime.execution import LOCAL, Executor
+from ddkit.runtime.files import TensorFile
 
 SETTINGS = ("unit=step", "first=1", "last=40", "every=4", "recalibrate=200", "label_epochs=2")
 IPC, SHARD = 4, 10  # digits have ten classes: four shards of ten images
@@ -48,7 +48,7 @@ def images(folder: Path) -> list[bytes]:
 def main(iterations: int, rounds: int) -> None:
     import ray
 
-    from ddkit.execution.ray import connected
+    from ddkit.runtime.execution.ray import connected
 
     with TemporaryDirectory(prefix="ddkit-") as name:
         folder = Path(name)

@@ -28,17 +28,17 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.writing import write
-from ddkit.data.cache import Cache
-from ddkit.data.decoding import content_of
-from ddkit.data.folders import read
+from ddkit.data.loading.resident import Resident
 from ddkit.data.options import DataOptions
-from ddkit.data.originals import Listing
-from ddkit.data.pixels import Mapped, Pixels
-from ddkit.data.resident import Resident
+from ddkit.data.pixels.base import Mapped, Pixels
+from ddkit.data.pixels.cache import Cache
+from ddkit.data.pixels.decoding import content_of
+from ddkit.data.pixels.originals import Listing
+from ddkit.data.pixels.tiers import detailed, encoded, mapped
+from ddkit.data.sources.folders import read
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.data.tiers import detailed, encoded, mapped
-from ddkit.progress import Silent
+from ddkit.runtime.progress import Silent
 
 CORES = 2
 SIDE = 64

@@ -15,14 +15,16 @@ import torch.nn.functional as F
 from ddkit_teddy.objective import TeddyObjective
 
 from benchmarks.writing import write
-from ddkit import Run, pipeline, stage_pools
-from ddkit.arithmetic import Arithmetic
-from ddkit.leaves import LeafState
-from ddkit.memory import PeakMemory
+from ddkit import Run
 from ddkit.networks import batch_norms
-from ddkit.objective import Objective, Shard
-from ddkit.resolve import Request, resolve
-from ddkit.synthesis import Engine, take_step
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.arithmetic import Arithmetic
+from ddkit.runtime.memory import PeakMemory
+from ddkit.synthesis.engine import Engine, take_step
+from ddkit.synthesis.leaves import LeafState
+from ddkit.synthesis.objective import Objective, Shard
 
 CASES = {  # network, data, images per batch, steps
     "ConvNet-2 ×64, digits 8 px": ("convnet:norm=batch:width=64", {"name": "digits"}, 100, 120),

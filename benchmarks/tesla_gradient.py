@@ -12,14 +12,14 @@ import torch
 from benchmarks.measuring import accuracy, cell, distilled
 from benchmarks.plots import curves
 from benchmarks.writing import write
-from ddkit import pipeline
 from ddkit.config import RunConfig
-from ddkit.distilled import load, write_distilled
+from ddkit.distilled.dataset import load, write_distilled
 from ddkit.labels import HardLabels
-from ddkit.objective import Synthetic
-from ddkit.resolve import Request, resolve
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
 from ddkit.run import Run
-from ddkit.storage import TensorFile
+from ddkit.runtime.files import TensorFile
+from ddkit.synthesis.objective import Synthetic
 
 RUNS = Path("runs/benchmark/tesla-gradient")
 GRADIENTS = ("exact", "paper")

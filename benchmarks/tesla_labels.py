@@ -11,9 +11,9 @@ import torch
 
 from benchmarks.measuring import cell, evaluated
 from benchmarks.writing import write
-from ddkit import pipeline
 from ddkit.config import RunConfig
-from ddkit.resolve import Request, resolve
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
 
 RUNS = Path("runs/benchmark/tesla-labels")
 # Hard labels do best with slow experts, soft ones with faster ones, a larger β (their gradients

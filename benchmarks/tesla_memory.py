@@ -15,8 +15,8 @@ from torch import Tensor
 from benchmarks.plots import curves
 from benchmarks.writing import write
 from ddkit import networks
-from ddkit.data.dsa import apply_dsa, draw_dsa
-from ddkit.memory import PeakMemory
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.runtime.memory import PeakMemory
 
 STEPS = (5, 10, 25, 50, 100)
 IMAGES, SHAPE, CLASSES = 32, (3, 16, 16), 10

@@ -17,10 +17,11 @@ from ddkit_tesla.objective import TeslaObjective
 
 from benchmarks.teddy_step import ddkit_steps
 from benchmarks.writing import write
-from ddkit import pipeline, stage_pools
-from ddkit.data.dsa import apply_dsa
-from ddkit.objective import Shard
-from ddkit.resolve import Request, resolve
+from ddkit.data.augmentation.dsa import apply_dsa
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.synthesis.objective import Shard
 
 CASES = {  # network, image side, images, T, iterations
     "ConvNet-2 ×24, 14 px, 100 images, T = 30": ("convnet:depth=2:width=24", 14, 100, 30, 12),

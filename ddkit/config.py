@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ddkit.arithmetic import Compiled, Precision
-from ddkit.budget import parse_bytes
 from ddkit.data.options import DataOptions
-from ddkit.errors import DdkitError, unknown
-from ddkit.labels.forms import RECIPE, LabelForm, ViewForm
-from ddkit.storage import write_text
+from ddkit.labels.converting import RECIPE, LabelForm, ViewForm
+from ddkit.runtime.arithmetic import Compiled, Precision
+from ddkit.runtime.errors import DdkitError, unknown
+from ddkit.runtime.files import write_text
+from ddkit.runtime.sizes import parse_bytes
 
 if TYPE_CHECKING:
     from ddkit.run import Run

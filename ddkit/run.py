@@ -9,18 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddkit import networks, seeds
-from ddkit.arithmetic import Arithmetic, Asked, Loop, Precision, Trial
+from ddkit import networks
 from ddkit.config import RunConfig, StageName, validated
-from ddkit.data.resident import Resident
+from ddkit.data.loading.resident import Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.errors import DdkitError
-from ddkit.moving import send
-from ddkit.objective import Shard
-from ddkit.plugins import Plugin
-from ddkit.progress import Progress, Silent
-from ddkit.storage import settled
+from ddkit.methods.plugin import Plugin
+from ddkit.runtime import seeds
+from ddkit.runtime.arithmetic import (
+    Arithmetic,
+    Asked,
+    Loop,
+    Precision,
+    Trial,
+)
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import settled
+from ddkit.runtime.moving import send
+from ddkit.runtime.progress import Progress, Silent
+from ddkit.synthesis.objective import Shard
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,7 @@ class Run:
 
     def _start(self, slots: Tensor) -> Tensor:
         """Return the images of the artifact that `init` names."""
-        from ddkit.distilled import load
+        from ddkit.distilled.dataset import load
 
         distilled = load(self.config.init)
         if (len(distilled), *distilled.shape) != (self.total, *self.shape):

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ddkit import Run, interrupt, stage_pools
-from ddkit.plugins import Plugin
-from ddkit.process import unchanged
-from ddkit.storage import TensorFile
-from ddkit.synthesis import Engine
+from ddkit import Run
+from ddkit.methods.plugin import Plugin
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime import interrupt
+from ddkit.runtime.files import TensorFile
+from ddkit.runtime.process import unchanged
+from ddkit.synthesis.engine import Engine
 from ddkit.testing.fixtures import tiny_run as run
 from ddkit.testing.fixtures import tiny_split as make_split
 

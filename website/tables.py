@@ -7,10 +7,15 @@ from inspect import isclass, isfunction
 from pathlib import Path
 
 import ddkit
-from ddkit.described import describe
-from ddkit.plugins import ALIASES, Plugin, lookup, presets
-from ddkit.protocols import PROTOCOLS, Protocol
-from ddkit.resolve import preset_names
+from ddkit.evaluation.protocols import PROTOCOLS, Protocol
+from ddkit.methods.plugin import (
+    ALIASES,
+    Plugin,
+    lookup,
+    presets,
+)
+from ddkit.pipeline.resolve import preset_names
+from ddkit.runtime.described import describe
 from website.places import RESULTS, ROOT
 
 
@@ -109,7 +114,7 @@ def public_names(_: str = "") -> str:
     for name in ddkit.__all__:
         found = getattr(ddkit, name)
         documented = isclass(found) or isfunction(found)
-        home = f"{found.__module__}.{name}" if documented else "ddkit.hookspecs"
+        home = f"{found.__module__}.{name}" if documented else "ddkit.methods.hookspecs"
         text = found.__doc__ or ""
         rows.append((f"[`ddkit.{name}`][{home}]", text.strip().split("\n")[0]))
     return table(("name", "what it is"), rows)

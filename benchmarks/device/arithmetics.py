@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import torch
 
 from benchmarks.device.timing import Step
-from ddkit.arithmetic import EXACT, PRECISIONS, Arithmetic, Asked, Loop, Precision, usual
+from ddkit.runtime.arithmetic import (
+    EXACT,
+    PRECISIONS,
+    Arithmetic,
+    Asked,
+    Loop,
+    Precision,
+    usual,
+)
 
 
 def arithmetics(

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks.device.parts import Bench
 from benchmarks.device.timing import Step, least_seconds
-from ddkit.arithmetic import PRECISIONS, Arithmetic, Precision
+from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic, Precision
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 

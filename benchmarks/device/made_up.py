@@ -7,18 +7,28 @@ from typing import Any
 
 import torch
 
-from ddkit import pipeline
 from ddkit.config import MethodOptions
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.distilled import DistilledDataset, load, stored, write_distilled
+from ddkit.distilled.dataset import (
+    DistilledDataset,
+    load,
+    stored,
+    write_distilled,
+)
 from ddkit.labels import HardLabels
-from ddkit.objective import Synthetic
-from ddkit.pool import Member, MemberTask, Pool, TaskContext
-from ddkit.pool_training import train_pool
-from ddkit.resolve import Request, resolve
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import pool_description
+from ddkit.pools.pool import (
+    Member,
+    MemberTask,
+    Pool,
+    TaskContext,
+)
+from ddkit.pools.training import train_pool
 from ddkit.run import Run
-from ddkit.stage_pools import pool_description
+from ddkit.synthesis.objective import Synthetic
 
 Shape = tuple[int, int, int]
 

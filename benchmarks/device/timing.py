@@ -11,7 +11,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.device.parts import Bench
-from ddkit.timing import wait_for
+from ddkit.runtime.timing import wait_for
 
 Step = Callable[[], object]
 BLOCK = 10  # steps between waits for a CUDA device

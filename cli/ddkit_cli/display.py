@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from ddkit.bars import reporter
-from ddkit.progress import Progress
-from ddkit.rows import WIDTH
-from ddkit.rows import table as drawn
+from ddkit.pipeline.rows import WIDTH
+from ddkit.pipeline.rows import table as drawn
+from ddkit.runtime.bars import reporter
+from ddkit.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ddkit.bench.measures import Spread

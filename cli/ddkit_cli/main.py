@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import click
 
-from ddkit.errors import DdkitError
-from ddkit.registry import Registry
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.registry import Registry
 
 COMMANDS = Registry(
     "command",
@@ -62,7 +62,7 @@ def ddkit() -> None:
 
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0, 1 for wrong input, 130 for Ctrl-C."""
-    from ddkit.interrupt import Stopped
+    from ddkit.runtime.interrupt import Stopped
 
     try:
         ddkit.main(standalone_mode=False)
@@ -91,7 +91,7 @@ def main() -> NoReturn:
 
 def _fail_short_of_memory(error: Exception) -> None:
     """Leave where memory ran out beside all stages, which say more themselves."""
-    from ddkit.shortage import enough_memory
+    from ddkit.pipeline.shortage import enough_memory
 
     try:
         with enough_memory(f"ddkit {' '.join(sys.argv[1:2])}"):

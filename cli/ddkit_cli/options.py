@@ -59,7 +59,7 @@ def output_options(command: Command) -> Command:
 
 
 def executor_options(command: Command) -> Command:
-    """Add --executor and --address, for `ddkit.execution.executing`."""
+    """Add --executor and --address, for `ddkit.runtime.execution.executing`."""
     command = click.option(
         "--address", metavar="HOST:PORT", help="of a Ray cluster, or auto; default: Ray on this one"
     )(command)

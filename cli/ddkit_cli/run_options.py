@@ -1,4 +1,4 @@
-"""The flags that say what a run is; `ddkit.flags.configured` makes a configuration of them."""
+"""The flags that say what a run is; `ddkit.pipeline.flags` makes a configuration of them."""
 
 from pathlib import Path
 

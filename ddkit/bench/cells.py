@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ddkit import pipeline
 from ddkit.bench.config import IMBALANCE, BenchConfig
 from ddkit.config import RunConfig
 from ddkit.data.options import DataOptions
-from ddkit.plugins import Plugin
-from ddkit.resolve import Request, resolve
-from ddkit.storage import stable_hash
+from ddkit.methods.plugin import Plugin
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.files import stable_hash
 
 TUNING_HOLDOUT = 0.1
 Role = Literal["set", "random", "selection"]

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ddkit.arithmetic import Compiled, Precision
 from ddkit.bench.ranking import FAMILY
 from ddkit.config import Strict, read_toml, validated
 from ddkit.data.options import DataOptions
-from ddkit.errors import unknown
+from ddkit.evaluation.protocols import PROTOCOLS
+from ddkit.methods.plugin import lookup
 from ddkit.networks import parse
-from ddkit.plugins import lookup
-from ddkit.protocols import PROTOCOLS
+from ddkit.runtime.arithmetic import Compiled, Precision
+from ddkit.runtime.errors import unknown
 
 OWN = "own"  # the protocol for the kind of labels that a set has
 NONE = "none"  # no selection baseline

@@ -11,18 +11,24 @@ from pathlib import Path
 
 import torch
 
-from ddkit import pipeline
 from ddkit.bench.cells import Cell, companion, make_cell, run_key
 from ddkit.bench.figures import Figure, Figures, Images
 from ddkit.config import RunConfig, StageConfig
-from ddkit.data import sources
-from ddkit.distilled import ARTIFACT, DistilledDataset, load, stored, write_distilled
-from ddkit.errors import DdkitError
+from ddkit.data.sources import load as sources
+from ddkit.distilled.dataset import (
+    ARTIFACT,
+    DistilledDataset,
+    load,
+    stored,
+    write_distilled,
+)
 from ddkit.labels import HardLabels
-from ddkit.objective import Synthetic
+from ddkit.pipeline import distill as pipeline
 from ddkit.run import Run
-from ddkit.seeds import generator
-from ddkit.storage import locked, stable_hash
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import locked, stable_hash
+from ddkit.runtime.seeds import generator
+from ddkit.synthesis.objective import Synthetic
 
 STEPS = 5
 PROTOCOL = "dsa"

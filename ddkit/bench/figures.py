@@ -6,20 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ddkit import comparison, evaluation, pipeline
 from ddkit.bench.cells import Cell, Role, companion, make_cell, run_folder, run_key
 from ddkit.bench.config import NONE, OWN, BenchConfig
 from ddkit.bench.store import Store
 from ddkit.config import RunConfig
-from ddkit.cost import read_cost
-from ddkit.data.resident import Resident
-from ddkit.distilled import ARTIFACT, DistilledDataset, load
-from ddkit.errors import Busy
-from ddkit.process import settle, usual_precision
-from ddkit.progress import Progress
-from ddkit.protocols import Protocol
+from ddkit.data.loading.resident import Resident
+from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
+from ddkit.evaluation import accuracy as evaluation
+from ddkit.evaluation.protocols import Protocol
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import evaluate as comparison
 from ddkit.run import Run
-from ddkit.storage import locked, stable_hash
+from ddkit.runtime.cost import read_cost
+from ddkit.runtime.errors import Busy
+from ddkit.runtime.files import locked, stable_hash
+from ddkit.runtime.process import settle, usual_precision
+from ddkit.runtime.progress import Progress
 
 PLAIN = "plain"
 EVALUATION_VERSION = 2  # goes up when the core trains or tests networks differently

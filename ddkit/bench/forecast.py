@@ -6,21 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ddkit import evaluation, pipeline
 from ddkit.bench.cells import Cell, cells, run_key, steps_option
 from ddkit.bench.config import OWN, BenchConfig
 from ddkit.bench.figures import Figures
 from ddkit.bench.harness import figures_of, settled_paces
 from ddkit.bench.store import NAME, Store
 from ddkit.config import RunConfig, StageName
-from ddkit.data import sources
 from ddkit.data.access import keeping_splits, sealed_test
-from ddkit.distilled import ARTIFACT, load, write_distilled
-from ddkit.distilled_training import train_on
+from ddkit.data.sources import load as sources
+from ddkit.distilled.dataset import ARTIFACT, load, write_distilled
+from ddkit.evaluation import accuracy as evaluation
+from ddkit.evaluation.training import train_on
 from ddkit.labels import HardLabels
-from ddkit.progress import Silent
-from ddkit.rehearsal import Data, Estimate, Rehearsal, rehearse
-from ddkit.stage_pools import finished_pool, pool_plan
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.rehearse import (
+    Data,
+    Estimate,
+    Rehearsal,
+    rehearse,
+)
+from ddkit.pipeline.stages import finished_pool, pool_plan
+from ddkit.runtime.progress import Silent
 
 TIMED_EPOCHS = 5
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from ddkit import pipeline
 from ddkit.bench.cells import Cell, cells, make_cell, pace_key, run_key
 from ddkit.bench.config import NONE, BenchConfig
 from ddkit.bench.continual import ContinualFigures
@@ -14,11 +13,12 @@ from ddkit.bench.figures import Figures
 from ddkit.bench.pace import steps_within
 from ddkit.bench.store import Store
 from ddkit.data.access import keeping_splits
-from ddkit.distilled import versions
-from ddkit.errors import Busy, DdkitError
-from ddkit.interrupt import Stopped, check_stop
-from ddkit.progress import Progress, Silent
-from ddkit.storage import locked, stable_hash, write_text
+from ddkit.distilled.dataset import versions
+from ddkit.pipeline import distill as pipeline
+from ddkit.runtime.errors import Busy, DdkitError
+from ddkit.runtime.files import locked, stable_hash, write_text
+from ddkit.runtime.interrupt import Stopped, check_stop
+from ddkit.runtime.progress import Progress, Silent
 
 POLL_SECONDS = 1.0
 

@@ -3,14 +3,14 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ddkit import pipeline
 from ddkit.bench.cells import Cell, steps_option
 from ddkit.data.access import sealed_test
-from ddkit.errors import DdkitError
-from ddkit.plugins import Plugin
-from ddkit.progress import Progress
-from ddkit.stage_pools import open_pool
-from ddkit.synthesis import Engine
+from ddkit.methods.plugin import Plugin
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.stages import open_pool
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.progress import Progress
+from ddkit.synthesis.engine import Engine
 
 PACE_STEPS, PACE_SECONDS = 20, 10.0  # measured until one of the two is reached
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 NAME = "bench.sqlite"
 VERSION = 1

@@ -9,7 +9,7 @@ from typing import Any
 
 from ddkit.bench.measures import Spread
 from ddkit.bench.results import Difference, Results, Row, Scores
-from ddkit.budget import readable
+from ddkit.runtime.sizes import readable
 
 HOW_TO_READ = (
     "Figures are mean test accuracies in percent; n is sets × networks: how many sets were "

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 from ddkit.data.options import DataOptions
 from ddkit.data.split import Split
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 _sealed: ContextVar[bool] = ContextVar("sealed", default=False)
 _kept: ContextVar[dict[tuple[object, ...], Split] | None] = ContextVar("kept", default=None)

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ddkit.data.pixels import Pixels
+from ddkit.data.pixels.base import Pixels
 from ddkit.data.split import Split
 from ddkit.data.zca import Zca
-from ddkit.errors import DdkitError, unknown
-from ddkit.moving import sent
+from ddkit.runtime.errors import DdkitError, unknown
+from ddkit.runtime.moving import sent
 
 Kind = Literal["standard", "zca", "unit"]
 

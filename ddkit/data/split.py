@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ddkit.data.pixels import Pixels, pixels_of
+from ddkit.data.pixels.base import Pixels, pixels_of
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ddkit.arithmetic import EXACT
-from ddkit.data.pixels import Pixels, pixels_of
-from ddkit.errors import DdkitError
-from ddkit.moving import sent
+from ddkit.data.pixels.base import Pixels, pixels_of
+from ddkit.runtime.arithmetic import EXACT
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.moving import sent
 
 MAX_PIXELS = 64 * 64 * 3  # the covariance takes the square of this in float64: 1.2 GB
 # Rows per product. Bytes less 128 have squares of at most 2**14, so that sums over 2**10 rows are

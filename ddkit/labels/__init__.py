@@ -21,5 +21,5 @@ from ddkit.labels.kinds import SoftLabels as SoftLabels
 from ddkit.labels.kinds import StoredLabels as StoredLabels
 from ddkit.labels.kinds import soft_cross_entropy as soft_cross_entropy
 from ddkit.labels.reading import labels_from as labels_from
-from ddkit.labels.recipes import Ensemble as Ensemble
-from ddkit.labels.recipes import RecipeLabels as RecipeLabels
+from ddkit.labels.recipe import Ensemble as Ensemble
+from ddkit.labels.recipe import RecipeLabels as RecipeLabels

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ddkit.data.views import MIXES
+from ddkit.data.augmentation.views import MIXES
 from ddkit.labels.codecs import Codec, TopK, codec_named
-from ddkit.labels.coding import PLAIN
-from ddkit.storage import TensorFile
+from ddkit.labels.coded import PLAIN
+from ddkit.runtime.files import TensorFile
 
 Check = Callable[[str, bool], None]
 """Called with what is wrong, and whether it is."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 LEVELS = 254  # of int8: -127 … 127, symmetric about the middle of a vector
 Parts = Mapping[str, Tensor]

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from ddkit.data.views import Mix, Views, draw_views
-from ddkit.errors import DdkitError
-from ddkit.seeds import generator
+from ddkit.data.augmentation.views import Mix, Views, draw_views
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.seeds import generator
 
 PURPOSE = "label views"
 TOLERANCE = 1e-5  # of the check; rounding changes it by 1e-7, other draws of 10⁵ images by 1e-3

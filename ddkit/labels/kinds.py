@@ -9,8 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddkit.labels.coding import Logits, about_logits, form_of, sent_logits, tensors_of
-from ddkit.moving import sent
+from ddkit.labels.coded import (
+    Logits,
+    about_logits,
+    form_of,
+    sent_logits,
+    tensors_of,
+)
+from ddkit.runtime.moving import sent
 
 Images = Tensor | Callable[[Tensor], Tensor]
 """Pixels of a whole set (N, channels, height, width), or a function from rows (B,) to pixels."""

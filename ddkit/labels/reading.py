@@ -5,14 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ddkit.data.augmentation.views import Views
 from ddkit.data.space import InputSpace
-from ddkit.data.views import Views
-from ddkit.errors import DdkitError
-from ddkit.labels.coding import read_logits
+from ddkit.labels.coded import read_logits
 from ddkit.labels.drawn import DrawnViews
 from ddkit.labels.epochs import EpochLabels
 from ddkit.labels.kinds import HardLabels, Labels, SoftLabels
-from ddkit.labels.recipes import Ensemble, RecipeLabels
+from ddkit.labels.recipe import Ensemble, RecipeLabels
+from ddkit.runtime.errors import DdkitError
 
 
 def labels_from(

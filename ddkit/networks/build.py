@@ -3,10 +3,10 @@
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from ddkit.errors import DdkitError
 from ddkit.networks import options, userfile
 from ddkit.networks.names import NETWORKS
 from ddkit.networks.spec import parse
+from ddkit.runtime.errors import DdkitError
 
 if TYPE_CHECKING:  # torch is imported in the functions: listing networks must not wait for it
     import torch

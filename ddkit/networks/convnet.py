@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import nn
 
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 Norm = Literal["instance", "batch", "group", "none"]
 GROUPS = 4

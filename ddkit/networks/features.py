@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 
 def last_linear_input(network: nn.Module, inputs: Tensor) -> Tensor:

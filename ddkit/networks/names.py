@@ -1,6 +1,6 @@
 """The names of the networks; nothing is imported before one is asked for."""
 
-from ddkit.registry import Registry
+from ddkit.runtime.registry import Registry
 
 NETWORKS = Registry(
     "network",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from ddkit.errors import DdkitError, unknown
+from ddkit.runtime.errors import DdkitError, unknown
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 MEANING = {

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ddkit.networks.vision import torchvision
+from ddkit.runtime.vision import torchvision
 
 
 def resnet18(classes: int, shape: tuple[int, int, int]) -> nn.Module:

@@ -7,9 +7,9 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddkit.errors import DdkitError, unknown
 from ddkit.networks.names import NETWORKS
-from ddkit.registry import origin
+from ddkit.runtime.errors import DdkitError, unknown
+from ddkit.runtime.registry import origin
 
 
 @dataclass(frozen=True)

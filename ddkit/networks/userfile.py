@@ -9,8 +9,8 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ddkit.errors import DdkitError, unknown
 from ddkit.networks.spec import read
+from ddkit.runtime.errors import DdkitError, unknown
 
 if TYPE_CHECKING:
     from torch import nn

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from ddkit.errors import DdkitError
-from ddkit.networks.vision import torchvision
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.vision import torchvision
 
 Shape = tuple[int, int, int]
 

@@ -8,11 +8,11 @@ from importlib.metadata import EntryPoint
 import pytest
 import torch
 
-from ddkit.data import sources
-from ddkit.data.names import DATA
 from ddkit.data.options import DataOptions
+from ddkit.data.sources import load as sources
+from ddkit.data.sources.names import DATA
+from ddkit.data.sources.tables import SplitName
 from ddkit.data.split import Split
-from ddkit.data.tables import SplitName
 
 MADE_UP = "made-up"
 WATCHED = "watched"  # the name that a run under test knows its data by

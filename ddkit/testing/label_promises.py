@@ -5,10 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddkit import pipeline
-from ddkit.distilled import ARTIFACT, DistilledDataset, as_pixels, load, write_distilled
+from ddkit.distilled.dataset import (
+    ARTIFACT,
+    DistilledDataset,
+    as_pixels,
+    load,
+    write_distilled,
+)
 from ddkit.labels import Labels
-from ddkit.objective import Synthetic
+from ddkit.pipeline import distill as pipeline
+from ddkit.synthesis.objective import Synthetic
 from ddkit.testing.method import MethodUnderTest, attempted
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Subject

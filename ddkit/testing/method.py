@@ -6,9 +6,9 @@ from typing import ClassVar, TypeVar
 import pytest
 
 from ddkit.labels import Labels
-from ddkit.objective import Synthetic
-from ddkit.pool import Pool
-from ddkit.process import unchanged
+from ddkit.pools.pool import Pool
+from ddkit.runtime.process import unchanged
+from ddkit.synthesis.objective import Synthetic
 from ddkit.testing.data import MADE_UP, watched
 from ddkit.testing.subject import Subject
 

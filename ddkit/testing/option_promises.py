@@ -5,9 +5,9 @@ from math import isfinite
 import pytest
 
 from ddkit.config import MethodOptions, StageName, load_config, validated
-from ddkit.errors import DdkitError
-from ddkit.planning import plan
-from ddkit.rehearsal import Data
+from ddkit.pipeline.plan import plan
+from ddkit.pipeline.rehearse import Data
+from ddkit.runtime.errors import DdkitError
 from ddkit.testing.method import MethodUnderTest, attempted
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Subject

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ddkit.labels import Labels
-from ddkit.objective import Shard, Synthetic
-from ddkit.pool import Pool
-from ddkit.synthesis import Engine, pack
+from ddkit.pools.pool import Pool
+from ddkit.synthesis.engine import Engine, pack
+from ddkit.synthesis.objective import Shard, Synthetic
 from ddkit.testing.method import MethodUnderTest
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Stepper, Subject

@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddkit import pipeline
-from ddkit.arithmetic import EXACT
 from ddkit.config import MethodOptions, RunConfig
 from ddkit.labels import Labels
-from ddkit.leaves import LeafState
-from ddkit.objective import Objective, Shard, Synthetic
-from ddkit.plugins import Plugin, lookup
-from ddkit.pool import Pool
-from ddkit.pool_training import train_pool
-from ddkit.resolve import Request, resolve
+from ddkit.methods.plugin import Plugin, lookup
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import pool_plan
+from ddkit.pools.pool import Pool
+from ddkit.pools.training import train_pool
 from ddkit.run import Run
-from ddkit.stage_pools import pool_plan
-from ddkit.synthesis import Engine
+from ddkit.runtime.arithmetic import EXACT
+from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.leaves import LeafState
+from ddkit.synthesis.objective import Objective, Shard, Synthetic
 from ddkit.testing.data import WATCHED, Watched
 from ddkit.testing.generators import odd_generators
 

@@ -5,9 +5,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ddkit.memory import PeakMemory
-from ddkit.objective import Synthetic
-from ddkit.pool import Pool
+from ddkit.pools.pool import Pool
+from ddkit.runtime.memory import PeakMemory
+from ddkit.synthesis.objective import Synthetic
 from ddkit.testing.method import MethodUnderTest, attempted
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Stepper, Subject

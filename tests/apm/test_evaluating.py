@@ -8,14 +8,16 @@ import torch.nn.functional as F
 from ddkit_apm.evaluating import own_protocol
 from torch import Tensor, nn
 
-from ddkit import HardLabels, Run, networks, pipeline, training
-from ddkit.data import sources
-from ddkit.data.dsa import apply_dsa, draw_dsa
-from ddkit.distilled import DistilledDataset, load, write_distilled
-from ddkit.evaluation import protocol_for
-from ddkit.objective import Synthetic
-from ddkit.plugins import Plugin
-from ddkit.seeds import generator
+from ddkit import HardLabels, Run, networks
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.data.sources import load as sources
+from ddkit.distilled.dataset import DistilledDataset, load, write_distilled
+from ddkit.evaluation.accuracy import protocol_for
+from ddkit.methods.plugin import Plugin
+from ddkit.pipeline import distill as pipeline
+from ddkit.runtime.seeds import generator
+from ddkit.synthesis.objective import Synthetic
+from ddkit.training import loop as training
 
 NETWORK = "convnet:depth=2:width=8"
 RECIPE = ("evaluation_epochs=6", "lr_student=0.1", "student_momentum=0.5", "student_decay=0.01")

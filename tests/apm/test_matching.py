@@ -11,7 +11,7 @@ from ddkit_apm.matching import checkpoint_epochs, prediction_matching
 from torch import Tensor, nn
 
 from ddkit import DdkitError, networks
-from ddkit.memory import PeakMemory
+from ddkit.runtime.memory import PeakMemory
 
 CLASSES = 3
 

@@ -11,9 +11,12 @@ from ddkit_apm.matching import prediction_matching
 from ddkit_apm.objective import ApmObjective
 from ddkit_apm.students import as_function
 
-from ddkit import DdkitError, Run, interrupt, pipeline, stage_pools
-from ddkit.interrupt import Stopped
-from ddkit.memory import PeakMemory
+from ddkit import DdkitError, Run
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime import interrupt
+from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.memory import PeakMemory
 
 NARROW = "convnet:depth=2:width=4"  # images take much, weights little
 QUICK = ("student_epochs=2", "student_batch=4", "train_epochs=1", "rounds=2")
@@ -191,7 +194,9 @@ def test_a_segment_that_does_not_fit_the_budget_is_refused(narrow_run, synthesis
 
 
 def test_a_budget_that_is_too_small_is_found_before_a_teacher_is_trained(narrow_run, monkeypatch):
-    monkeypatch.setattr("ddkit.stage_pools.train_pool", lambda *_: pytest.fail("trained a pool"))
+    monkeypatch.setattr(
+        "ddkit.pipeline.stages.train_pool", lambda *_: pytest.fail("trained a pool")
+    )
     run = narrow_run(memory_budget="9kB")
     with pytest.raises(DdkitError, match=r"a segment of 1 image, the smallest, needs [\d.]+ kB"):
         pipeline.distill(run.config, run.folder)

@@ -9,12 +9,15 @@ from ddkit_apm.students import train_student
 from ddkit_apm.teachers import members
 from torch import Tensor, nn
 
-from ddkit import DdkitError, Pool, Run, interrupt, pipeline, stage_pools
-from ddkit.distilled import load
-from ddkit.interrupt import Stopped
-from ddkit.seeds import derive
-from ddkit.storage import TensorFile
-from ddkit.synthesis import Engine
+from ddkit import DdkitError, Pool, Run
+from ddkit.distilled.dataset import load
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime import interrupt
+from ddkit.runtime.files import TensorFile
+from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.seeds import derive
+from ddkit.synthesis.engine import Engine
 
 BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
 SHORT = ("student_epochs=1", "checkpoints=1")  # where students do not matter

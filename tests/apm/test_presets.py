@@ -3,12 +3,18 @@
 import pytest
 import torch
 
-from ddkit import networks, pipeline
+from ddkit import networks
 from ddkit.data.split import Split
-from ddkit.distilled import load
-from ddkit.plugins import lookup
-from ddkit.resolve import Request, find_preset, preset_names, resolve
-from ddkit.storage import TensorFile
+from ddkit.distilled.dataset import load
+from ddkit.methods.plugin import lookup
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import (
+    Request,
+    find_preset,
+    preset_names,
+    resolve,
+)
+from ddkit.runtime.files import TensorFile
 
 SHRINK = {
     "teachers": 1, "train_epochs": 1, "train_batch": 8, "rounds": 2, "student_epochs": 2,
@@ -27,7 +33,7 @@ def made() -> Split:
 def test_preset_runs_two_rounds(name, tmp_path, monkeypatch):
     """What a preset sets is kept, but for sizes: two classes, 32 px, teachers of one epoch."""
     monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("ddkit.data.sources.load", lambda *_, **__: made())
+    monkeypatch.setattr("ddkit.data.sources.load.load", lambda *_, **__: made())
     preset = find_preset("apm", *lookup("apm"), tag="", ipc=1, choice=name)
     options = preset["options"]
     sizes = {**SHRINK, "batch_syn": min(1, options.get("batch_syn", 0))}

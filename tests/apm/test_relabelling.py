@@ -4,9 +4,18 @@ import pytest
 import torch
 from ddkit_apm.relabelling import label
 
-from ddkit import DdkitError, HardLabels, Pool, Run, SoftLabels, Synthetic, pipeline, stage_pools
-from ddkit.distilled import load
-from ddkit.storage import TensorFile
+from ddkit import (
+    DdkitError,
+    HardLabels,
+    Pool,
+    Run,
+    SoftLabels,
+    Synthetic,
+)
+from ddkit.distilled.dataset import load
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime.files import TensorFile
 
 BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
 TEDDY = (

@@ -9,8 +9,8 @@ from ddkit_apm.students import as_function, train_student
 from torch import Tensor, nn
 
 from ddkit import Run
-from ddkit.data.dsa import apply_dsa, draw_dsa
-from ddkit.seeds import generator
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.runtime.seeds import generator
 
 SEED = 7
 

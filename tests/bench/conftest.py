@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 import torch
 
-from ddkit import ImageObjective, Run, evaluation, pipeline, protocols
+from ddkit import ImageObjective, Run
 from ddkit.bench.config import BenchConfig, read_config
 from ddkit.bench.harness import Harness
 from ddkit.bench.results import Row, read_results
 from ddkit.bench.store import Store
-from ddkit.hookspecs import hookimpl
-from ddkit.plugins import METHODS
+from ddkit.evaluation import accuracy as evaluation
+from ddkit.evaluation import protocols
+from ddkit.methods.hookspecs import hookimpl
+from ddkit.methods.plugin import METHODS
+from ddkit.pipeline import distill as pipeline
 
 NETWORK = "convnet:depth=2:width=4"
 PIXELS = {"herding": {"method": "herding", "settings": ["features=pixels"]}}  # no network trained
@@ -244,7 +247,7 @@ def small_bench(flags: Sequence[str]) -> list[str]:
 @pytest.fixture
 def slow_here(environment, monkeypatch) -> None:
     """Install the method "slow" in this process too; its steps take no time here."""
-    from ddkit.registry import installed
+    from ddkit.runtime.registry import installed
 
     monkeypatch.syspath_prepend(environment["PYTHONPATH"].split(os.pathsep)[0])
     monkeypatch.setenv("SYNTHESES", environment["SYNTHESES"])

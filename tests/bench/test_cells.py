@@ -6,10 +6,12 @@ import pytest
 import torch
 
 import ddkit as library
-from ddkit import MethodOptions, SoftLabels, option, pipeline, stage_pools
+from ddkit import MethodOptions, SoftLabels, option
 from ddkit.bench.cells import cells, companion, make_cell, pace_key, run_folder, run_key
 from ddkit.bench.config import IMBALANCE
-from ddkit.pool import Member, MemberTask
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pools.pool import Member, MemberTask
 
 
 class Stepped(MethodOptions):

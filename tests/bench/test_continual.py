@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from ddkit import DdkitError, SoftLabels, evaluation, networks
+from ddkit import DdkitError, SoftLabels, networks
 from ddkit.bench.cells import cells
 from ddkit.bench.continual import STEPS, class_steps
 from ddkit.bench.harness import Harness
 from ddkit.bench.results import read_results
-from ddkit.data import sources
 from ddkit.data.options import DataOptions
-from ddkit.distilled import load
+from ddkit.data.sources import load as sources
+from ddkit.distilled.dataset import load
+from ddkit.evaluation import accuracy as evaluation
 
 DIGITS = tuple("0123456789")
 

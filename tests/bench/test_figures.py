@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ddkit import SoftLabels, evaluation
-from ddkit.data import sources
+from ddkit import SoftLabels
 from ddkit.data.options import DataOptions
+from ddkit.data.sources import load as sources
+from ddkit.evaluation import accuracy as evaluation
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ddkit import MethodOptions, evaluation, option
+from ddkit import MethodOptions, option
 from ddkit.bench import forecast
 from ddkit.bench.forecast import Forecast, Forecaster
-from ddkit.pool import Member, MemberTask
-from ddkit.rehearsal import Estimate
+from ddkit.evaluation import accuracy as evaluation
+from ddkit.pipeline.rehearse import Estimate
+from ddkit.pools.pool import Member, MemberTask
 
 ESTIMATE = Estimate(
     pool_seconds=100.0, synthesis_seconds=20.0, relabel_seconds=1.0, peak_bytes=9000,
@@ -129,7 +130,7 @@ def test_a_method_without_a_pool_trains_none(foretold):
 def test_a_time_budget_is_the_time_of_synthesis(foretold, bench, pooled, monkeypatch):
     found = foretold(pooled, "random", budget_minutes=2)
     assert [f.synthesis_seconds for f in found] == [121, 21]
-    monkeypatch.setattr("ddkit.synthesis.Engine.pace", lambda *rest: 10.0)
+    monkeypatch.setattr("ddkit.synthesis.engine.Engine.pace", lambda *rest: 10.0)
     assert bench(pooled, "random", budget_minutes=2).failed == []
     assert all(map(zero, foretold(pooled, "random", budget_minutes=2)))
 

@@ -5,14 +5,17 @@ from contextlib import ExitStack
 import pytest
 import torch
 
-from ddkit import DdkitError, comparison, interrupt, pipeline
+from ddkit import DdkitError
 from ddkit.bench import harness
 from ddkit.bench.cells import cells, run_folder
 from ddkit.bench.harness import Harness
-from ddkit.data import sources
-from ddkit.interrupt import Stopped
-from ddkit.progress import Silent
-from ddkit.storage import locked
+from ddkit.data.sources import load as sources
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import evaluate as comparison
+from ddkit.runtime import interrupt
+from ddkit.runtime.files import locked
+from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.progress import Silent
 
 
 class Notes(Silent):
@@ -281,7 +284,7 @@ def test_what_is_wrong_with_a_method_leaves_no_folder(config, method, folder):
 
 
 def test_two_seeds_train_one_pool(bench, method, fading):
-    from ddkit.pool import Member, MemberTask
+    from ddkit.pools.pool import Member, MemberTask
 
     trained = []
 

@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
-from ddkit import DdkitError, MethodOptions, SoftLabels, evaluation
+from ddkit import DdkitError, MethodOptions, SoftLabels
 from ddkit.bench.harness import Harness
-from ddkit.data import sources
-from ddkit.evaluation import Evaluation
-from ddkit.pool import Member, MemberTask
+from ddkit.data.sources import load as sources
+from ddkit.evaluation import accuracy as evaluation
+from ddkit.evaluation.accuracy import Evaluation
+from ddkit.pools.pool import Member, MemberTask
 
 WAYS = {
     "sources.load": lambda run: sources.load(run.config.data, "test"),

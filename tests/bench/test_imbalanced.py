@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from ddkit import evaluation, pipeline
 from ddkit.bench.config import IMBALANCE
 from ddkit.bench.results import read_results
-from ddkit.data import sources
 from ddkit.data.options import DataOptions
-from ddkit.distilled import load
+from ddkit.data.sources import load as sources
+from ddkit.distilled.dataset import load
+from ddkit.evaluation import accuracy as evaluation
+from ddkit.pipeline import distill as pipeline
 from ddkit.run import Run
 
 

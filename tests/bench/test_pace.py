@@ -8,9 +8,9 @@ from ddkit import DdkitError, MethodOptions, option
 from ddkit.bench.cells import cells
 from ddkit.bench.harness import Harness
 from ddkit.bench.pace import steps_within
-from ddkit.objective import group_shards
-from ddkit.progress import Silent
-from ddkit.synthesis import Engine
+from ddkit.runtime.progress import Silent
+from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.objective import group_shards
 
 
 class Stepped(MethodOptions):

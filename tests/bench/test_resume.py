@@ -11,7 +11,7 @@ import pytest
 
 from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 WANTED = ("-m", "random,slow", "--seeds", "2", "--epochs", "30")
 SLOW = {"STEP_SECONDS": "0.15"}  # 2 s for a set

@@ -14,7 +14,7 @@ from ddkit.bench import workers
 from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
 from ddkit.bench.workers import default_workers, run_workers
-from ddkit.progress import Silent
+from ddkit.runtime.progress import Silent
 
 SLOW = ("-m", "slow", "--workers", "2", "-o", "bench")
 

@@ -49,7 +49,7 @@ def called(tmp_path, environment, monkeypatch, capfd) -> Callable[..., tuple[int
     """Return a function that calls the command in this process: (exit code, stdout, stderr)."""
     from ddkit_cli.main import main
 
-    from ddkit.registry import installed
+    from ddkit.runtime.registry import installed
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DDKIT_CACHE", environment["DDKIT_CACHE"])

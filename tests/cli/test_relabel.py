@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ddkit as library
-from ddkit.data.views import STORED
+from ddkit.data.augmentation.views import STORED
 
 ROWS = torch.arange(10)
 

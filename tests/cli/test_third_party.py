@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import ddkit as library
-from ddkit import registry
 from ddkit.networks import spec_fingerprint
+from ddkit.runtime import registry
 
 SOURCE = Path(__file__).parents[1] / "third_party" / "ddkit-brightness"
 

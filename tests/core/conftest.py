@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from ddkit import pipeline
-from ddkit.data import sources
+from ddkit.data.sources import load as sources
 from ddkit.data.split import Split
-from ddkit.distilled import stored, write_distilled
-from ddkit.hookspecs import hookimpl
+from ddkit.distilled.dataset import stored, write_distilled
 from ddkit.labels import HardLabels, Labels
-from ddkit.objective import Synthetic
-from ddkit.plugins import METHODS
+from ddkit.methods.hookspecs import hookimpl
+from ddkit.methods.plugin import METHODS
+from ddkit.pipeline import distill as pipeline
+from ddkit.synthesis.objective import Synthetic
 
 
 @pytest.fixture

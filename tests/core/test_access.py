@@ -5,10 +5,10 @@ from contextlib import suppress
 import pytest
 
 from ddkit import DdkitError
-from ddkit.data import sources
 from ddkit.data.access import KEPT_SPLITS, keeping_splits, kept, sealed_test
-from ddkit.data.names import DATA
 from ddkit.data.options import DataOptions
+from ddkit.data.sources import load as sources
+from ddkit.data.sources.names import DATA
 
 
 @pytest.fixture

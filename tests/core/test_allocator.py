@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 import ddkit
-from ddkit import DdkitError, planning
-from ddkit.allocator import keep_large_blocks
-from ddkit.rehearsal import Data, rehearse
-from ddkit.resolve import Request, resolve
+from ddkit import DdkitError
+from ddkit.pipeline import plan as planning
+from ddkit.pipeline.rehearse import Data, rehearse
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.allocator import keep_large_blocks
 
 DATA = Data(100, 10, (1, 8, 8))
 FAULTS = """

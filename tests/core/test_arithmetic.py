@@ -10,16 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddkit import networks, training
-from ddkit.arithmetic import EXACT, PRECISIONS, Arithmetic, Asked, Loop, fastest, usual
-from ddkit.batched import fit_together
+from ddkit import networks
 from ddkit.config import RunConfig
-from ddkit.interrupt import Stopped
-from ddkit.objective import ImageObjective
 from ddkit.run import Run
-from ddkit.storage import read_json, restore_optimiser
-from ddkit.synthesis import Engine
-from ddkit.training import Recipe, fit, trial
+from ddkit.runtime.arithmetic import (
+    EXACT,
+    PRECISIONS,
+    Arithmetic,
+    Asked,
+    Loop,
+    fastest,
+    usual,
+)
+from ddkit.runtime.files import read_json, restore_optimiser
+from ddkit.runtime.interrupt import Stopped
+from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.objective import ImageObjective
+from ddkit.training import loop as training
+from ddkit.training.loop import Recipe, fit, trial
+from ddkit.training.stacked import fit_together
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 BF16, LAST = Arithmetic("bf16"), Arithmetic(channels_last=True)

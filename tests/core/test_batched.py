@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddkit import networks, training
-from ddkit.batched import fit_together, speedup
-from ddkit.errors import DdkitError
-from ddkit.interrupt import Stopped
-from ddkit.training import Diverged, Recipe, fit
+from ddkit import networks
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.interrupt import Stopped
+from ddkit.training import loop as training
+from ddkit.training.loop import Diverged, Recipe, fit
+from ddkit.training.stacked import fit_together, speedup
 
 K, STEPS, BATCH, CLASSES = 3, 4, 6, 5
 SHAPE = (1, 8, 8)
@@ -199,7 +200,7 @@ def test_a_training_that_died_goes_on_to_the_same_bytes(tmp_path, monkeypatch, o
 
 
 def test_a_stop_is_obeyed_and_the_work_is_kept(tmp_path, request_stop):
-    import ddkit.interrupt
+    import ddkit.runtime.interrupt
 
     path = tmp_path / "checkpoint.safetensors"
     taken = []
@@ -215,7 +216,7 @@ def test_a_stop_is_obeyed_and_the_work_is_kept(tmp_path, request_stop):
     with pytest.raises(Stopped):
         stopping()
     assert taken == list(range(1, 7))
-    ddkit.interrupt._requested.clear()
+    ddkit.runtime.interrupt._requested.clear()
     steps = []
     resumed = dropping()
     for position in fit_together(

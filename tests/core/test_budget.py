@@ -2,8 +2,14 @@
 
 import pytest
 
-from ddkit.budget import BEYOND, largest_fitting, needed, parse_bytes, readable
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.sizes import (
+    BEYOND,
+    largest_fitting,
+    needed,
+    parse_bytes,
+    readable,
+)
 
 REFUSED = r"^a size is a number with a unit, such as 6\.5GB or 800MB$"
 

@@ -14,8 +14,8 @@ from ddkit.config import (
     parse_setting,
     validated,
 )
-from ddkit.described import describe
-from ddkit.errors import DdkitError
+from ddkit.runtime.described import describe
+from ddkit.runtime.errors import DdkitError
 
 
 class Options(MethodOptions):

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch.utils.data import DataLoader
 
-from ddkit import pipeline
-from ddkit.data.views import draw_views
-from ddkit.distilled import as_pixels, load, stored
-from ddkit.errors import DdkitError
+from ddkit.data.augmentation.views import draw_views
+from ddkit.distilled.dataset import as_pixels, load, stored
 from ddkit.labels import EpochLabels, SoftLabels, joined
-from ddkit.objective import Synthetic
-from ddkit.storage import TensorFile, write_tensors
+from ddkit.pipeline import distill as pipeline
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import TensorFile, write_tensors
+from ddkit.synthesis.objective import Synthetic
 
 
 def synthetic(low: float = 0.0, high: float = 1.0, count: int = 6) -> Synthetic:

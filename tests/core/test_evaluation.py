@@ -6,15 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ddkit import comparison, evaluation, pipeline, training
-from ddkit.data import sources
-from ddkit.data.resident import Resident
+from ddkit.data.augmentation.views import draw_views
+from ddkit.data.loading.resident import Resident
+from ddkit.data.sources import load as sources
 from ddkit.data.space import InputSpace
-from ddkit.data.views import draw_views
-from ddkit.distilled import load
-from ddkit.distilled_training import create, train_on
-from ddkit.errors import DdkitError
-from ddkit.evaluation import (
+from ddkit.distilled.dataset import load
+from ddkit.evaluation import accuracy as evaluation
+from ddkit.evaluation.accuracy import (
     Evaluation,
     evaluate_with,
     own_protocol_name,
@@ -22,11 +20,16 @@ from ddkit.evaluation import (
     rated,
     tuned,
 )
+from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.training import create, train_on
 from ddkit.labels import EpochLabels, SoftLabels, joined
-from ddkit.objective import Synthetic
-from ddkit.progress import Silent
-from ddkit.protocols import Protocol
-from ddkit.training import Recipe
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import evaluate as comparison
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.progress import Silent
+from ddkit.synthesis.objective import Synthetic
+from ddkit.training import loop as training
+from ddkit.training.loop import Recipe
 
 CPU = torch.device("cpu")
 NET = "convnet:depth=1:width=4"
@@ -112,7 +115,8 @@ def test_mean_and_deviation_done_by_hand():
 
 @pytest.mark.parametrize("batch", [2, 5, 100])
 def test_training_on_a_set_is_a_plain_loop(artifact, batch):
-    from ddkit import networks, seeds
+    from ddkit import networks
+    from ddkit.runtime import seeds
 
     plain = Protocol(
         name="plain", labels="own",

@@ -6,19 +6,31 @@ import pytest
 import torch
 from torch import nn
 
-from ddkit import batched, evaluation, pipeline
-from ddkit import distilled_training as students
-from ddkit.data.resident import Resident
-from ddkit.data.views import draw_views
-from ddkit.distilled import load
-from ddkit.distilled_training import at_once, create, train_on, train_together
-from ddkit.evaluation import evaluate_real, evaluate_with, open_test, protocol_for
+from ddkit.data.augmentation.views import draw_views
+from ddkit.data.loading.resident import Resident
+from ddkit.distilled.dataset import load
+from ddkit.evaluation import accuracy as evaluation
+from ddkit.evaluation import training as students
+from ddkit.evaluation.accuracy import (
+    evaluate_real,
+    evaluate_with,
+    open_test,
+    protocol_for,
+)
+from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.training import (
+    at_once,
+    create,
+    train_on,
+    train_together,
+)
 from ddkit.labels import EpochLabels, SoftLabels, joined
-from ddkit.memory import PeakMemory
-from ddkit.protocols import Protocol
-from ddkit.resolve import Request, resolve
-from ddkit.timing import BLOCKS
-from ddkit.training import Diverged, Recipe
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.memory import PeakMemory
+from ddkit.runtime.timing import BLOCKS
+from ddkit.training import stacked as batched
+from ddkit.training.loop import Diverged, Recipe
 
 CPU = torch.device("cpu")
 NET = "convnet:depth=1:width=4"

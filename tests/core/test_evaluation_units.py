@@ -2,12 +2,19 @@
 
 import pytest
 
-from ddkit import comparison, evaluation_units, pipeline
-from ddkit.distilled import load
-from ddkit.evaluation import Evaluation, evaluate_with, open_test, protocol_for
-from ddkit.evaluation_units import Evaluations, groups, joined
-from ddkit.interrupt import Stopped
-from ddkit.progress import Silent
+from ddkit.distilled.dataset import load
+from ddkit.evaluation import units as evaluation_units
+from ddkit.evaluation.accuracy import (
+    Evaluation,
+    evaluate_with,
+    open_test,
+    protocol_for,
+)
+from ddkit.evaluation.units import Evaluations, groups, joined
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import evaluate as comparison
+from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.progress import Silent
 
 NET = "convnet:depth=1:width=4"
 DSA = protocol_for("dsa").with_recipe(epochs=3)

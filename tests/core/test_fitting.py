@@ -3,10 +3,13 @@
 import pytest
 import torch
 
-from ddkit.arithmetic import PRECISIONS, Arithmetic
-from ddkit.budget import BEYOND
-from ddkit.errors import DdkitError
-from ddkit.fitting import (
+from ddkit.run import Run
+from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import settled
+from ddkit.runtime.memory import weights_of
+from ddkit.runtime.sizes import BEYOND
+from ddkit.synthesis.budget import (
     HeldPool,
     check_said,
     member,
@@ -16,10 +19,7 @@ from ddkit.fitting import (
     tried,
     untrained,
 )
-from ddkit.memory import weights_of
-from ddkit.objective import ImageObjective
-from ddkit.run import Run
-from ddkit.storage import settled
+from ddkit.synthesis.objective import ImageObjective
 
 IMAGE = 8 * 8 * 4
 

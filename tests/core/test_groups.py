@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ddkit.config import MethodOptions, RunConfig
-from ddkit.errors import DdkitError
-from ddkit.objective import ImageObjective, group_shards
-from ddkit.resolve import Request, resolve
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.errors import DdkitError
+from ddkit.synthesis.objective import ImageObjective, group_shards
 
 
 @pytest.mark.parametrize(("ipc", "groups", "sizes"), [

@@ -68,9 +68,9 @@ def test_the_init_of_a_plugin_defines_hooks_only(folder):
     [
         "import ddkit",
         "import ddkit_cli.main",
-        "from ddkit.data.names import DATA; DATA.names()",
+        "from ddkit.data.sources.names import DATA; DATA.names()",
         "import ddkit.networks; ddkit.networks.NETWORKS.names()",
-        "from ddkit.plugins import METHODS, ALIASES; METHODS.names(); ALIASES.names()",
+        "from ddkit.methods.plugin import METHODS, ALIASES; METHODS.names(); ALIASES.names()",
     ],
 )
 def test_importing_and_listing_names_import_no_torch(code):

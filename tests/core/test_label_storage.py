@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
-from ddkit.data.views import draw_views, render
-from ddkit.distilled import load
-from ddkit.distilled_training import train_on
-from ddkit.errors import DdkitError
-from ddkit.evaluation import protocol_for
+from ddkit.data.augmentation.views import draw_views, render
+from ddkit.distilled.dataset import load
+from ddkit.evaluation.accuracy import protocol_for
+from ddkit.evaluation.training import train_on
 from ddkit.labels import DrawnViews, EpochLabels, HardLabels, SoftLabels, joined
 from ddkit.labels.codecs import Int8, TopK
-from ddkit.labels.coding import Coded, encoded
-from ddkit.labels.forms import in_form, loss_of, with_epochs
-from ddkit.objective import Synthetic
-from ddkit.seeds import generator
-from ddkit.storage import TensorFile, write_tensors
+from ddkit.labels.coded import Coded, encoded
+from ddkit.labels.converting import in_form, loss_of, with_epochs
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import TensorFile, write_tensors
+from ddkit.runtime.seeds import generator
+from ddkit.synthesis.objective import Synthetic
 
 COUNT, CLASSES, EPOCHS, T = 6, 5, 4, 4.0
 ROWS = torch.arange(COUNT)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from ddkit import Synthetic, labelling
-from ddkit.interrupt import Stopped
+from ddkit import Synthetic
+from ddkit.labels import making as labelling
+from ddkit.runtime.interrupt import Stopped
 
 
 def label(epoch: int):

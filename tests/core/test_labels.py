@@ -6,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddkit.data.views import draw_views
-from ddkit.errors import DdkitError
+from ddkit.data.augmentation.views import draw_views
 from ddkit.labels import (
     EpochLabels,
     HardLabels,
@@ -16,6 +15,7 @@ from ddkit.labels import (
     labels_from,
     soft_cross_entropy,
 )
+from ddkit.runtime.errors import DdkitError
 
 COUNT, CLASSES, EPOCHS = 9, 3, 4
 CPU = torch.device("cpu")
@@ -132,7 +132,7 @@ def test_images_may_be_read_as_they_are_needed():
 
 
 def test_the_replayed_view_is_the_one_that_was_labelled():
-    from ddkit.data.views import render
+    from ddkit.data.augmentation.views import render
 
     labels, pixels, rows = epoch_labels(), images(), torch.tensor([8, 1])
     for epoch in range(EPOCHS):

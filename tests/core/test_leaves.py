@@ -6,8 +6,8 @@ from math import sqrt
 import pytest
 import torch
 
-from ddkit.leaves import LeafState
-from ddkit.objective import Leaf
+from ddkit.synthesis.leaves import LeafState
+from ddkit.synthesis.objective import Leaf
 
 CPU = torch.device("cpu")
 STEPS = 7

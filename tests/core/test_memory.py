@@ -2,7 +2,7 @@
 
 import torch
 
-from ddkit.memory import PeakMemory
+from ddkit.runtime.memory import PeakMemory
 
 
 def test_tensors_that_live_together_add_up():

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from ddkit.config import RunConfig
+from ddkit.data.augmentation.views import Views, draw_views
 from ddkit.data.space import InputSpace
-from ddkit.data.views import Views, draw_views
-from ddkit.distilled import load
-from ddkit.errors import DdkitError
+from ddkit.distilled.dataset import load
+from ddkit.distilled.merging import merge
 from ddkit.labels import DrawnViews, Ensemble, EpochLabels, RecipeLabels, SoftLabels, joined
-from ddkit.labels.coding import encoded
-from ddkit.merging import merge
-from ddkit.objective import Synthetic
-from ddkit.storage import TensorFile, write_tensors
+from ddkit.labels.coded import encoded
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import TensorFile, write_tensors
+from ddkit.synthesis.objective import Synthetic
 
 CLASSES = 3
 # where the images of a set of ipc 1 and of one of ipc 2 go, class by class

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from ddkit.labels import DrawnViews, EpochLabels
-from ddkit.labels.coding import encoded
-from ddkit.moving import SMALL, send, sent
+from ddkit.labels.coded import encoded
+from ddkit.runtime.moving import SMALL, send, sent
 
 
 @pytest.mark.parametrize("numbers", [1, SMALL // 4, SMALL // 4 + 1])

@@ -6,18 +6,20 @@ import shutil
 import pytest
 import torch
 
-from ddkit import load, named_pool, networks, pipeline
+from ddkit import load, networks
 from ddkit.config import RunConfig, StageConfig, load_config
-from ddkit.cost import read_cost
 from ddkit.data.options import DataOptions
-from ddkit.distilled import ARTIFACT
-from ddkit.errors import DdkitError
-from ddkit.imported_pool import import_replay
+from ddkit.distilled.dataset import ARTIFACT
 from ddkit.labels import SoftLabels
-from ddkit.objective import ImageObjective
-from ddkit.pool import Pool
-from ddkit.resolve import Request, resolve, with_relabel
-from ddkit.storage import cache_folder
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve, with_relabel
+from ddkit.pools import named as named_pool
+from ddkit.pools.imported import import_replay
+from ddkit.pools.pool import Pool
+from ddkit.runtime.cost import read_cost
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import cache_folder
+from ddkit.synthesis.objective import ImageObjective
 
 SPEC = "convnet:depth=1:width=4"
 BASE = {"method": "toy", "plugin": "toy", "ipc": 1, "network": SPEC}

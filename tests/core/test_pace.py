@@ -2,10 +2,10 @@
 
 import pytest
 
-from ddkit.memory import PeakMemory
-from ddkit.objective import ImageObjective
-from ddkit.storage import TensorFile
-from ddkit.synthesis import Engine
+from ddkit.runtime.files import TensorFile
+from ddkit.runtime.memory import PeakMemory
+from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.objective import ImageObjective
 
 
 class Timed(ImageObjective):

@@ -5,11 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from ddkit import DdkitError, planning
+from ddkit import DdkitError
 from ddkit.data.options import DataOptions
-from ddkit.planning import Line, Plan, check_fits, data_of, line, plan
-from ddkit.rehearsal import Data, Rehearsal
-from ddkit.resolve import Request, resolve
+from ddkit.pipeline import plan as planning
+from ddkit.pipeline.plan import (
+    Line,
+    Plan,
+    check_fits,
+    data_of,
+    line,
+    plan,
+)
+from ddkit.pipeline.rehearse import Data, Rehearsal
+from ddkit.pipeline.resolve import Request, resolve
 
 DATA = Data(2000, 10, (3, 16, 16))
 WIDTH, NARROW = "convnet:depth=2:width=8", "convnet:depth=2:norm=batch:width=8"

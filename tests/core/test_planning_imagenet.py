@@ -2,9 +2,9 @@
 
 import pytest
 
-from ddkit.planning import data_of, plan
-from ddkit.rehearsal import Rehearsal
-from ddkit.resolve import Request, resolve
+from ddkit.pipeline.plan import data_of, plan
+from ddkit.pipeline.rehearse import Rehearsal
+from ddkit.pipeline.resolve import Request, resolve
 
 CLASSES, IMAGES = 1000, 50_000
 FLOAT, HALF = 4, 2

@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from ddkit import networks, pipeline, stage_pools
-from ddkit.arithmetic import Arithmetic
+from ddkit import networks
 from ddkit.config import MethodOptions, StageConfig, option
-from ddkit.errors import DdkitError
-from ddkit.pool import Member, MemberTask, Pool
-from ddkit.pool_training import train_pool
-from ddkit.storage import TensorFile
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pools.pool import Member, MemberTask, Pool
+from ddkit.pools.training import train_pool
+from ddkit.runtime.arithmetic import Arithmetic
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import TensorFile
 
 SPEC = "convnet:depth=1:width=4:norm=batch"
 DESCRIPTION = {"network": SPEC, "classes": 3, "shape": [1, 8, 8]}
@@ -132,7 +134,7 @@ BYTES = sum(tensor.nbytes for tensor in fresh(0).state_dict().values())
     (0, 10**9, 1),
 ])  # fmt: skip
 def test_members_are_held_as_far_as_there_is_room(pool, monkeypatch, room, free, held):
-    monkeypatch.setattr("ddkit.pool.free_memory", lambda device: free)
+    monkeypatch.setattr("ddkit.pools.pool.free_memory", lambda device: free)
     pool.room = room
     images = torch.randn(4, 1, 8, 8)
     assert len({id(pool.network(index)) for index in (0, 1, 2)}) == held

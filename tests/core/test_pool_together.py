@@ -7,10 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from ddkit import Member, MemberTask, Pool, Together, networks, pool_training, training
-from ddkit.batched import fit_together
-from ddkit.errors import DdkitError
-from ddkit.training import Recipe, fit
+from ddkit import (
+    Member,
+    MemberTask,
+    Pool,
+    Together,
+    networks,
+)
+from ddkit.pools import training as pool_training
+from ddkit.runtime.errors import DdkitError
+from ddkit.training import loop as training
+from ddkit.training.loop import Recipe, fit
+from ddkit.training.stacked import fit_together
 
 SPEC = "convnet:depth=1:width=4:norm=batch"
 DESCRIPTION = {"network": SPEC, "classes": 3, "shape": [1, 8, 8]}

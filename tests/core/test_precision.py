@@ -12,16 +12,19 @@ from click.testing import CliRunner
 from ddkit_cli.commands.train import train
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ddkit import comparison, pipeline, protocols, relabelling
-from ddkit.arithmetic import OPERATIONS, Arithmetic, usual
-from ddkit.distilled import load
-from ddkit.execution import work
-from ddkit.execution.units import Job
-from ddkit.process import settle, unchanged
-from ddkit.progress import Silent
-from ddkit.rehearsal import Data, rehearse
-from ddkit.relabelling import Wanted
-from ddkit.resolve import Request, resolve
+from ddkit.distilled.dataset import load
+from ddkit.evaluation import protocols
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import evaluate as comparison
+from ddkit.pipeline import relabel as relabelling
+from ddkit.pipeline import work
+from ddkit.pipeline.rehearse import Data, rehearse
+from ddkit.pipeline.relabel import Wanted
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.arithmetic import OPERATIONS, Arithmetic, usual
+from ddkit.runtime.execution.units import Job
+from ddkit.runtime.process import settle, unchanged
+from ddkit.runtime.progress import Silent
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TEACHER = ("teachers=2", "train_epochs=1", "train_batch=12")

@@ -10,10 +10,10 @@ import pydantic
 import pytest
 
 from ddkit.config import MethodOptions
-from ddkit.errors import DdkitError
 from ddkit.labels import HardLabels
-from ddkit.plugins import METHODS, Plugin, lookup
-from ddkit.registry import Registry
+from ddkit.methods.plugin import METHODS, Plugin, lookup
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.registry import Registry
 
 LETTERS = {"alpha": "string:ascii_letters", "digits": "string:digits"}
 
@@ -60,7 +60,8 @@ def distribution(folder: Path, name: str, entries: str, module: str | None = Non
 def among(folder: Path, code: str):
     """Run `code` where the distributions in `folder` are installed; it prints one JSON value."""
     program = (
-        "import json\nfrom ddkit.errors import DdkitError\nfrom ddkit.plugins import METHODS\n"
+        "import json\nfrom ddkit.runtime.errors import DdkitError\n"
+        "from ddkit.methods.plugin import METHODS\n"
         "def refusal(function, *arguments):\n"
         "    try: function(*arguments)\n"
         "    except DdkitError as error: return str(error)\n"
@@ -142,7 +143,7 @@ def test_a_method_tells_which_hooks_are_its_own_in_the_order_of_a_run(method):
 def test_the_default_labels_are_the_classes(method, run):
     import torch
 
-    from ddkit.objective import Synthetic
+    from ddkit.synthesis.objective import Synthetic
 
     images = Synthetic(torch.zeros(2, 1, 8, 8), torch.tensor([0, 2]))
     labels = Plugin(method()).relabel(run(), None, images)

@@ -6,17 +6,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddkit import DdkitError, ImageObjective, SoftLabels, pipeline, rehearsal
+from ddkit import DdkitError, ImageObjective, SoftLabels
 from ddkit.config import RunConfig
-from ddkit.cost import read_cost
-from ddkit.data import sources
-from ddkit.distilled import load
-from ddkit.pool import Member, MemberTask
-from ddkit.pools import size
-from ddkit.rehearsal import Data, Estimate, Rehearsal, rehearse
-from ddkit.resolve import Request, resolve, with_relabel
-from ddkit.storage import cache_folder
-from ddkit.synthesis import Engine
+from ddkit.data.sources import load as sources
+from ddkit.distilled.dataset import load
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import rehearse as rehearsal
+from ddkit.pipeline.rehearse import (
+    Data,
+    Estimate,
+    Rehearsal,
+    rehearse,
+)
+from ddkit.pipeline.resolve import Request, resolve, with_relabel
+from ddkit.pools.cache import size
+from ddkit.pools.pool import Member, MemberTask
+from ddkit.runtime.cost import read_cost
+from ddkit.runtime.files import cache_folder
+from ddkit.synthesis.engine import Engine
 
 TEDDY = ("unit=step", "first=1", "last=5", "every=1", "train_batch=256", "recalibrate=200",
          "iterations=4", "teachers=2", "label_epochs=7")  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 
 from ddkit import MethodOptions
-from ddkit.plugins import Plugin
+from ddkit.methods.plugin import Plugin
 
 
 def options(method: str, **values) -> MethodOptions:

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddkit import imported_pool, networks
-from ddkit.data import sources
+from ddkit import networks
 from ddkit.data.options import DataOptions
+from ddkit.data.sources import load as sources
 from ddkit.data.space import InputSpace
-from ddkit.errors import DdkitError
-from ddkit.imported_pool import import_replay
-from ddkit.pool import Pool
-from ddkit.storage import cache_folder, locked
+from ddkit.pools import imported as imported_pool
+from ddkit.pools.imported import import_replay
+from ddkit.pools.pool import Pool
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import cache_folder, locked
 
 SPEC = "convnet:depth=1:width=4"
 SHAPE = (1, 8, 8)

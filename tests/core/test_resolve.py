@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from ddkit import pipeline
 from ddkit.config import StageConfig
-from ddkit.errors import DdkitError
-from ddkit.plugins import ALIASES, METHODS, Alias
-from ddkit.resolve import Request, preset_names, resolve, with_relabel
+from ddkit.methods.plugin import ALIASES, METHODS, Alias
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import (
+    Request,
+    preset_names,
+    resolve,
+    with_relabel,
+)
+from ddkit.runtime.errors import DdkitError
 
 PLUGIN = """
 from ddkit import ImageObjective, MethodOptions, hookimpl, option

@@ -7,12 +7,12 @@ import pytest
 import torch
 from ddkit_matching.objective import MatchingObjective
 
-from ddkit import pipeline
-from ddkit.errors import OutOfMemory
-from ddkit.execution.work import optimise_shard
-from ddkit.progress import Silent
-from ddkit.resolve import Request, resolve
-from ddkit.shortage import enough_memory, short_of, ways_out
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.shortage import enough_memory, short_of, ways_out
+from ddkit.pipeline.work import optimise_shard
+from ddkit.runtime.errors import OutOfMemory
+from ddkit.runtime.progress import Silent
 
 CUDA = torch.OutOfMemoryError(
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB"
@@ -140,7 +140,7 @@ def test_it_names_what_ran_out_beside_all_stages(monkeypatch, capfd):
         raise MemoryError("Unable to allocate 7.28 TiB for an array")
 
     monkeypatch.setattr("sys.argv", ["ddkit", "data", "digits"])
-    monkeypatch.setattr("ddkit.data.sources.load", short)
+    monkeypatch.setattr("ddkit.data.sources.load.load", short)
     with pytest.raises(SystemExit) as left:
         main()
     line = capfd.readouterr().err

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddkit import storage
-from ddkit.errors import DdkitError
-from ddkit.storage import (
+from ddkit.runtime import files as storage
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import (
     TensorFile,
     cache_folder,
     locked,
@@ -72,7 +72,7 @@ def write_tensor_file(path: Path) -> None:
     ("write", "patched"),
     [
         (lambda path: write_text(path, "new"), "pathlib.Path.write_text"),
-        (write_tensor_file, "ddkit.storage.save_file"),
+        (write_tensor_file, "ddkit.runtime.files.save_file"),
     ],
     ids=["text", "tensors"],
 )

@@ -11,11 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddkit.errors import DdkitError
-from ddkit.interrupt import Stopped
-from ddkit.objective import ImageObjective, Leaf, Objective, Shard, Synthetic, class_balanced_shards
-from ddkit.storage import TensorFile
-from ddkit.synthesis import Engine
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import TensorFile
+from ddkit.runtime.interrupt import Stopped
+from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.objective import (
+    ImageObjective,
+    Leaf,
+    Objective,
+    Shard,
+    Synthetic,
+    class_balanced_shards,
+)
 
 STEPS = 6
 
@@ -248,7 +255,7 @@ def dies_while_writing(folder):
             Path(path).write_bytes(b"half a file")
             os.kill(os.getpid(), signal.SIGKILL)
         return save(tensors, path, metadata)
-    save, ddkit.storage.save_file = ddkit.storage.save_file, save_file
+    save, ddkit.runtime.files.save_file = ddkit.runtime.files.save_file, save_file
     synthesise(folder)
 
 if __name__ == "__main__":
@@ -280,7 +287,7 @@ def test_a_killed_process_is_taken_up_again_to_the_same_bytes(tmp_path, deadly):
 def test_a_stop_is_obeyed_after_the_step_and_the_work_is_kept(
     run, tmp_path, kind, at, request_stop, monkeypatch
 ):
-    import ddkit.interrupt
+    import ddkit.runtime.interrupt
 
     steps = []
 
@@ -295,7 +302,7 @@ def test_a_stop_is_obeyed_after_the_step_and_the_work_is_kept(
     with pytest.raises(Stopped):
         result(run, folder, Stopping, checkpoint_seconds=1000)
     assert steps == list(range(at + 1))
-    ddkit.interrupt._requested.clear()
+    ddkit.runtime.interrupt._requested.clear()
     assert same(result(run, folder, kind), result(run, tmp_path / "whole", kind))
 
 

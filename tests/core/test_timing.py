@@ -6,7 +6,7 @@ from math import inf
 import pytest
 import torch
 
-from ddkit.timing import BLOCK, BLOCKS, step_seconds
+from ddkit.runtime.timing import BLOCK, BLOCKS, step_seconds
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -6,8 +6,8 @@ from safetensors.torch import load_file
 
 from ddkit import DdkitError, HardLabels, Synthetic, load, load_network, networks
 from ddkit.data.space import InputSpace
-from ddkit.distilled import write_distilled
-from ddkit.trained import save_network
+from ddkit.distilled.dataset import write_distilled
+from ddkit.networks.saved import save_network
 
 
 @pytest.fixture

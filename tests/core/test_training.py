@@ -8,10 +8,16 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import nn
 
-from ddkit import training
-from ddkit.errors import DdkitError
-from ddkit.interrupt import Stopped
-from ddkit.training import Position, Recipe, accuracy, fit, seeded
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.interrupt import Stopped
+from ddkit.training import loop as training
+from ddkit.training.loop import (
+    Position,
+    Recipe,
+    accuracy,
+    fit,
+    seeded,
+)
 
 SIZE, BATCH = 20, 6
 STEPS = 4  # 6 + 6 + 6 + 2 images
@@ -213,7 +219,7 @@ def test_a_training_that_died_goes_on_to_the_same_bytes(tmp_path, monkeypatch, o
 
 
 def test_a_stop_is_obeyed_within_an_epoch_and_the_work_is_kept(tmp_path, request_stop):
-    import ddkit.interrupt
+    import ddkit.runtime.interrupt
 
     path = tmp_path / "checkpoint.safetensors"
     taken = []
@@ -229,12 +235,12 @@ def test_a_stop_is_obeyed_within_an_epoch_and_the_work_is_kept(tmp_path, request
     with pytest.raises(Stopped):
         stopping()
     assert taken == list(range(1, 7))
-    ddkit.interrupt._requested.clear()
+    ddkit.runtime.interrupt._requested.clear()
     assert same(fitted(recipe(), checkpoint=path), fitted(recipe()))
 
 
 def test_a_stop_in_the_last_epoch_keeps_the_work_too(tmp_path, request_stop):
-    import ddkit.interrupt
+    import ddkit.runtime.interrupt
 
     path = tmp_path / "checkpoint.safetensors"
 
@@ -250,7 +256,7 @@ def test_a_stop_in_the_last_epoch_keeps_the_work_too(tmp_path, request_stop):
         stopping()
     except Stopped:
         finished = False
-    ddkit.interrupt._requested.clear()
+    ddkit.runtime.interrupt._requested.clear()
     assert finished or path.exists()
 
 

@@ -28,17 +28,21 @@ import torch
 from made_up import MadeUpDevice
 
 import ddkit
-from ddkit import interrupt, pipeline, planning, synthesis, training
 from ddkit.config import RunConfig
-from ddkit.distilled import load
-from ddkit.evaluation import evaluate_with, open_test, protocol_for
-from ddkit.interrupt import Stopped
-from ddkit.leaves import LeafState
-from ddkit.progress import Silent
-from ddkit.rehearsal import Data
-from ddkit.resolve import Request as Asked
-from ddkit.resolve import resolve
+from ddkit.distilled.dataset import load
+from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import plan as planning
+from ddkit.pipeline.rehearse import Data
+from ddkit.pipeline.resolve import Request as Asked
+from ddkit.pipeline.resolve import resolve
+from ddkit.runtime import interrupt
+from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.progress import Silent
+from ddkit.synthesis import engine as synthesis
+from ddkit.synthesis.leaves import LeafState
 from ddkit.testing import made_up_split
+from ddkit.training import loop as training
 
 DATA = "tiny"
 

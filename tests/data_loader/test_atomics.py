@@ -8,8 +8,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ddkit.data.augment import draw_boxes, draw_flips, resample
-from ddkit.data.dsa import OPERATIONS, STRATEGY, apply_dsa, draw_dsa
+from ddkit.data.augmentation.augment import draw_boxes, draw_flips, resample
+from ddkit.data.augmentation.dsa import (
+    OPERATIONS,
+    STRATEGY,
+    apply_dsa,
+    draw_dsa,
+)
 
 ADDING = {
     "grid_sampler_2d_backward",

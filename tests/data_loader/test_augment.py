@@ -6,7 +6,7 @@ from torch.autograd import grad, gradcheck, gradgradcheck
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 
-from ddkit.data.augment import (
+from ddkit.data.augmentation.augment import (
     crop,
     draw_boxes,
     draw_flips,

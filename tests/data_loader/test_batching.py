@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddkit.data.batching import batch_count, batches_of
+from ddkit.data.loading.batching import batch_count, batches_of
 
 
 @pytest.mark.parametrize(("images", "size", "sizes"), [

@@ -7,8 +7,13 @@ from torch.autograd import grad, gradcheck, gradgradcheck
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
-from ddkit.data.dsa import OPERATIONS, DsaParameters, apply_dsa, draw_dsa
-from ddkit.errors import DdkitError
+from ddkit.data.augmentation.dsa import (
+    OPERATIONS,
+    DsaParameters,
+    apply_dsa,
+    draw_dsa,
+)
+from ddkit.runtime.errors import DdkitError
 
 SIZE = (9, 12)
 COUNT = 24

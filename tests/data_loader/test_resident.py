@@ -4,11 +4,11 @@ from typing import get_args
 import pytest
 import torch
 
-from ddkit.data.pixels import Pixels
-from ddkit.data.resident import Augmentation, Resident
+from ddkit.data.loading.resident import Augmentation, Resident
+from ddkit.data.pixels.base import Pixels
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 
 def gen(seed: int = 0) -> torch.Generator:

@@ -8,7 +8,7 @@ from torch.autograd import grad, gradcheck, gradgradcheck
 from torch.func import grad as functional_grad
 from torch.func import jvp, vmap
 
-from ddkit.data.sampling import sample
+from ddkit.data.augmentation.sampling import sample
 
 SIZES = [(8, 8), (7, 10), (5, 3), (1, 6), (16, 1)]
 BORDER = [pytest.param(False, id="zeros"), pytest.param(True, id="border")]

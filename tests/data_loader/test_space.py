@@ -4,7 +4,7 @@ import torch
 
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 
 def split_of(count: int = 200, channels: int = 3) -> Split:

@@ -2,8 +2,13 @@ import pytest
 import torch
 from torchvision.transforms import functional as TF
 
-from ddkit.data.views import MIXES, Views, draw_views, render
-from ddkit.errors import DdkitError
+from ddkit.data.augmentation.views import (
+    MIXES,
+    Views,
+    draw_views,
+    render,
+)
+from ddkit.runtime.errors import DdkitError
 
 SIZE = (12, 16)
 

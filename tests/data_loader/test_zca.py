@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ddkit.data.zca import Zca
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 
 def bytes_of(count: int, shape: tuple[int, int, int] = (3, 4, 4)) -> torch.Tensor:

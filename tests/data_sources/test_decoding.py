@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from ddkit.data.decoding import decode, fit
-from ddkit.data.selection import resized
+from ddkit.data.pixels.decoding import decode, fit
+from ddkit.data.sources.selection import resized
 from ddkit.data.split import Split
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 
 def encoded(image, kind="PNG"):

@@ -1,10 +1,10 @@
 import pytest
 
-from ddkit.data.folders import read
 from ddkit.data.options import DataOptions
-from ddkit.data.tiers import opened
-from ddkit.errors import DdkitError
-from ddkit.progress import Silent
+from ddkit.data.pixels.tiers import opened
+from ddkit.data.sources.folders import read
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.progress import Silent
 
 
 def load(folder, split="train", **options):

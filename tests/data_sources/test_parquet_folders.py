@@ -3,12 +3,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ddkit.data import rows
-from ddkit.data.folders import read
 from ddkit.data.options import DataOptions
-from ddkit.data.tiers import opened
-from ddkit.errors import DdkitError
-from ddkit.progress import Silent
+from ddkit.data.pixels.tiers import opened
+from ddkit.data.sources import parquet as rows
+from ddkit.data.sources.folders import read
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.progress import Silent
 
 
 def load(folder, split="train", **options):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from ddkit.data import published
 from ddkit.data.options import DataOptions
-from ddkit.data.sources import DATA, load
-from ddkit.errors import DdkitError
+from ddkit.data.sources import published
+from ddkit.data.sources.load import DATA, load
+from ddkit.runtime.errors import DdkitError
 
 
 @pytest.fixture(autouse=True)

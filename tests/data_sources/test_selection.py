@@ -1,9 +1,14 @@
 import pytest
 import torch
 
-from ddkit.data.selection import choose_classes, imbalanced, resized, split_holdout
+from ddkit.data.sources.selection import (
+    choose_classes,
+    imbalanced,
+    resized,
+    split_holdout,
+)
 from ddkit.data.split import Split
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 
 def split(*counts, names=None):

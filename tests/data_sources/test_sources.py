@@ -2,12 +2,12 @@ import datasets
 import pytest
 import torch
 
-from ddkit.data import sources
 from ddkit.data.options import DataOptions
-from ddkit.data.sources import DATA, load
+from ddkit.data.sources import load as sources
+from ddkit.data.sources.load import DATA, load
 from ddkit.data.split import Split
-from ddkit.errors import DdkitError
-from ddkit.registry import Registry
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.registry import Registry
 
 
 def test_the_digits_are_divided_class_by_class_without_overlap():

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ddkit.data.options import DataOptions
-from ddkit.data.sources import load
+from ddkit.data.sources.load import load
 from ddkit.data.split import Split
 
 

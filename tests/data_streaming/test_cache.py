@@ -12,15 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from ddkit.data import cache as caches
-from ddkit.data import rows, tiers
-from ddkit.data.cache import Cache
-from ddkit.data.decoding import content_of
-from ddkit.data.folders import read
 from ddkit.data.options import DataOptions
-from ddkit.data.sources import load
-from ddkit.errors import DdkitError
-from ddkit.progress import Silent
+from ddkit.data.pixels import cache as caches
+from ddkit.data.pixels import tiers
+from ddkit.data.pixels.cache import Cache
+from ddkit.data.pixels.decoding import content_of
+from ddkit.data.sources import parquet as rows
+from ddkit.data.sources.folders import read
+from ddkit.data.sources.load import load
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.progress import Silent
 
 
 def numbers(first, about):

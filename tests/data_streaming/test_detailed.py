@@ -5,17 +5,17 @@ import torch
 from torchvision.transforms import v2
 
 from ddkit.config import RunConfig
-from ddkit.data import tiers
-from ddkit.data.augment import boxes_of, draw_flips, draw_tries
-from ddkit.data.detailed import Detailed
+from ddkit.data.augmentation.augment import boxes_of, draw_flips, draw_tries
+from ddkit.data.loading.resident import Resident
 from ddkit.data.options import DataOptions
-from ddkit.data.pixels import InMemory, Mapped
-from ddkit.data.resident import Resident
-from ddkit.data.sources import load
+from ddkit.data.pixels import tiers
+from ddkit.data.pixels.base import InMemory, Mapped
+from ddkit.data.pixels.detailed import Detailed
+from ddkit.data.sources.load import load
 from ddkit.data.space import InputSpace
-from ddkit.errors import DdkitError
-from ddkit.pipeline import distill
-from ddkit.resolve import Request, resolve
+from ddkit.pipeline.distill import distill
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.errors import DdkitError
 
 TIERS = pytest.mark.parametrize("tier", ["memory", "mapped"])
 FOLDERS = pytest.mark.parametrize("photographs", ["folders"], indirect=True)

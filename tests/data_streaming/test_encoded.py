@@ -5,13 +5,13 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from ddkit.data.augment import draw_tries
-from ddkit.data.crops import crop, pixel_boxes
-from ddkit.data.nvjpeg import crops_on
-from ddkit.data.pixels import Cached
-from ddkit.data.resident import Resident
+from ddkit.data.augmentation.augment import draw_tries
+from ddkit.data.loading.resident import Resident
+from ddkit.data.pixels.base import Cached
+from ddkit.data.pixels.crops import crop, pixel_boxes
+from ddkit.data.pixels.nvjpeg import crops_on
 from ddkit.data.space import InputSpace
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 
 def gen(seed=0):

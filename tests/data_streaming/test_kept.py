@@ -8,15 +8,15 @@ from filelock import FileLock
 from PIL import Image
 
 from ddkit.config import RunConfig
-from ddkit.data import tiers
-from ddkit.data.decoding import Decoder
+from ddkit.data.loading.resident import Resident
 from ddkit.data.options import DataOptions
-from ddkit.data.pixels import Kept
-from ddkit.data.resident import Resident
-from ddkit.data.selection import split_holdout
-from ddkit.data.sources import load
+from ddkit.data.pixels import tiers
+from ddkit.data.pixels.base import Kept
+from ddkit.data.pixels.decoding import Decoder
+from ddkit.data.sources.load import load
+from ddkit.data.sources.selection import split_holdout
 from ddkit.data.space import InputSpace
-from ddkit.pipeline import distill
+from ddkit.pipeline.distill import distill
 
 EVERYTHING = torch.arange(12)
 
@@ -129,7 +129,7 @@ def test_a_finished_cache_that_cannot_be_written_is_used(opened, own_cache, monk
         path.unlink()
     with FileLock(folder / ".lock"):  # waiting would be for ever
         assert isinstance(opened(True).images, Kept)
-    monkeypatch.setattr("ddkit.storage.tempfile.mkstemp", _refused)
+    monkeypatch.setattr("ddkit.runtime.files.tempfile.mkstemp", _refused)
     assert opened(True).fingerprint == fingerprint
     assert not list(folder.glob("fingerprint*"))
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddkit.data.originals import Listing, Originals
-from ddkit.data.resident import Resident
+from ddkit.data.loading.resident import Resident
+from ddkit.data.pixels.originals import Listing, Originals
+from ddkit.data.pixels.tiers import opened
 from ddkit.data.space import InputSpace
-from ddkit.data.tiers import opened
-from ddkit.progress import Silent
+from ddkit.runtime.progress import Silent
 
 COUNT = 1_300_000
 CLASSES = 1000

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from ddkit.data.streaming import AHEAD, ahead
+from ddkit.data.loading.streaming import AHEAD, ahead
 
 CPU = torch.device("cpu")
 

@@ -7,19 +7,19 @@ from typing import get_args
 import pytest
 import torch
 
-from ddkit import memory
 from ddkit.config import RunConfig
-from ddkit.data import tiers
-from ddkit.data.encoded import Encoded
+from ddkit.data.loading.resident import Augmentation, Resident
 from ddkit.data.options import DataOptions
-from ddkit.data.pixels import Mapped
-from ddkit.data.resident import Augmentation, Resident
-from ddkit.data.selection import split_holdout
-from ddkit.data.sources import load
+from ddkit.data.pixels import tiers
+from ddkit.data.pixels.base import Mapped
+from ddkit.data.pixels.encoded import Encoded
+from ddkit.data.sources.load import load
+from ddkit.data.sources.selection import split_holdout
 from ddkit.data.space import InputSpace
-from ddkit.errors import DdkitError
-from ddkit.pipeline import distill
-from ddkit.progress import Silent
+from ddkit.pipeline.distill import distill
+from ddkit.runtime import memory
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.progress import Silent
 
 
 class Notes(Silent):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ddkit.plugins import HOOKS
+from ddkit.methods.plugin import HOOKS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")

@@ -14,8 +14,13 @@ import pytest
 from ddkit_cli.main import COMMANDS
 
 import ddkit
-from ddkit.plugins import ALIASES, METHODS, Plugin, lookup
-from ddkit.protocols import PROTOCOLS
+from ddkit.evaluation.protocols import PROTOCOLS
+from ddkit.methods.plugin import (
+    ALIASES,
+    METHODS,
+    Plugin,
+    lookup,
+)
 
 ROOT = Path(__file__).parents[2]
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -162,7 +167,7 @@ def test_a_broken_link_fails_the_build(tmp_path, text, complaint):
         ("plugins/apm/README.md", "](../../benchmarks/results/apm_memory.md)", "methods/apm.md",
          "](../benchmarks/results/apm_memory.md)"),
         ("docs/results.md", "](../benchmarks/results)", "results.md", "](benchmarks.md)"),
-        ("docs/hooks.md", "](../ddkit/objective.py)", "hooks.md", "][ddkit.objective]"),
+        ("docs/hooks.md", "](../ddkit/objective.py)", "hooks.md", "][ddkit.synthesis.objective]"),
         ("docs/results.md", "](../plugins/none/README.md)", "results.md",
          "](../plugins/none/README.md)"),
         ("docs/results.md", "](https://example.org/docs)", "results.md",

@@ -17,8 +17,8 @@ from ddkit_cli.main import ddkit
 
 from ddkit.config import parse_setting
 from ddkit.data.options import DataOptions
-from ddkit.plugins import Plugin, lookup
-from ddkit.resolve import find_preset, preset_names
+from ddkit.methods.plugin import Plugin, lookup
+from ddkit.pipeline.resolve import find_preset, preset_names
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from ddkit import interrupt, pipeline
 from ddkit.config import RunConfig
-from ddkit.execution.units import Job, Unit
-from ddkit.progress import Silent
-from ddkit.resolve import Request, resolve
-from ddkit.storage import TensorFile
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime import interrupt
+from ddkit.runtime.execution.units import Job, Unit
+from ddkit.runtime.files import TensorFile
+from ddkit.runtime.progress import Silent
 
 IMPORTABLE = Path(__file__).with_name("importable")
 TEDDY = (
@@ -72,7 +73,7 @@ def add_machine(cluster: Any, **resources: Any) -> Any:
 @pytest.fixture
 def on_ray(cluster) -> Iterator[Any]:
     """Return the executor on the cluster."""
-    from ddkit.execution import executing
+    from ddkit.runtime.execution import executing
 
     with executing("ray") as executor:
         yield executor

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from ddkit.errors import DdkitError
-from ddkit.execution import LOCAL, executing
-from ddkit.execution.units import Job, Unit
-from ddkit.progress import Silent
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.execution import LOCAL, executing
+from ddkit.runtime.execution.units import Job, Unit
+from ddkit.runtime.progress import Silent
 
 
 class Bars(Silent):
@@ -30,7 +30,7 @@ class Bars(Silent):
 @pytest.fixture
 def no_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "ddkit.execution.ray", raising=False)
+    monkeypatch.delitem(sys.modules, "ddkit.runtime.execution.ray", raising=False)
 
 
 def units(*names, said, failing=None):
@@ -100,9 +100,12 @@ def test_workers_are_not_for_ray(tmp_path):
 
 
 def test_nothing_imports_ray_unasked():
-    code = "import sys, ddkit.pipeline, ddkit.bench.workers, ddkit.execution; print(*sys.modules)"
+    code = (
+        "import sys, ddkit.pipeline.distill, ddkit.bench.workers, ddkit.runtime.execution; "
+        "print(*sys.modules)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "ddkit.execution.local" in found.stdout.split()
+    assert "ddkit.runtime.execution.local" in found.stdout.split()
     assert "ray" not in found.stdout.split()
 
 

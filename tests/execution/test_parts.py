@@ -8,9 +8,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from ddkit import Member, MemberTask, networks, pool_training
-from ddkit.bars import Bars
-from ddkit.execution.units import Job
+from ddkit import Member, MemberTask, networks
+from ddkit.pools import training as pool_training
+from ddkit.runtime.bars import Bars
+from ddkit.runtime.execution.units import Job
 
 SPEC = "convnet:depth=1:width=4"
 DESCRIPTION = {"network": SPEC, "classes": 3, "shape": [1, 8, 8]}

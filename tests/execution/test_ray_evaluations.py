@@ -2,8 +2,9 @@
 
 import pytest
 
-from ddkit import comparison, pipeline
-from ddkit.progress import Silent
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import evaluate as comparison
+from ddkit.runtime.progress import Silent
 
 pytestmark = pytest.mark.timeout(180)
 

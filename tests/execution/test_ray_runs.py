@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ddkit import interrupt
 from ddkit.bench.config import read_config
 from ddkit.bench.store import Store
 from ddkit.bench.workers import run_units, run_workers
-from ddkit.errors import DdkitError
-from ddkit.interrupt import Stopped
-from ddkit.progress import Silent
+from ddkit.runtime import interrupt
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.progress import Silent
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from ddkit.errors import DdkitError
-from ddkit.execution.units import Job, Unit
-from ddkit.interrupt import Stopped
-from ddkit.progress import Silent
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.execution.units import Job, Unit
+from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.progress import Silent
 from tests.execution.conftest import add_machine
 
 pytestmark = pytest.mark.timeout(120)
@@ -68,7 +68,7 @@ def test_a_unit_whose_machine_is_told_to_end_is_done_again(do, tmp_path):
 
 
 def test_a_unit_that_always_dies_comes_to_an_end(do, monkeypatch):
-    monkeypatch.setattr("ddkit.execution.ray.LOST_AT_MOST", 1)
+    monkeypatch.setattr("ddkit.runtime.execution.ray.LOST_AT_MOST", 1)
     with pytest.raises(DdkitError, match="units a was lost with its worker again and again"):
         do("die_always", "a")
 

@@ -6,8 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from ddkit.execution.reports import LINES, Board, Display, Report, Reporter, reporting
-from ddkit.interrupt import Stopped, stop_requested
+from ddkit.runtime.execution.reports import (
+    LINES,
+    Board,
+    Display,
+    Report,
+    Reporter,
+    reporting,
+)
+from ddkit.runtime.interrupt import Stopped, stop_requested
 
 
 class Bars:
@@ -77,7 +84,7 @@ def test_a_unit_that_comes_after_a_stop_does_not_begin():
 
 
 def test_a_unit_hears_of_a_stop_and_its_last_notes_arrive(monkeypatch, request_stop):
-    monkeypatch.setattr("ddkit.execution.reports.REPORT_SECONDS", 0.01)
+    monkeypatch.setattr("ddkit.runtime.execution.reports.REPORT_SECONDS", 0.01)
     board = Board()
     with reporting(Actor(board), 0) as reporter:
         assert not stop_requested()

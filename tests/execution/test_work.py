@@ -2,15 +2,16 @@
 
 import pytest
 
-from ddkit import pipeline, stage_pools
 from ddkit.bench.config import read_config
 from ddkit.bench.harness import Harness
 from ddkit.data.access import check_unsealed
-from ddkit.errors import DdkitError
-from ddkit.execution import work
-from ddkit.execution.units import Job
-from ddkit.progress import Silent
-from ddkit.storage import read_json, write_json
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline import work
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.execution.units import Job
+from ddkit.runtime.files import read_json, write_json
+from ddkit.runtime.progress import Silent
 
 
 @pytest.fixture

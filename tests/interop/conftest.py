@@ -14,11 +14,11 @@ from torch import Tensor
 
 import ddkit
 from ddkit.data.options import DataOptions
-from ddkit.distilled import DistilledDataset
-from ddkit.errors import DdkitError
-from ddkit.interop.exporting import export_set
-from ddkit.interop.importing import Request, import_set
-from ddkit.interop.untrusted import UntrustedFiles
+from ddkit.distilled.dataset import DistilledDataset
+from ddkit.distilled.interop.exporting import export_set
+from ddkit.distilled.interop.importing import Request, import_set
+from ddkit.distilled.interop.untrusted import UntrustedFiles
+from ddkit.runtime.errors import DdkitError
 
 MEAN, STD = (0.3,), (0.25,)
 NAMES = ("0", "1", "2")

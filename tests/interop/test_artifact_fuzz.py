@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import ddkit
+from ddkit.data.augmentation.views import draw_views
 from ddkit.data.space import InputSpace
-from ddkit.data.views import draw_views
 from ddkit.data.zca import Zca
-from ddkit.distilled import write_distilled
+from ddkit.distilled.dataset import write_distilled
 from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels, joined
-from ddkit.objective import Synthetic
+from ddkit.synthesis.objective import Synthetic
 from tests.interop.conftest import Reader, fuzz
 
 QUICK, SLOW = 200, 10_000

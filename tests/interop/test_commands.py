@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import ddkit
-from ddkit.errors import DdkitError
-from ddkit.interop import formats
-from ddkit.interop.formats import FORMATS, LAYOUTS
+from ddkit.distilled.interop import formats
+from ddkit.distilled.interop.formats import FORMATS, LAYOUTS
+from ddkit.runtime.errors import DdkitError
 from tests.interop.conftest import all_pixels, normalised
 
 SOURCE = "res_DC_digits_ConvNet_2ipc.pt"
@@ -37,7 +37,9 @@ def command(tmp_path, monkeypatch, capsys, pixels):
 @pytest.fixture(autouse=True)
 def one_child(monkeypatch, files):
     """Let all imports be read by the one child of the tests."""
-    monkeypatch.setattr("ddkit.interop.importing.UntrustedFiles", lambda: nullcontext(files))
+    monkeypatch.setattr(
+        "ddkit.distilled.interop.importing.UntrustedFiles", lambda: nullcontext(files)
+    )
 
 
 def test_a_set_without_its_data_is_shown_and_trained_on_and_no_more(command, pixels):

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.datasets import ImageFolder
 
-from ddkit.errors import DdkitError
-from ddkit.storage import write_tensors
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import write_tensors
 from tests.interop.conftest import all_pixels
 
 NAMES = ("cat", "dog", "emu")

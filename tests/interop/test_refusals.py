@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddkit.errors import DdkitError
-from ddkit.interop import child
-from ddkit.storage import write_tensors
+from ddkit.distilled.interop import child
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import write_tensors
 from tests.interop.conftest import MEAN, NAMES, STD, normalised
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -108,7 +108,7 @@ def test_a_child_that_ends_is_followed_by_one_that_takes_no_module_from_the_curr
     """A downloaded folder may hold a torch.py; whoever works in it must not run that."""
     path = tmp_path / "res_x_ipc.pt"
     dc(path, normalised(pixels))
-    monkeypatch.setattr("ddkit.interop.untrusted.PATIENCE", 0)
+    monkeypatch.setattr("ddkit.distilled.interop.untrusted.PATIENCE", 0)
     assert "within the limits on memory and time" in refusal(path, **SAID)
     monkeypatch.undo()
     (tmp_path / "torch.py").write_text("from pathlib import Path; Path('executed').touch()\n")

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddkit import comparison
-from ddkit.data import sources
-from ddkit.progress import Silent
+from ddkit.data.sources import load as sources
+from ddkit.pipeline import evaluate as comparison
+from ddkit.runtime.progress import Silent
 from tests.interop.conftest import MEAN, NAMES, STD, all_pixels, normalised
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2, 2])

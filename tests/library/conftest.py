@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import ddkit
-from ddkit.storage import TensorFile
+from ddkit.runtime.files import TensorFile
 
 STEPS = 6
 WORDS: dict[str, Any] = {
@@ -29,7 +29,7 @@ def pair(seed: int = 0, each: int = 6) -> tuple[Tensor, Tensor]:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch) -> None:
     """Register the data "tiny" for the time of a test."""
-    monkeypatch.setattr("ddkit.data.registered._sets", {})
+    monkeypatch.setattr("ddkit.data.sources.registered._sets", {})
     ddkit.register_data("tiny", pair(0), pair(1), classes=["a", "b", "c"])
 
 

@@ -12,11 +12,11 @@ from ddkit_cli.commands.distill import distill
 from ddkit_cli.commands.evaluate import evaluate
 
 import ddkit
-from ddkit import pipeline
-from ddkit.arithmetic import OPERATIONS
-from ddkit.comparison import compare
-from ddkit.progress import Silent
-from ddkit.resolve import Request, resolve
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.evaluate import compare
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.arithmetic import OPERATIONS
+from ddkit.runtime.progress import Silent
 
 NETWORKS = ["convnet:depth=1:width=2", "convnet:depth=1:width=4"]
 SHOWN_BY = {"as_json", "quiet"}  # how a command shows what a function returns

@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 
 import ddkit
-from ddkit import loggers, pipeline, registry, synthesis
-from ddkit.loggers.journal import picture
-from ddkit.progress import Silent
-from ddkit.resolve import Request, resolve
-from ddkit.storage import TensorFile
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime import loggers, registry
+from ddkit.runtime.files import TensorFile
+from ddkit.runtime.progress import Silent
+from ddkit.synthesis import engine as synthesis
+from ddkit.synthesis.journal import picture
 
 ANOTHER = """
 import json, pathlib
@@ -242,10 +244,10 @@ def test_weights_and_biases_get_losses_under_steps_of_their_own(distilled, losse
         Image=lambda array: array.shape, Error=OSError,
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, "wandb", stand_in)
-    monkeypatch.delitem(sys.modules, "ddkit.loggers.wandb", raising=False)
+    monkeypatch.delitem(sys.modules, "ddkit.runtime.loggers.wandb", raising=False)
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     found = distilled(log="wandb")
-    sys.modules.pop("ddkit.loggers.wandb")
+    sys.modules.pop("ddkit.runtime.loggers.wandb")
     assert (asked["project"], asked["name"], asked["config"]) == ("mine", "run", found.config)
     assert Path(asked["dir"]).is_dir()
     assert [(row["step"], row["loss/shard 0"]) for row in told if "loss/shard 0" in row] == losses()

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import ddkit
-from ddkit.bars import Bars, CellBars, reporter
+from ddkit.runtime.bars import Bars, CellBars, reporter
 
 IPython = pytest.importorskip("IPython")
 
@@ -51,9 +51,9 @@ def test_a_session_shows_bars_then_the_set_then_a_table(cell, words):
 
 
 def test_a_bar_is_one_output_that_is_redrawn_in_its_place(cell, monkeypatch):
-    monkeypatch.setattr("ddkit.bars.REDRAW_SECONDS", -1)
+    monkeypatch.setattr("ddkit.runtime.bars.REDRAW_SECONDS", -1)
     outputs = cell(
-        "from ddkit.bars import CellBars; bars = CellBars()\n"
+        "from ddkit.runtime.bars import CellBars; bars = CellBars()\n"
         "with bars.task('outer', 2) as outer:\n"
         "    with bars.task('inner', 3) as inner: inner.advance(3); inner.show(loss='0.5')\n"
         "    outer.advance()"

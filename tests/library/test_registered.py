@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import ddkit
-from ddkit.data import sources
 from ddkit.data.options import DataOptions
+from ddkit.data.sources import load as sources
 
 IMAGES, LABELS = torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 2, 2])
 

@@ -43,7 +43,7 @@ def test_a_class_without_real_images_is_refused_though_images_start_as_noise(
     refused, tmp_path, monkeypatch
 ):
     empty = Split(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4).long(), ("a", "b"))
-    monkeypatch.setattr("ddkit.data.sources.load", lambda *_, **__: empty)
+    monkeypatch.setattr("ddkit.data.sources.load.load", lambda *_, **__: empty)
     line = refused("--init", "noise")
     assert "class 'b' has no training images to match: leave it out (--classes)" in line
     assert not (tmp_path / "run").exists()

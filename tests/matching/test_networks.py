@@ -8,7 +8,7 @@ from ddkit_matching.options import MatchingOptions
 from torch import nn
 
 from ddkit.networks import batch_norms
-from ddkit.training import Diverged
+from ddkit.training.loop import Diverged
 
 BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
 

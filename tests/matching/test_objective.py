@@ -11,13 +11,15 @@ from ddkit_matching.networks import train_on_images
 from ddkit_matching.objective import MatchingObjective
 from torch import Tensor, nn
 
-from ddkit import DdkitError, Run, interrupt, load, pipeline
-from ddkit.data.dsa import DsaParameters, draw_dsa
-from ddkit.interrupt import Stopped
-from ddkit.memory import PeakMemory
-from ddkit.seeds import derive
-from ddkit.storage import TensorFile
-from ddkit.synthesis import Engine
+from ddkit import DdkitError, Run, load
+from ddkit.data.augmentation.dsa import DsaParameters, draw_dsa
+from ddkit.pipeline import distill as pipeline
+from ddkit.runtime import interrupt
+from ddkit.runtime.files import TensorFile
+from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.memory import PeakMemory
+from ddkit.runtime.seeds import derive
+from ddkit.synthesis.engine import Engine
 
 BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
 MATCHES = ("gradient", "distribution")

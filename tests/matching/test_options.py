@@ -4,11 +4,22 @@ import pytest
 import torch
 from ddkit_matching.options import MatchingOptions
 
-from ddkit import load, pipeline
+from ddkit import load
 from ddkit.data.split import Split
-from ddkit.plugins import ALIASES, METHODS, Plugin, lookup
-from ddkit.resolve import Request, find_preset, preset_names, resolve
-from ddkit.storage import TensorFile
+from ddkit.methods.plugin import (
+    ALIASES,
+    METHODS,
+    Plugin,
+    lookup,
+)
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import (
+    Request,
+    find_preset,
+    preset_names,
+    resolve,
+)
+from ddkit.runtime.files import TensorFile
 
 NAMES = ("dc", "dsa", "dm")
 PRESETS = [(method, name) for method in NAMES for name in preset_names(method)]
@@ -75,7 +86,7 @@ def test_a_preset_runs_two_steps(method, name, tmp_path, monkeypatch):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (32, 1, 16, 16), dtype=torch.uint8, generator=generator)
     made = Split(pixels, torch.arange(32) % 2, ("a", "b"))
-    monkeypatch.setattr("ddkit.data.sources.load", lambda *_, **__: made)
+    monkeypatch.setattr("ddkit.data.sources.load.load", lambda *_, **__: made)
     preset = find_preset(method, *lookup(method), tag="", ipc=1, choice=name)
     sizes = {"updates": 2, "inner_epochs": min(2, preset["options"].get("inner_epochs", 1))}
     settings = [f"{key}={value}" for key, value in sizes.items()]

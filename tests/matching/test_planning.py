@@ -2,13 +2,13 @@
 
 import pytest
 
-from ddkit import pipeline
 from ddkit.config import RunConfig
-from ddkit.cost import read_cost
-from ddkit.planning import plan
-from ddkit.rehearsal import Data, Rehearsal, rehearse
-from ddkit.resolve import Request, resolve
-from ddkit.synthesis import Engine
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.plan import plan
+from ddkit.pipeline.rehearse import Data, Rehearsal, rehearse
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.cost import read_cost
+from ddkit.synthesis.engine import Engine
 
 DIGITS = Data(1437, 10, (1, 8, 8))
 

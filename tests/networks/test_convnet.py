@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from ddkit.errors import DdkitError
 from ddkit.networks.convnet import default_depth
+from ddkit.runtime.errors import DdkitError
 
 
 def parameters(network: nn.Module) -> int:

@@ -2,8 +2,8 @@ from typing import Literal
 
 import pytest
 
-from ddkit.errors import DdkitError
 from ddkit.networks.options import convert
+from ddkit.runtime.errors import DdkitError
 
 
 def factory(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ddkit.errors import DdkitError
 from ddkit.networks import NETWORKS, NetworkSpec, parse, spec_fingerprint
+from ddkit.runtime.errors import DdkitError
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 GOOD = """
 from torch import nn

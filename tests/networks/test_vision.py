@@ -6,8 +6,8 @@ import pytest
 import torch
 import torchvision as package
 
-from ddkit.errors import DdkitError
-from ddkit.networks.vision import torchvision
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.vision import torchvision
 
 CREATE = """
 from ddkit.errors import DdkitError
@@ -54,5 +54,5 @@ def test_a_missing_torchvision_is_told_in_one_line(monkeypatch):
 
 
 def test_the_library_starts_without_it():
-    code = "import sys, ddkit.library; sys.exit('torchvision' in sys.modules)"
+    code = "import sys, ddkit.pipeline.library; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

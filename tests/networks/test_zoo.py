@@ -3,9 +3,9 @@ import torch
 from torch import nn
 from torchvision import models
 
-from ddkit.errors import DdkitError
 from ddkit.networks import NETWORKS
 from ddkit.networks.zoo import default_patch
+from ddkit.runtime.errors import DdkitError
 
 SMALLEST = {"convnet": 4, "densenet121": 29, "vgg11": 32, "vit": 4}
 HEAVY = {

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from ddkit_selection.objective import SelectionObjective
 
-from ddkit import DistilledDataset, load, pipeline, stage_pools
+from ddkit import DistilledDataset, load
 from ddkit.config import RunConfig
-from ddkit.plugins import Plugin
-from ddkit.resolve import Request, resolve
+from ddkit.methods.plugin import Plugin
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.resolve import Request, resolve
 
 NETWORK = "convnet:depth=2:width=8"
 SMALL = ("train_epochs=2", "train_batch=256")

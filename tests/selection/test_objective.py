@@ -8,11 +8,13 @@ from ddkit_selection.objective import SelectionObjective
 from ddkit_selection.options import SelectionOptions
 from ddkit_selection.rules import RULES
 
-from ddkit import interrupt, pipeline, stage_pools
-from ddkit.distilled import stored
-from ddkit.errors import DdkitError
-from ddkit.pool import Pool
-from ddkit.storage import cache_folder
+from ddkit.distilled.dataset import stored
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pools.pool import Pool
+from ddkit.runtime import interrupt
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import cache_folder
 
 ALIASES = ("herding", "k-center")
 

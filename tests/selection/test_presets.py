@@ -2,9 +2,20 @@
 
 import pytest
 
-from ddkit import load, pipeline
-from ddkit.plugins import ALIASES, METHODS, Plugin, lookup
-from ddkit.resolve import Request, find_preset, preset_names, resolve
+from ddkit import load
+from ddkit.methods.plugin import (
+    ALIASES,
+    METHODS,
+    Plugin,
+    lookup,
+)
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import (
+    Request,
+    find_preset,
+    preset_names,
+    resolve,
+)
 
 ALL = [(method, name) for method in ("herding", "k-center") for name in preset_names(method)]
 

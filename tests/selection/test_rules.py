@@ -5,7 +5,7 @@ import torch
 from ddkit_selection.rules import RULES, distances, herding, k_center
 from torch import Tensor
 
-from ddkit.memory import PeakMemory
+from ddkit.runtime.memory import PeakMemory
 
 
 def herding_by_loop(features: Tensor, count: int) -> list[int]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from ddkit import Run, pipeline
-from ddkit.resolve import Request, resolve
+from ddkit import Run
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
 
 SMALL = (
     "unit=step", "first=1", "last=5", "every=2", "train_batch=64", "recalibrate=200",

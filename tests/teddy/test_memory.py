@@ -9,10 +9,12 @@ import torch
 from ddkit_teddy.objective import TeddyObjective
 from ddkit_teddy.segments import segmented_loss
 
-from ddkit import DdkitError, Run, pipeline, stage_pools
-from ddkit.memory import PeakMemory
-from ddkit.storage import TensorFile
-from ddkit.synthesis import Engine
+from ddkit import DdkitError, Run
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime.files import TensorFile
+from ddkit.runtime.memory import PeakMemory
+from ddkit.synthesis.engine import Engine
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_too_small_a_budget_is_refused_before_the_pool_is_trained(
     expected = needed(narrow_run(*settings), 1)
     run = narrow_run("train_lr=0.05", *settings, memory_budget="9kB")  # another pool
     with monkeypatch.context() as patch:
-        patch.setattr("ddkit.stage_pools.train_pool", lambda *_: pytest.fail("trained a pool"))
+        patch.setattr("ddkit.pipeline.stages.train_pool", lambda *_: pytest.fail("trained a pool"))
         with pytest.raises(DdkitError) as error:
             pipeline.distill(run.config, run.folder)
     assert not run.folder.exists()

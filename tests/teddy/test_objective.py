@@ -4,8 +4,9 @@ import pytest
 import torch
 from ddkit_teddy.objective import TeddyObjective
 
-from ddkit import DdkitError, Pool, stage_pools
-from ddkit.objective import class_balanced_shards
+from ddkit import DdkitError, Pool
+from ddkit.pipeline import stages as stage_pools
+from ddkit.synthesis.objective import class_balanced_shards
 
 
 def objective_of(run) -> TeddyObjective:
@@ -75,8 +76,8 @@ def test_crops_are_drawn_per_image_and_differentiable(teddy_run):
 
 
 def test_the_loss_falls_and_pixels_stay_valid(teddy_run, tmp_path):
-    from ddkit.storage import TensorFile
-    from ddkit.synthesis import Engine
+    from ddkit.runtime.files import TensorFile
+    from ddkit.synthesis.engine import Engine
 
     run = teddy_run("iterations=40", "schedule=constant")
     objective = objective_of(run)

@@ -6,7 +6,8 @@ from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.prior import wanted_steps
 from safetensors.torch import save_file
 
-from ddkit import DdkitError, networks, stage_pools
+from ddkit import DdkitError, networks
+from ddkit.pipeline import stages as stage_pools
 
 FIRST = "features.0.conv.weight"  # of a ConvNet
 

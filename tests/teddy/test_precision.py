@@ -5,8 +5,8 @@ import torch
 from ddkit_teddy.matching import forward_with_features
 from ddkit_teddy.objective import TeddyObjective
 
-from ddkit import stage_pools
-from ddkit.arithmetic import EXACT, Arithmetic
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime.arithmetic import EXACT, Arithmetic
 
 CPU = torch.device("cpu")
 

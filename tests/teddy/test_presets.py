@@ -3,11 +3,16 @@
 import pytest
 import torch
 
-from ddkit import pipeline
 from ddkit.data.split import Split
-from ddkit.distilled import load
-from ddkit.plugins import lookup
-from ddkit.resolve import Request, find_preset, preset_names, resolve
+from ddkit.distilled.dataset import load
+from ddkit.methods.plugin import lookup
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import (
+    Request,
+    find_preset,
+    preset_names,
+    resolve,
+)
 
 ALL = [(method, name) for method in ("teddy", "sre2l") for name in preset_names(method)]
 SHRINK = {
@@ -25,7 +30,7 @@ def test_preset_runs_two_steps(method, name, tmp_path, monkeypatch):
         torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=generator),
         torch.arange(16) % 2, ("a", "b"),
     )  # fmt: skip
-    monkeypatch.setattr("ddkit.data.sources.load", lambda *_, **__: split)
+    monkeypatch.setattr("ddkit.data.sources.load.load", lambda *_, **__: split)
     preset = find_preset(method, *lookup(method), tag="", ipc=1, choice=name)
     options = preset["options"]
     one_model = options.get("first") == options["last"]

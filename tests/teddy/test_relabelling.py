@@ -9,10 +9,23 @@ from ddkit_teddy.relabelling import average, label, labelling_members
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ddkit import DdkitError, EpochLabels, SoftLabels, Synthetic, pipeline, stage_pools
-from ddkit.distilled import load, write_distilled
+from ddkit import (
+    DdkitError,
+    EpochLabels,
+    SoftLabels,
+    Synthetic,
+)
+from ddkit.distilled.dataset import load, write_distilled
 from ddkit.labels import DrawnViews
-from ddkit.storage import TensorFile, read_json, stable_hash, write_json, write_tensors
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime.files import (
+    TensorFile,
+    read_json,
+    stable_hash,
+    write_json,
+    write_tensors,
+)
 
 
 class Scale(nn.Module):

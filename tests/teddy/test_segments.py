@@ -7,8 +7,8 @@ from ddkit_teddy.objective import TeddyObjective
 from ddkit_teddy.segments import Moments, segmented_loss
 from torch import nn
 
-from ddkit import stage_pools
-from ddkit.memory import PeakMemory
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime.memory import PeakMemory
 
 CLASSES = torch.tensor([2, 0, 1, 2, 0, 2, 2, 4, 1, 0])
 WEIGHTS = {"bn_weight": 0.3, "ce_weight": 0.7, "first_bn": 10.0}

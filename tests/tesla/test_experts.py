@@ -6,10 +6,12 @@ import torch.nn.functional as F
 from ddkit_tesla.experts import experts, trajectories
 from ddkit_tesla.objective import TeslaObjective
 
-from ddkit import DdkitError, Pool, Run, interrupt, stage_pools
-from ddkit.data.dsa import apply_dsa, draw_dsa
-from ddkit.interrupt import Stopped
-from ddkit.real_training import RealTraining
+from ddkit import DdkitError, Pool, Run
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pools.real_training import RealTraining
+from ddkit.runtime import interrupt
+from ddkit.runtime.interrupt import Stopped
 
 
 def pool_of(run: Run) -> Pool:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddkit import networks
-from ddkit.data.dsa import STRATEGY, apply_dsa, draw_dsa
-from ddkit.memory import PeakMemory
+from ddkit.data.augmentation.dsa import STRATEGY, apply_dsa, draw_dsa
+from ddkit.runtime.memory import PeakMemory
 
 CLASSES = 3
 CONVNET = "convnet:depth=2:width=4"

@@ -9,9 +9,12 @@ import torch
 from ddkit_tesla.memory import kept_graphs
 from ddkit_tesla.objective import TeslaObjective
 
-from ddkit import DdkitError, Run, interrupt, pipeline, stage_pools
-from ddkit.interrupt import Stopped
-from ddkit.memory import PeakMemory
+from ddkit import DdkitError, Run
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime import interrupt
+from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.memory import PeakMemory
 
 NARROW = "convnet:depth=2:width=4"  # images take much, weights little
 BRIEF = ("experts=1", "train_epochs=1", "max_start_epoch=1", "augmentation=none")
@@ -149,7 +152,9 @@ def smallest(text: str) -> float:
 def test_too_small_a_budget_is_refused_before_an_expert_is_trained(narrow_run, monkeypatch):
     expected = needed(narrow_run(), 1, 0)
     run = narrow_run("train_lr=0.02", memory_budget="9kB")  # another pool
-    monkeypatch.setattr("ddkit.stage_pools.train_pool", lambda *_: pytest.fail("trained a pool"))
+    monkeypatch.setattr(
+        "ddkit.pipeline.stages.train_pool", lambda *_: pytest.fail("trained a pool")
+    )
     with pytest.raises(DdkitError) as error:
         pipeline.distill(run.config, run.folder)
     assert not run.folder.exists()

@@ -11,9 +11,10 @@ from ddkit_tesla.objective import TeslaObjective, one_hot_logits
 from torch import Tensor
 from torch.func import functional_call
 
-from ddkit import DdkitError, Pool, Run, stage_pools
-from ddkit.data.dsa import apply_dsa, draw_dsa
-from ddkit.leaves import LeafState
+from ddkit import DdkitError, Pool, Run
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.pipeline import stages as stage_pools
+from ddkit.synthesis.leaves import LeafState
 
 ONE_SEGMENT = ("experts=1", "max_start_epoch=1", "expert_epochs=2")  # from epoch 0 to 2 of 3
 PLAIN = (*ONE_SEGMENT, "augmentation=none")

@@ -3,12 +3,17 @@
 import pytest
 import torch
 
-from ddkit import pipeline
 from ddkit.data.split import Split
-from ddkit.distilled import load
-from ddkit.plugins import lookup
-from ddkit.resolve import Request, find_preset, preset_names, resolve
-from ddkit.storage import TensorFile
+from ddkit.distilled.dataset import load
+from ddkit.methods.plugin import lookup
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import (
+    Request,
+    find_preset,
+    preset_names,
+    resolve,
+)
+from ddkit.runtime.files import TensorFile
 
 OWN = ("digits", "fashion-mnist")  # ddkit's own settings, for a CPU
 ALL = [(method, name) for method in ("tesla", "mtt") for name in preset_names(method)]
@@ -33,7 +38,7 @@ def options_of(method: str, name: str) -> dict:
 def test_preset_runs_two_steps(method, name, tmp_path, monkeypatch):
     """What a preset sets is kept, but for sizes: two classes, 32 px, experts of two epochs."""
     monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("ddkit.data.sources.load", lambda *_, **__: made())
+    monkeypatch.setattr("ddkit.data.sources.load.load", lambda *_, **__: made())
     preset = options_of(method, name)
     options = preset["options"]
     sizes = {**SHRINK, "batch_syn": min(1, options.get("batch_syn", 0))}

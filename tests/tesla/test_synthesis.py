@@ -7,10 +7,13 @@ import pytest
 import torch
 from ddkit_tesla.objective import TeslaObjective, one_hot_logits
 
-from ddkit import DdkitError, Run, interrupt, pipeline, stage_pools
-from ddkit.distilled import load
-from ddkit.interrupt import Stopped
-from ddkit.storage import TensorFile
+from ddkit import DdkitError, Run
+from ddkit.distilled.dataset import load
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.runtime import interrupt
+from ddkit.runtime.files import TensorFile
+from ddkit.runtime.interrupt import Stopped
 
 PLAIN = ("experts=1", "max_start_epoch=1", "expert_epochs=2", "augmentation=none")
 

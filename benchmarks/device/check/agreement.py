@@ -9,11 +9,11 @@ from benchmarks.device.check.checking import checked, demand
 from benchmarks.device.check.runs import CONVNET, config_of, distilled
 from benchmarks.device.made_up import pool_of, run_of
 from benchmarks.device.parts import Bench
-from ddkit import pipeline
-from ddkit.distilled import load
-from ddkit.evaluation import evaluate_with, open_test, protocol_for
-from ddkit.stage_pools import open_pool
-from ddkit.training import seeded
+from ddkit.distilled.dataset import load
+from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.stages import open_pool
+from ddkit.training.loop import seeded
 
 CPU = torch.device("cpu")
 STEPPED = {

@@ -18,13 +18,13 @@ from benchmarks.device.check.runs import config_of, distilled
 from benchmarks.device.figures.training import RECIPE, batch, batched_step, network
 from benchmarks.device.parts import Bench
 from benchmarks.device.timing import in_turn
-from ddkit import pipeline
-from ddkit.arithmetic import EXACT, Arithmetic, usual
-from ddkit.distilled import load
-from ddkit.evaluation import default_protocol, evaluate_with, open_test
-from ddkit.storage import read_json
-from ddkit.timing import wait_for
-from ddkit.training import fit
+from ddkit.distilled.dataset import load
+from ddkit.evaluation.accuracy import default_protocol, evaluate_with, open_test
+from ddkit.pipeline import distill as pipeline
+from ddkit.runtime.arithmetic import EXACT, Arithmetic, usual
+from ddkit.runtime.files import read_json
+from ddkit.runtime.timing import wait_for
+from ddkit.training.loop import fit
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}
 CONVOLUTIONS = {"convolution", "convolution_backward", "cudnn_convolution"}

@@ -9,10 +9,10 @@ from torch import Tensor
 from benchmarks.device.check.checking import checked, demand
 from benchmarks.device.check.waits import loader
 from benchmarks.device.parts import Bench
-from ddkit.data.augment import crop, draw_flips, draw_tries
-from ddkit.data.crops import crops_of
-from ddkit.data.nvjpeg import crops_on
-from ddkit.data.resident import Resident
+from ddkit.data.augmentation.augment import crop, draw_flips, draw_tries
+from ddkit.data.loading.resident import Resident
+from ddkit.data.pixels.crops import crops_of
+from ddkit.data.pixels.nvjpeg import crops_on
 
 MOVED = ("none", "crop", "flip", "crop-flip")  # bytes go from one place to another
 ROUNDED = 1e-5  # what boxes that are blown up may differ by

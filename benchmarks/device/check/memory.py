@@ -11,8 +11,8 @@ import torch
 from benchmarks.device.check.checking import checked, demand
 from benchmarks.device.check.runs import METHODS, config_of, data, distilled, own_cache
 from benchmarks.device.parts import Bench
-from ddkit.budget import readable
-from ddkit.cost import read_cost
+from ddkit.runtime.cost import read_cost
+from ddkit.runtime.sizes import readable
 
 WIDE = "convnet:width=128"
 BUDGETED = {"Teddy": ("bf16", WIDE + ":norm=batch"), "TESLA": ("tf32", WIDE), "APM": ("tf32", WIDE)}

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from benchmarks.device.parts import Bench
-from ddkit import pipeline, register_data, stage_pools
-from ddkit.arithmetic import EXACT, Arithmetic
+from ddkit import register_data
 from ddkit.config import RunConfig
-from ddkit.data.registered import is_registered
-from ddkit.leaves import LeafState
-from ddkit.progress import Progress
-from ddkit.resolve import Request, resolve
-from ddkit.synthesis import Engine, take_step
+from ddkit.data.sources.registered import is_registered
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.arithmetic import EXACT, Arithmetic
+from ddkit.runtime.progress import Progress
+from ddkit.synthesis.engine import Engine, take_step
+from ddkit.synthesis.leaves import LeafState
 
 DATA, SIDE, CLASSES = "made-up", 16, 10
 TRAIN, TEST = 400, 100

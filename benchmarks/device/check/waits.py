@@ -13,14 +13,14 @@ from benchmarks.device.check.checking import checked, demand
 from benchmarks.device.check.runs import CONVNET, METHODS, Steps, config_of, data, distilled
 from benchmarks.device.parts import Bench
 from ddkit import networks
-from ddkit.batched import fit_together
-from ddkit.data import sources
-from ddkit.data.resident import Resident
+from ddkit.data.loading.resident import Resident
+from ddkit.data.sources import load as sources
 from ddkit.data.space import InputSpace
-from ddkit.distilled import load
-from ddkit.distilled_training import TrainingSet
-from ddkit.evaluation import protocol_for
-from ddkit.training import Recipe, fit
+from ddkit.distilled.dataset import load
+from ddkit.evaluation.accuracy import protocol_for
+from ddkit.evaluation.training import TrainingSet
+from ddkit.training.loop import Recipe, fit
+from ddkit.training.stacked import fit_together
 
 WARM_UP, STEPS = 4, 4  # the first steps bring networks to the device
 FOREVER = 10**9  # steps of an epoch that never ends

@@ -8,7 +8,7 @@ from benchmarks.device.arithmetics import arithmetics, within
 from benchmarks.device.floors import Floor, Floors, count
 from benchmarks.device.parts import Bench, Line
 from benchmarks.device.timing import Step, Timing, in_turn
-from ddkit.arithmetic import PRECISIONS, Arithmetic, Precision
+from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic, Precision
 
 TIMED = 0.6  # the share of a figure's time in which steps are timed
 

@@ -12,10 +12,10 @@ from benchmarks.device.floors import count
 from benchmarks.device.made_up import run_of, set_of, split_of
 from benchmarks.device.parts import Bench, Item, Line
 from benchmarks.device.timing import Step, in_turn
-from ddkit.arithmetic import usual
-from ddkit.data.dsa import apply_dsa, draw_dsa
-from ddkit.data.resident import Resident
-from ddkit.evaluation import evaluate_with, protocol_for
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.data.loading.resident import Resident
+from ddkit.evaluation.accuracy import evaluate_with, protocol_for
+from ddkit.runtime.arithmetic import usual
 
 SEEDS, EPOCHS, TESTED, CLASSES = 10, 20, 100, 10
 

@@ -20,11 +20,11 @@ from benchmarks.device.parts import Bench, Item, Line
 from benchmarks.device.timing import Step, in_turn, numbered
 from benchmarks.teddy_step import ddkit_steps, plain_steps
 from benchmarks.tesla_step import floor
-from ddkit.arithmetic import Arithmetic, usual
-from ddkit.data.dsa import apply_dsa, draw_dsa
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
 from ddkit.networks.features import last_linear_input
-from ddkit.objective import Objective
 from ddkit.run import Run
+from ddkit.runtime.arithmetic import Arithmetic, usual
+from ddkit.synthesis.objective import Objective
 
 SHAPE, CLASSES = (3, 32, 32), 10
 CHECKPOINTS, ALPHA = 5, 0.1

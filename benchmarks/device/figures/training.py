@@ -17,10 +17,10 @@ from benchmarks.device.floors import count
 from benchmarks.device.parts import Bench, Item, Line
 from benchmarks.device.timing import Step, in_turn
 from ddkit import networks
-from ddkit.arithmetic import Arithmetic, usual
-from ddkit.batched import Loss, fit_together
-from ddkit.timing import wait_for
-from ddkit.training import Recipe, fit
+from ddkit.runtime.arithmetic import Arithmetic, usual
+from ddkit.runtime.timing import wait_for
+from ddkit.training.loop import Recipe, fit
+from ddkit.training.stacked import Loss, fit_together
 
 SHAPE, CLASSES = (3, 32, 32), 10
 RECIPE = Recipe(epochs=1, lr=0.01, schedule="constant")

@@ -6,7 +6,7 @@ from pathlib import Path
 from pyarrow import parquet
 
 from benchmarks.device.parts import Bench
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 TRAINED, TESTED = 50_000, 10_000
 SMALL = {"train": 1000, "test": 200}

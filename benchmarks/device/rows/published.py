@@ -10,16 +10,23 @@ from typing import Any
 from benchmarks.device.parts import Bench, Line
 from benchmarks.device.rows.cifar import TESTED, TRAINED, folder_of
 from benchmarks.device.rows.until import distilled_until
-from ddkit import pipeline
 from ddkit.config import RunConfig
-from ddkit.cost import read_cost
-from ddkit.data.resident import Resident
-from ddkit.distilled import DistilledDataset, load
-from ddkit.distilled_training import train_on
-from ddkit.evaluation import Evaluation, device_name, evaluate_with, open_test, protocol_for, rated
-from ddkit.evaluation_units import joined
-from ddkit.resolve import Request, resolve
+from ddkit.data.loading.resident import Resident
+from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.evaluation.accuracy import (
+    Evaluation,
+    device_name,
+    evaluate_with,
+    open_test,
+    protocol_for,
+    rated,
+)
+from ddkit.evaluation.training import train_on
+from ddkit.evaluation.units import joined
+from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.resolve import Request, resolve
 from ddkit.run import Run
+from ddkit.runtime.cost import read_cost
 
 EVALUATION = 0.12  # the share of a row's time in which networks are trained on the set
 PACED = 4  # epochs that tell how many fit

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ddkit import pipeline
 from ddkit.config import RunConfig
-from ddkit.errors import DdkitError
-from ddkit.interrupt import Stopped, request_stop, stopping_on_signals
-from ddkit.plugins import Plugin
-from ddkit.progress import Silent
-from ddkit.storage import TensorFile, write_tensors
+from ddkit.methods.plugin import Plugin
+from ddkit.pipeline import distill as pipeline
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import TensorFile, write_tensors
+from ddkit.runtime.interrupt import Stopped, request_stop, stopping_on_signals
+from ddkit.runtime.progress import Silent
 
 
 class Until(Silent):

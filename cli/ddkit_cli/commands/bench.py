@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit.flags import DATA_FLAGS
+from ddkit.pipeline.flags import DATA_FLAGS
 from ddkit_cli.options import data_options, executor_options, output_options
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def bench(
     command goes on where it was. `ddkit report` makes a page of it.
     """
     from ddkit.bench.workers import default_workers, run_units, run_workers
-    from ddkit.errors import DdkitError
-    from ddkit.execution import LOCAL, executing
-    from ddkit.interrupt import stopping_on_signals
+    from ddkit.runtime.errors import DdkitError
+    from ddkit.runtime.execution import LOCAL, executing
+    from ddkit.runtime.interrupt import stopping_on_signals
     from ddkit_cli import display
 
     if workers and executor != "local":
@@ -96,7 +96,7 @@ def bench(
 def bench_config(flags: dict[str, Any]) -> "BenchConfig":
     """Return the bench of a TOML file and of flags, which win."""
     from ddkit.bench.config import read_config
-    from ddkit.errors import DdkitError
+    from ddkit.runtime.errors import DdkitError
 
     data = {name: flags[name] for name in DATA_FLAGS if flags[name] is not None}
     names = flags["data"].split(",") if flags["data"] else None
@@ -136,7 +136,7 @@ def listed(text: str | None) -> list[str] | None:
 def list_cells(config: "BenchConfig", out: Path, workers: int, as_json: bool) -> None:
     """Print what would be done, and what it would take."""
     from ddkit.bench.forecast import Forecaster
-    from ddkit.budget import readable
+    from ddkit.runtime.sizes import readable
     from ddkit_cli import display
 
     forecasts = list(Forecaster(config, out).forecasts())

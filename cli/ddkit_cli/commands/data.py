@@ -14,7 +14,7 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
     from ddkit_cli import display
 
     if name is None:
-        from ddkit.data.names import DATA
+        from ddkit.data.sources.names import DATA
 
         if as_json:
             display.as_json(DATA.names())
@@ -24,7 +24,7 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
         return
     from ddkit.config import validated
     from ddkit.data.options import DataOptions
-    from ddkit.data.sources import load
+    from ddkit.data.sources.load import load
 
     said = {key: value for key, value in flags.items() if value is not None}
     options = validated(DataOptions, {"name": name, **said}, "the data set")

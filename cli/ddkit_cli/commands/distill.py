@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ddkit.budget import readable
+from ddkit.runtime.sizes import readable
 from ddkit_cli.options import executor_options, log_option, output_options
 from ddkit_cli.run_options import run_options
 
@@ -25,9 +25,9 @@ def distill(as_json: bool, quiet: bool, **flags: Any) -> None:
 
     Started again with the same flags, a run that was stopped or killed goes on where it was.
     """
-    from ddkit import library
     from ddkit.config import load_config
-    from ddkit.cost import read_cost
+    from ddkit.pipeline import library
+    from ddkit.runtime.cost import read_cost
     from ddkit_cli import display
 
     distilled = library.distill(**flags, progress=not (quiet or as_json))

@@ -37,8 +37,8 @@ def evaluate(artifact: Path, as_json: bool, quiet: bool, **flags: Any) -> None:
     identical recipe: one draw of them, where the images of the run with its seed start. Nothing is
     chosen on test data. Networks that were trained are kept: the same command goes on.
     """
-    from ddkit import library
-    from ddkit.rows import HEADINGS
+    from ddkit.pipeline import library
+    from ddkit.pipeline.rows import HEADINGS
     from ddkit_cli import display
 
     rows = library.evaluate(artifact, **flags, progress=not (quiet or as_json))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ddkit.interop.formats import FORMATS, LAYOUTS
+from ddkit.distilled.interop.formats import FORMATS, LAYOUTS
 from ddkit_cli.options import output_options
 
 LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.names())
@@ -28,8 +28,8 @@ def export(
     batch_size: int | None, push: str | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Write ARTIFACT (a file, or a run's folder) in the layout of another tool."""
-    from ddkit.errors import DdkitError
-    from ddkit.interop.exporting import export_set, push_set
+    from ddkit.distilled.interop.exporting import export_set, push_set
+    from ddkit.runtime.errors import DdkitError
     from ddkit_cli import display
 
     if (out is None) == (push is None):

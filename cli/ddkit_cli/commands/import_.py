@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from ddkit.budget import readable
-from ddkit.interop.formats import FORMATS, LAYOUTS
+from ddkit.distilled.interop.formats import FORMATS, LAYOUTS
+from ddkit.runtime.sizes import readable
 from ddkit_cli.commands.pool import numbers
 from ddkit_cli.options import data_options, output_options
 
@@ -49,8 +49,8 @@ def import_(
     Nothing in it is executed. What its format does not record is asked for. Without --data,
     --classes names the classes in the order of the labels: A,B,C or a file with a name per line.
     """
-    from ddkit.distilled import load
-    from ddkit.interop.importing import Request, import_set
+    from ddkit.distilled.dataset import load
+    from ddkit.distilled.interop.importing import Request, import_set
     from ddkit_cli import display
 
     request = Request(
@@ -86,7 +86,7 @@ def described(data: str | None, flags: dict[str, Any]) -> dict[str, Any]:
     """Return what a request says of the data, or of the classes where no data are named."""
     from ddkit.config import validated
     from ddkit.data.options import DataOptions
-    from ddkit.errors import DdkitError
+    from ddkit.runtime.errors import DdkitError
 
     said = {key: value for key, value in flags.items() if value is not None}
     unit = said.get("space") == "unit"
@@ -106,7 +106,7 @@ def described(data: str | None, flags: dict[str, Any]) -> dict[str, Any]:
 
 def class_names(text: str) -> list[str]:
     """Return class names: those in a file of that name, a line each, or separated by commas."""
-    from ddkit.errors import DdkitError
+    from ddkit.runtime.errors import DdkitError
 
     path = Path(text)
     try:

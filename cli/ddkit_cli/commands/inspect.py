@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit.budget import readable
+from ddkit.runtime.sizes import readable
 from ddkit_cli.options import output_options
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @output_options
 def inspect(artifact: Path, as_json: bool, quiet: bool) -> None:
     """Show what ARTIFACT (a distilled set, or a run's folder) says about itself."""
-    from ddkit.distilled import artifact_path, load
+    from ddkit.distilled.dataset import artifact_path, load
     from ddkit_cli import display
 
     path = artifact_path(artifact)

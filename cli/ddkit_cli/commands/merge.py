@@ -19,9 +19,9 @@ def merge(
 
     They must come from the same data and have the same kind of labels.
     """
-    from ddkit.budget import readable
-    from ddkit.distilled import load
-    from ddkit.merging import merge as merge_sets
+    from ddkit.distilled.dataset import load
+    from ddkit.distilled.merging import merge as merge_sets
+    from ddkit.runtime.sizes import readable
     from ddkit_cli import display
 
     merged = load(merge_sets(artifacts, out, overwrite=overwrite))

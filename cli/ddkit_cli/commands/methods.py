@@ -21,7 +21,7 @@ def methods(name: str | None, networks: bool, as_json: bool, quiet: bool) -> Non
 
 def _list_networks(as_json: bool) -> None:
     from ddkit.networks import NETWORKS
-    from ddkit.registry import origin
+    from ddkit.runtime.registry import origin
     from ddkit_cli import display
 
     entries = sorted(NETWORKS.entries().items())
@@ -35,8 +35,8 @@ def _list_networks(as_json: bool) -> None:
 
 
 def _list_methods(as_json: bool) -> None:
-    from ddkit.plugins import ALIASES, METHODS
-    from ddkit.registry import origin
+    from ddkit.methods.plugin import ALIASES, METHODS
+    from ddkit.runtime.registry import origin
     from ddkit_cli import display
 
     rows = [(name, "method", origin(entry)) for name, entry in sorted(METHODS.entries().items())]
@@ -49,9 +49,9 @@ def _list_methods(as_json: bool) -> None:
 
 
 def _show(name: str, as_json: bool) -> None:
-    from ddkit.described import describe
-    from ddkit.plugins import Plugin, lookup
-    from ddkit.resolve import preset_names
+    from ddkit.methods.plugin import Plugin, lookup
+    from ddkit.pipeline.resolve import preset_names
+    from ddkit.runtime.described import describe
     from ddkit_cli import display
 
     plugin_name, alias = lookup(name)

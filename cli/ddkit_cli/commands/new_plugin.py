@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
 TEMPLATES = {
@@ -39,8 +39,8 @@ def new_plugin(name: str, out: Path | None) -> None:
 
 def module_of(name: str) -> str:
     """Return the module of a new method; raises `DdkitError` where the name cannot be one."""
-    from ddkit.plugins import ALIASES, METHODS
-    from ddkit.registry import origin
+    from ddkit.methods.plugin import ALIASES, METHODS
+    from ddkit.runtime.registry import origin
 
     if not re.fullmatch(NAME, name):
         raise DdkitError(

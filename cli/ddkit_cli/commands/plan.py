@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit.budget import readable
-from ddkit.flags import configured
+from ddkit.pipeline.flags import configured
+from ddkit.runtime.sizes import readable
 from ddkit_cli.options import output_options
 from ddkit_cli.run_options import run_options
 
 if TYPE_CHECKING:
-    from ddkit.rehearsal import Data
+    from ddkit.pipeline.rehearse import Data
 
 
 @click.command(short_help="what a run will take: time, memory and disk")
@@ -23,7 +23,7 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     The flags are those of `ddkit distill`. No data are needed where their name is known, such as
     imagenet-1k, or --like says what they hold: a few steps are rehearsed on made-up images.
     """
-    from ddkit import planning
+    from ddkit.pipeline import plan as planning
     from ddkit_cli import display
 
     config = configured(flags)
@@ -50,8 +50,8 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
 
 def parsed(like: str | None) -> "Data | None":
     """Return what --like says; raises `DdkitError` for another form."""
-    from ddkit.errors import DdkitError
-    from ddkit.rehearsal import Data
+    from ddkit.pipeline.rehearse import Data
+    from ddkit.runtime.errors import DdkitError
 
     if like is None:
         return None

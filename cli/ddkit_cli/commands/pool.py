@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit.budget import readable
-from ddkit.flags import DATA_FLAGS
+from ddkit.pipeline.flags import DATA_FLAGS
+from ddkit.runtime.sizes import readable
 from ddkit_cli.options import data_options, output_options
 
 if TYPE_CHECKING:
-    from ddkit.pool import Pool
+    from ddkit.pools.pool import Pool
 
 ABOUT = ("plugin", "data_name", "network")  # what a pool's description says first
 
@@ -25,7 +25,7 @@ def pool() -> None:
 @output_options
 def list_pools(as_json: bool, quiet: bool) -> None:
     """List the cached pools."""
-    from ddkit.pools import cached
+    from ddkit.pools.cache import cached
     from ddkit_cli import display
 
     found = cached()
@@ -71,9 +71,9 @@ def inspect(
     on training data, is given at several stages (Teddy, section 3.3): members near the student are
     good stand-ins for it.
     """
-    from ddkit.interrupt import stopping_on_signals
-    from ddkit.pool import Pool
-    from ddkit.pools import find, student_distances
+    from ddkit.pools.cache import find, student_distances
+    from ddkit.pools.pool import Pool
+    from ddkit.runtime.interrupt import stopping_on_signals
     from ddkit_cli import display
 
     folder = find(name)
@@ -145,9 +145,9 @@ def import_pool(
     """
     from ddkit.config import validated
     from ddkit.data.options import DataOptions
-    from ddkit.imported_pool import import_replay
-    from ddkit.pool import Pool
-    from ddkit.pools import size
+    from ddkit.pools.cache import size
+    from ddkit.pools.imported import import_replay
+    from ddkit.pools.pool import Pool
     from ddkit_cli import display
 
     said = {key: value for key, value in flags.items() if value is not None}
@@ -174,7 +174,7 @@ def import_pool(
 
 def numbers(flag: str, text: str | None) -> list[float] | None:
     """Return numbers that are separated by commas; raises `DdkitError` for anything else."""
-    from ddkit.errors import DdkitError
+    from ddkit.runtime.errors import DdkitError
 
     if text is None:
         return None
@@ -210,8 +210,8 @@ def prune(
     They are trained again when they are needed, but for imported ones, which must be imported
     again.
     """
-    from ddkit.errors import DdkitError
-    from ddkit.pools import cached, delete, find
+    from ddkit.pools.cache import cached, delete, find
+    from ddkit.runtime.errors import DdkitError
     from ddkit_cli import display
 
     if not (names or everything or unfinished):

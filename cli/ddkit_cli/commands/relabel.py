@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ddkit.budget import readable
+from ddkit.runtime.sizes import readable
 from ddkit_cli.options import label_options, output_options, set_option
 
 
@@ -32,10 +32,10 @@ def relabel(
     --labels-as, --label-views or --keep-epochs alone those that are there are converted, and no
     pool is needed.
     """
-    from ddkit import relabelling
-    from ddkit.distilled import load
-    from ddkit.interrupt import stopping_on_signals
-    from ddkit.labels.forms import asked_form
+    from ddkit.distilled.dataset import load
+    from ddkit.labels.converting import asked_form
+    from ddkit.pipeline import relabel as relabelling
+    from ddkit.runtime.interrupt import stopping_on_signals
     from ddkit_cli import display
 
     wanted = relabelling.Wanted(

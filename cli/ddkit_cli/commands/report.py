@@ -24,8 +24,8 @@ def report(folder: Path, out: Path | None, formats: str, as_json: bool, quiet: b
     from ddkit.bench.page.html import render
     from ddkit.bench.results import read_results
     from ddkit.bench.store import Store
-    from ddkit.errors import DdkitError, unknown
-    from ddkit.storage import write_text
+    from ddkit.runtime.errors import DdkitError, unknown
+    from ddkit.runtime.files import write_text
     from ddkit_cli import display
 
     asked = list(dict.fromkeys(formats.split(",")))

@@ -22,9 +22,9 @@ def show(
 
     For a run's folder, each image stands beside the one it started from.
     """
-    from ddkit import sheets
-    from ddkit.distilled import artifact_path, load
-    from ddkit.errors import DdkitError
+    from ddkit.distilled import contact_sheet as sheets
+    from ddkit.distilled.dataset import artifact_path, load
+    from ddkit.runtime.errors import DdkitError
     from ddkit_cli import display
 
     if per_class < 1 or max_classes < 1:

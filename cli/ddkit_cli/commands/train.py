@@ -28,14 +28,15 @@ def train(
 
     Needs the artifact alone, not the data it was distilled from.
     """
-    from ddkit import comparison, evaluation
-    from ddkit.distilled import load
-    from ddkit.distilled_training import train_on
-    from ddkit.interrupt import stopping_on_signals
-    from ddkit.process import settle
+    from ddkit.distilled.dataset import load
+    from ddkit.evaluation import accuracy as evaluation
+    from ddkit.evaluation.training import train_on
+    from ddkit.networks.saved import save_network
+    from ddkit.pipeline import evaluate as comparison
+    from ddkit.pipeline.shortage import enough_memory
     from ddkit.run import find_device
-    from ddkit.shortage import enough_memory
-    from ddkit.trained import save_network
+    from ddkit.runtime.interrupt import stopping_on_signals
+    from ddkit.runtime.process import settle
     from ddkit_cli import display
 
     distilled = load(artifact)

@@ -16,7 +16,7 @@ from ddkit.bench.page.scales import (
 )
 from ddkit.bench.results import Row
 from ddkit.bench.tables import accuracy, conditions, duration, trained
-from ddkit.budget import readable
+from ddkit.runtime.sizes import readable
 
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 42, 408, 12, 256  # of the plot itself

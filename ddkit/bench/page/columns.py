@@ -22,7 +22,7 @@ from ddkit.bench.tables import (
     trained,
     verdict,
 )
-from ddkit.budget import readable
+from ddkit.runtime.sizes import readable
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ddkit.bench.results import Results, Row
 from ddkit.bench.store import Store
 from ddkit.bench.tables import HOW_TO_READ, as_json, csv_text, duration
 from ddkit.config import RunConfig, validated
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 STYLES = ("base.css", "tables.css", "figures.css", "print.css")
 SCRIPTS = ("theme.js", "tables.js", "figures.js")

@@ -11,8 +11,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ddkit.distilled import ARTIFACT, DistilledDataset, as_pixels, load
-from ddkit.sheets import initial_images
+from ddkit.distilled.contact_sheet import initial_images
+from ddkit.distilled.dataset import (
+    ARTIFACT,
+    DistilledDataset,
+    as_pixels,
+    load,
+)
 
 MOST_PER_CLASS, MOST_CLASSES = 10, 20
 MOST_PIXELS = 96  # of a side: larger images are scaled down

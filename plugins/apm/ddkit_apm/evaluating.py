@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ddkit import DistilledDataset, Evaluation, Run
-from ddkit.evaluation import default_protocol, evaluate_on_test, protocol_for
+from ddkit.evaluation.accuracy import default_protocol, evaluate_on_test, protocol_for
 from ddkit_apm.options import ApmOptions
 from ddkit_apm.students import recipe
 

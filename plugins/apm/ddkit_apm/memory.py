@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Run
-from ddkit.budget import largest_fitting, readable
-from ddkit.fitting import check_said, peak_of, untrained
-from ddkit.memory import weights_of
-from ddkit.objective import group_shards
-from ddkit.progress import Silent
+from ddkit.runtime.memory import weights_of
+from ddkit.runtime.progress import Silent
+from ddkit.runtime.sizes import largest_fitting, readable
+from ddkit.synthesis.budget import check_said, peak_of, untrained
+from ddkit.synthesis.objective import group_shards
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import Logits, prediction_matching
 from ddkit_apm.options import ApmOptions

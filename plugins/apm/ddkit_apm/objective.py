@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
-from ddkit.gradients import with_gradients
-from ddkit.moving import sent
-from ddkit.seeds import derive
-from ddkit.training import Diverged
+from ddkit.runtime.moving import sent
+from ddkit.runtime.seeds import derive
+from ddkit.synthesis.gradients import with_gradients
+from ddkit.training.loop import Diverged
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import Logits, prediction_matching
 from ddkit_apm.memory import fitting_segment

@@ -7,7 +7,7 @@ from pydantic import model_validator
 
 from ddkit import MethodOptions, option
 from ddkit.config import StageName
-from ddkit.training import SCHEDULE
+from ddkit.training.loop import SCHEDULE
 from ddkit_apm.matching import checkpoint_epochs
 
 if TYPE_CHECKING:

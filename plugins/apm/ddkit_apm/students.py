@@ -6,11 +6,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ddkit import Run, training
-from ddkit.data.batching import batch_count, batches_of
-from ddkit.data.dsa import apply_dsa, draw_dsa
-from ddkit.moving import sent
-from ddkit.seeds import derive, generator
+from ddkit import Run
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.data.loading.batching import batch_count, batches_of
+from ddkit.runtime.moving import sent
+from ddkit.runtime.seeds import derive, generator
+from ddkit.training import loop as training
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import checkpoint_epochs
 from ddkit_apm.options import ApmOptions

@@ -4,12 +4,17 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import Run
-from ddkit.data.batching import batch_count, batches_of
-from ddkit.data.dsa import apply_dsa, draw_dsa
-from ddkit.moving import sent
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.data.loading.batching import batch_count, batches_of
 from ddkit.networks import average_statistics
-from ddkit.seeds import derive, generator
-from ddkit.training import Batches, Recipe, fit, seeded
+from ddkit.runtime.moving import sent
+from ddkit.runtime.seeds import derive, generator
+from ddkit.training.loop import (
+    Batches,
+    Recipe,
+    fit,
+    seeded,
+)
 from ddkit_matching.options import MatchingOptions
 
 NORM_BATCH = 256  # images of all classes at a time, so that memory does not follow their number

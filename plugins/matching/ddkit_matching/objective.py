@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import DdkitError, ImageObjective, Leaf, Run, Shard
-from ddkit.data.dsa import DsaParameters, apply_dsa, draw_dsa
-from ddkit.gradients import with_gradients
-from ddkit.moving import sent
+from ddkit.data.augmentation.dsa import DsaParameters, apply_dsa, draw_dsa
 from ddkit.networks import batch_norms
-from ddkit.seeds import derive
-from ddkit.training import Diverged
+from ddkit.runtime.moving import sent
+from ddkit.runtime.seeds import derive
+from ddkit.synthesis.gradients import with_gradients
+from ddkit.training.loop import Diverged
 from ddkit_matching.distribution import distribution_loss
 from ddkit_matching.gradient import gradient_loss
 from ddkit_matching.networks import freeze, train_on_images

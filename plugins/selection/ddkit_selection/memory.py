@@ -3,9 +3,15 @@
 import torch
 
 from ddkit import DdkitError, Run
-from ddkit.budget import readable
-from ddkit.fitting import HeldPool, member, peak_of, tried, untrained
-from ddkit.memory import weights_of
+from ddkit.runtime.memory import weights_of
+from ddkit.runtime.sizes import readable
+from ddkit.synthesis.budget import (
+    HeldPool,
+    member,
+    peak_of,
+    tried,
+    untrained,
+)
 from ddkit_selection.features import BATCH, network_features, pixel_features
 from ddkit_selection.rules import RULES
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
-from ddkit.interrupt import check_stop
+from ddkit.runtime.interrupt import check_stop
 from ddkit_selection.features import network_features, pixel_features
 from ddkit_selection.options import SelectionOptions
 from ddkit_selection.rules import RULES

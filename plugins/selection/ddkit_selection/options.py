@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ddkit import DdkitError, MethodOptions, option
 from ddkit.config import StageName
-from ddkit.plugins import Plugin
-from ddkit.training import SCHEDULE
+from ddkit.methods.plugin import Plugin
+from ddkit.training.loop import SCHEDULE
 from ddkit_selection.features import check_network
 
 if TYPE_CHECKING:

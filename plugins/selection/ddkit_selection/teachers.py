@@ -1,8 +1,8 @@
 """The networks that features come from: trained on all real data, one checkpoint each."""
 
 from ddkit import DdkitError, Pool, Run
-from ddkit.real_training import RealTraining
-from ddkit.training import Recipe
+from ddkit.pools.real_training import RealTraining
+from ddkit.training.loop import Recipe
 from ddkit_selection.options import ROLE, SelectionOptions
 
 

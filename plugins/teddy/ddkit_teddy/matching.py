@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddkit import DdkitError
-from ddkit.moving import sent
 from ddkit.networks import batch_norms
+from ddkit.runtime.moving import sent
 
 
 @dataclass(frozen=True)

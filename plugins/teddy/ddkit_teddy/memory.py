@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import Objective, Run
-from ddkit.budget import largest_fitting, needed, readable
-from ddkit.fitting import (
+from ddkit.pools.pool import Pool
+from ddkit.runtime.memory import weights_of
+from ddkit.runtime.progress import Silent
+from ddkit.runtime.sizes import largest_fitting, needed, readable
+from ddkit.synthesis.budget import (
     HeldPool,
     check_said,
     member,
@@ -18,9 +21,6 @@ from ddkit.fitting import (
     tried,
     untrained,
 )
-from ddkit.memory import weights_of
-from ddkit.pool import Pool
-from ddkit.progress import Silent
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.post import pruning_ratio
 from ddkit_teddy.pruning import prune

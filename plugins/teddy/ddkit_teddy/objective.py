@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
-from ddkit.arithmetic import PRECISIONS, Arithmetic
-from ddkit.data.augment import resample
-from ddkit.data.views import draw_views
-from ddkit.objective import class_balanced_shards
+from ddkit.data.augmentation.augment import resample
+from ddkit.data.augmentation.views import draw_views
+from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
+from ddkit.synthesis.objective import class_balanced_shards
 from ddkit_teddy.matching import Reference, running_references, teddy_loss
 from ddkit_teddy.memory import fitting_sizes
 from ddkit_teddy.options import TeddyOptions

@@ -7,8 +7,8 @@ from pydantic import model_validator
 
 from ddkit import MethodOptions, option
 from ddkit.config import StageName
-from ddkit.data.resident import Augmentation
-from ddkit.training import SCHEDULE
+from ddkit.data.loading.resident import Augmentation
+from ddkit.training.loop import SCHEDULE
 
 if TYPE_CHECKING:
     from ddkit import Run

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
-from ddkit.data.batching import batch_count
+from ddkit.data.loading.batching import batch_count
 from ddkit.networks import create
-from ddkit.seeds import derive
-from ddkit.training import Recipe, fit
+from ddkit.runtime.seeds import derive
+from ddkit.training.loop import Recipe, fit
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.prior import Trajectory, member_of
 from ddkit_teddy.pruning import prune, ratio_for

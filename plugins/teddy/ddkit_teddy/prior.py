@@ -9,13 +9,19 @@ from math import ceil
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
-from ddkit.arithmetic import PRECISIONS, Arithmetic
-from ddkit.data.batching import batch_count
-from ddkit.data.resident import Resident
+from ddkit.data.loading.batching import batch_count
+from ddkit.data.loading.resident import Resident
 from ddkit.networks import batch_norms
 from ddkit.networks.pruned import PruningHistory
-from ddkit.seeds import derive
-from ddkit.training import Position, Recipe, accuracy, fit, trial
+from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
+from ddkit.runtime.seeds import derive
+from ddkit.training.loop import (
+    Position,
+    Recipe,
+    accuracy,
+    fit,
+    trial,
+)
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.statistics import measure, recalibrate
 

@@ -5,9 +5,9 @@ from functools import partial
 import torch
 
 from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic
-from ddkit.labelling import BATCH, label_epochs, logits_of
 from ddkit.labels import Ensemble
-from ddkit.labels.recipes import average
+from ddkit.labels.making import BATCH, label_epochs, logits_of
+from ddkit.labels.recipe import average
 from ddkit_teddy.objective import ROLES
 from ddkit_teddy.options import TeddyOptions
 

@@ -3,8 +3,8 @@
 import torch
 
 from ddkit import DdkitError, Pool, Run
-from ddkit.real_training import RealTraining
-from ddkit.training import Recipe
+from ddkit.pools.real_training import RealTraining
+from ddkit.training.loop import Recipe
 from ddkit_tesla.options import TeslaOptions
 
 ROLE = "expert"

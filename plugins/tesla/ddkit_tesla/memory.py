@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import DdkitError, Objective, Run
-from ddkit.budget import largest_fitting, needed, readable
-from ddkit.data.dsa import STRATEGY, apply_dsa, draw_dsa
-from ddkit.fitting import (
+from ddkit.data.augmentation.dsa import STRATEGY, apply_dsa, draw_dsa
+from ddkit.networks import batch_norms
+from ddkit.pipeline.resolve import available_cores
+from ddkit.pools.pool import Pool
+from ddkit.runtime.memory import free_memory, weights_of
+from ddkit.runtime.sizes import largest_fitting, needed, readable
+from ddkit.synthesis.budget import (
     HeldPool,
     check_said,
     member,
@@ -21,11 +25,7 @@ from ddkit.fitting import (
     tried,
     untrained,
 )
-from ddkit.memory import free_memory, weights_of
-from ddkit.networks import batch_norms
-from ddkit.objective import Shard, group_shards
-from ddkit.pool import Pool
-from ddkit.resolve import available_cores
+from ddkit.synthesis.objective import Shard, group_shards
 from ddkit_tesla.experts import ROLE
 from ddkit_tesla.matching import Batch, Steps
 from ddkit_tesla.options import TeslaOptions

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ddkit import DdkitError, Leaf, Objective, Pool, Run, Shard, Synthetic
-from ddkit.data.dsa import draw_dsa
-from ddkit.gradients import with_gradients
-from ddkit.moving import sent
+from ddkit.data.augmentation.dsa import draw_dsa
 from ddkit.networks import batch_norms, parse
+from ddkit.runtime.moving import sent
+from ddkit.synthesis.gradients import with_gradients
 from ddkit_tesla.experts import check_epochs, trajectories
 from ddkit_tesla.matching import Batch, match
 from ddkit_tesla.memory import fitting_sizes, kept_graphs

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from ddkit import MethodOptions, option
 from ddkit.config import StageName
-from ddkit.training import SCHEDULE
+from ddkit.training.loop import SCHEDULE
 
 if TYPE_CHECKING:
     from ddkit import Run
@@ -167,7 +167,7 @@ class TeslaOptions(MethodOptions):
 
         check_micro_batch(self.micro_batch, run.network(run.generator("network to look at")))
         if run.config.memory_budget is not None:
-            from ddkit.progress import Silent
+            from ddkit.runtime.progress import Silent
             from ddkit_tesla.memory import fitting_sizes
             from ddkit_tesla.objective import TeslaObjective
 

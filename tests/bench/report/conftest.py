@@ -11,10 +11,10 @@ import torch
 from ddkit.bench.store import Store
 from ddkit.config import RunConfig
 from ddkit.data.space import InputSpace
-from ddkit.distilled import ARTIFACT, write_distilled
+from ddkit.distilled.dataset import ARTIFACT, write_distilled
 from ddkit.labels import HardLabels
-from ddkit.objective import Synthetic
-from ddkit.storage import write_tensors
+from ddkit.runtime.files import write_tensors
+from ddkit.synthesis.objective import Synthetic
 
 CLASSES = ("cat", "dog", "</script><b>owl")
 Accuracies = Sequence[Sequence[float]]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from ddkit.bench import tables
 from ddkit.bench.measures import Spread
 from ddkit.bench.results import Difference, read_results
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 
 
 @pytest.fixture

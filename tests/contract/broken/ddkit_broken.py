@@ -16,7 +16,7 @@ from ddkit import (
     hookimpl,
     option,
 )
-from ddkit.data import sources
+from ddkit.data.sources import load as sources
 
 
 class Target(ImageObjective):

@@ -6,8 +6,8 @@ import signal
 import time
 from pathlib import Path
 
-from ddkit.errors import DdkitError
-from ddkit.interrupt import Stopped, check_stop
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.interrupt import Stopped, check_stop
 
 
 def take_time(progress, *, folder, name, seconds):

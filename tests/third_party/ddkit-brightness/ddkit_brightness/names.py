@@ -8,8 +8,8 @@ from torch import nn
 
 from ddkit import Alias
 from ddkit.data.split import Split
-from ddkit.protocols import Protocol
-from ddkit.training import Recipe
+from ddkit.evaluation.protocols import Protocol
+from ddkit.training.loop import Recipe
 
 GLANCE = Alias(method="brightness", options={"steps": 3}, summary="a few steps of brightness")
 

@@ -1,0 +1,1 @@
+"""Crops, flips, DSA, and views that are drawn once and seen again."""

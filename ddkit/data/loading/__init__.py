@@ -1,0 +1,1 @@
+"""Batches on the device: resident, or streamed to it."""

@@ -1,0 +1,1 @@
+"""Where pixels are: in memory, in a mapped file, in their image files."""

@@ -1,0 +1,112 @@
+"""Random boxes out of images, encoded (no more is decoded than a box needs) or decoded."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ddkit.data.augmentation.augment import boxes_of
+from ddkit.data.pixels.decoding import (
+    ImageFile,
+    Planes,
+    content_of,
+    eight_bit,
+    workers,
+)
+from ddkit.runtime.causes import cause
+from ddkit.runtime.errors import DdkitError
+
+PART = 16  # images that a thread crops in one go
+
+
+def in_threads(crop: Callable[[slice], Tensor], count: int) -> Tensor:
+    """Return the crops of `count` images, of which `crop` makes a few at once in each thread."""
+    parts = [slice(first, first + PART) for first in range(0, count, PART)]
+    return torch.cat(list(workers().map(crop, parts)))
+
+
+def crops_of(
+    files: Sequence[ImageFile], size: tuple[int, int], tries: Tensor, flips: Tensor
+) -> Tensor:
+    """Return a random box of each file at the `size` (height, width), uint8 (B, 3, height, width).
+
+    `tries` and `flips` are those of `Croppable.crops`. Raises `DdkitError` for an image that can't
+    be read, which it names.
+    """
+    stack = np.empty((len(files), 3, *size), dtype=np.uint8)
+    images = [_opened(file) for file in files]
+    boxes = pixel_boxes(tries, [(image.height, image.width) for image in images], flips)
+    rows = zip(images, boxes.tolist(), flips.tolist(), files, strict=True)
+    for number, (image, box, flip, (_, place)) in enumerate(rows):
+        try:
+            pixels = crop(image, box, size, place)
+        except DdkitError:
+            raise
+        except Exception as error:  # damaged bytes raise whatever the format's reader stumbles on
+            raise DdkitError(f"{place} is no readable image ({cause(error)})") from error
+        stack[number] = (pixels[:, ::-1] if flip else pixels).transpose(2, 0, 1)
+    return torch.from_numpy(stack)
+
+
+def pixel_boxes(tries: Tensor, sizes: Sequence[tuple[int, int]], flips: Tensor) -> Tensor:
+    """Return the boxes to cut, int64 (B, 4): top, left, height, width in pixels of each image.
+
+    `sizes` are (height, width) of each image, or once that of all; `tries` and `flips` are those of
+    `Croppable.crops`. An image that is to be mirrored afterwards has its box where it lies before.
+    """
+    extent = torch.tensor(sizes)
+    boxes = (boxes_of(tries, extent) * extent.repeat(1, 2)).round().long()
+    top, left, height, width = boxes.unbind(1)
+    left = torch.where(flips, extent[:, 1] - left - width, left)
+    return torch.stack([top, left, height, width], dim=1)
+
+
+def crop(image: Image.Image, box: Sequence[int], size: tuple[int, int], place: str) -> Planes:
+    """Return a box (top, left, height, width) of an opened image at `size`, uint8 (H, W, 3).
+
+    Bilinear, antialiased. A JPEG file is decoded at a half, a quarter or an eighth of its size
+    where the box keeps at least `size`: this averages pixels in the frequency domain, and differs
+    by a few of 255 levels from decoding all. At its edges a box sees its neighbours' pixels.
+    """
+    (top, left, height, width), (rows, columns) = box, size
+    whole = image.size
+    wanted = (math.ceil(whole[0] * columns / width), math.ceil(whole[1] * rows / height))
+    image.draft(None, wanted)  # does nothing for other formats
+    if image.mode != "RGB":
+        image = eight_bit(image, place).convert("RGB")
+    across, down = image.width / whole[0], image.height / whole[1]
+    right, bottom = (left + width) * across, (top + height) * down
+    cut = (left * across, top * down, min(right, image.width), min(bottom, image.height))
+    return np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR, box=cut))
+
+
+def cut(images: Iterable[Tensor], boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a box of each decoded image at `size`, uint8 (B, channels, height, width).
+
+    Equals torchvision's crop and resize (bilinear, antialiased): a box sees nothing outside of it.
+
+    Args:
+        images: uint8 (channels, H, W) each, on one device.
+        boxes: int64 (B, 4), top, left, height and width in pixels.
+        size: (height, width) of the crops.
+    """
+    crops = []
+    for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True):
+        box = image[None, :, top : top + height, left : left + width]
+        # On a CPU bytes take two thirds of the time of floats; CUDA scales floats only.
+        box = box.float() if box.is_cuda else box
+        crops.append(F.interpolate(box, size, mode="bilinear", antialias=True))
+    stack = torch.cat(crops)
+    return stack.round_().clamp_(0, 255).to(torch.uint8) if stack.is_cuda else stack
+
+
+def _opened(file: ImageFile) -> Image.Image:
+    try:
+        return Image.open(BytesIO(content_of(file)))
+    except Exception as error:
+        raise DdkitError(f"{file[1]} is no readable image ({cause(error)})") from error

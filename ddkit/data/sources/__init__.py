@@ -1,0 +1,1 @@
+"""Names to splits: built in, published, registered, folders, tables, the Hub."""

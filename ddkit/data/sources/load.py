@@ -1,0 +1,78 @@
+"""From a data set's name to its split: a built-in name, a local folder or a Hugging Face name."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from ddkit.data.access import check_unsealed, kept
+from ddkit.data.options import DataOptions
+from ddkit.data.pixels import tiers
+from ddkit.data.pixels.detailed import Detailed
+from ddkit.data.sources import folders, hub
+from ddkit.data.sources.names import DATA
+from ddkit.data.sources.registered import is_registered, registered
+from ddkit.data.sources.selection import (
+    choose_classes,
+    imbalanced,
+    resized,
+    split_holdout,
+)
+from ddkit.data.sources.tables import SplitName
+from ddkit.data.split import Split
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.progress import Progress, Silent
+
+__all__ = ["DATA", "Source", "SplitName", "load", "split_holdout"]
+
+Source = Callable[[DataOptions, SplitName], Split]
+"""A data source returns the whole split; `load` chooses classes and size."""
+
+
+def load(
+    options: DataOptions, split: SplitName, *, seed: int = 0, progress: Progress | None = None
+) -> Split:
+    """Return the split that `options` describe, but for the holdout (see `split_holdout`).
+
+    A built-in name wins over a folder of that name in the current directory; ./name is always
+    the folder. `seed` matters for the imbalanced draw alone, which concerns the training split.
+    Raises `DdkitError` for an unknown name, for what is wrong with the data, and for the test split
+    while a set is distilled.
+    """
+    check_unsealed(split)
+    return kept(options, split, seed, lambda: _read(options, split, seed, progress or Silent()))
+
+
+def _read(options: DataOptions, split: SplitName, seed: int, progress: Progress) -> Split:
+    found = _find(options, split, progress)
+    if options.flip is not None:
+        found = replace(found, mirror=options.flip)
+    if split == "train":
+        empty = [name for name, count in zip(found.classes, found.counts, strict=True) if not count]
+        if empty:
+            raise DdkitError(
+                f"class '{empty[0]}' of {options.name} has no training image: "
+                "leave it out with --classes"
+            )
+        if options.imbalance is not None:
+            found = imbalanced(found, *options.imbalance, seed)
+    return found
+
+
+def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
+    name, side = options.name, options.resize
+    detail = options.detail if split == "train" else None  # nothing is cropped for a test
+    own = is_registered(name)
+    if not own and name not in DATA.entries():
+        if folders.is_path(name):
+            return tiers.opened(folders.read(options, split), side, progress, detail)
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+            return tiers.opened(hub.read(options, split), side, progress, detail)
+    source: Source = registered if own else DATA.load(name)
+    found = choose_classes(source(options, split), options.classes)
+    scaled = resized(found, side)
+    if detail is None:
+        return scaled
+    details = resized(found, detail).take(torch.arange(len(found)))
+    return replace(scaled, images=Detailed(scaled.pixels, details))

@@ -1,0 +1,105 @@
+"""Splits from tables with an image and a label column: parquet files and Hugging Face sets."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+
+from ddkit.data.options import DataOptions
+from ddkit.data.pixels.originals import Listing
+from ddkit.data.sources import columns
+from ddkit.data.sources.parquet import Rows, numbered
+from ddkit.data.sources.selection import class_indices
+from ddkit.data.sources.table_images import TableImages
+from ddkit.runtime.errors import DdkitError
+
+SplitName = Literal["train", "test"]
+
+SPLIT_NAMES: dict[SplitName, tuple[str, ...]] = {
+    "train": ("train",),
+    "test": ("test", "validation", "valid", "val"),
+}
+
+
+def read_split(
+    tables: Mapping[str, Rows], options: DataOptions, split: SplitName, where: str
+) -> Listing:
+    """Return a split of the data set `where`, whose `tables` bear its own names of the splits.
+
+    It lists only images of the chosen classes. The training table defines the classes.
+    Raises `DdkitError` for a split that is missing or empty, columns that can't be told, and labels
+    that the training table doesn't know.
+    """
+    name = choose_table(tables, options, split, where)
+    rows, place = tables[name], f"the {name} split of {where}"
+    images = columns.image_column(rows.schema, options.image_column, place)
+    labels = columns.label_column(rows.schema, options.label_column, place)
+    classes = vocabulary(tables.get("train", rows), labels, where)
+
+    chosen = class_indices(list(classes.values()), options.classes)
+    values = list(classes)
+    codes = dict.fromkeys(values, -1) | {values[old]: new for new, old in enumerate(chosen)}
+    coded = [_code(value, codes, row, place) for row, value in numbered(rows, labels)]
+    new = torch.tensor(coded)
+    kept = new >= 0
+    if not kept.any():
+        raise DdkitError(f"{place} holds no images" + (" of these classes" if coded else ""))
+    return Listing(
+        TableImages(rows, images, kept.nonzero()[:, 0], place),
+        new[kept],
+        tuple(classes[values[old]] for old in chosen),
+    )
+
+
+def choose_table(
+    tables: Mapping[str, Rows], options: DataOptions, split: SplitName, where: str
+) -> str:
+    """Return the name of the table that holds `split`.
+
+    For testing, a validation table stands in for a test table without labels, as ImageNet's is.
+    """
+    present = split_names(tables, split, where)
+    for name in present[:-1]:
+        if _is_labelled(tables[name], options.label_column):
+            return name
+    return present[-1]
+
+
+def split_names(known: Iterable[str], split: SplitName, where: str) -> list[str]:
+    """Return those of the `known` names that stand for `split`, the best first; never none."""
+    names = list(known)
+    present = [name for name in SPLIT_NAMES[split] if name in names]
+    if not present:
+        raise DdkitError(
+            f"{where} has no {split} split: it has {', '.join(names)}, "
+            f"and {' or '.join(SPLIT_NAMES[split])} is needed"
+        )
+    return present
+
+
+def vocabulary(rows: Rows, column: str, where: str) -> dict[Any, str]:
+    """Return the name of the class that each value of the label column stands for, in order."""
+    named = columns.class_names(rows.schema, column)
+    if named is not None:
+        return dict(enumerate(named))
+    if column not in rows.schema.names:
+        raise DdkitError(f"the train split of {where} has no column '{column}'")
+    values = {value for _, value in numbered(rows, column)}
+    return {value: str(value) for value in sorted(values - {None})}
+
+
+def _is_labelled(rows: Rows, wanted: str | None) -> bool:
+    try:
+        column = columns.label_column(rows.schema, wanted, "")
+    except DdkitError:
+        return False
+    return any(value not in (None, -1) for _, value in numbered(rows, column))
+
+
+def _code(value: Any, codes: dict[Any, int], row: int, place: str) -> int:
+    """The new label of a value, -1 for a class that isn't kept."""
+    if value in codes:
+        return codes[value]
+    if value in (None, -1):
+        raise DdkitError(f"row {row} of {place} has no label: a data set without labels won't do")
+    raise DdkitError(f"row {row} of {place} has the label '{value}', which is none of the classes")

@@ -1,0 +1,179 @@
+"""What goes between ddkit and a layout: what the user says of a file, and the set itself."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ddkit.data.space import InputSpace
+from ddkit.distilled.dataset import DistilledDataset, as_pixels
+from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
+from ddkit.runtime.errors import DdkitError
+
+LabelKind = Literal["hard", "logits", "probabilities"]
+LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
+CHUNK = 512  # images whose pixels are computed at once
+FLOOR = 1e-30  # probabilities below it are stored as its logarithm; float32 holds it
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user says of a file, because it does not; None where nothing was said.
+
+    Attributes:
+        classes: the names of the classes in the order of the file's labels.
+        space: how the images of the file were made of pixels.
+        labels: what numbers per class are.
+        learning_rate, temperature: of training on the set.
+        factor: of IDC's multi-formation.
+        soft_labels: a folder of FKD labels.
+    """
+
+    classes: tuple[str, ...] | None = None
+    space: InputSpace | None = None
+    labels: LabelKind | None = None
+    learning_rate: float | None = None
+    temperature: float | None = None
+    factor: int | None = None
+    soft_labels: Path | None = None
+
+    def class_names(self, path: Path) -> tuple[str, ...]:
+        if self.classes is None:
+            raise missing(path, "the names of its classes", "--classes A,B,C, a file, or --data")
+        return self.classes
+
+    def input_space(self, path: Path) -> InputSpace:
+        if self.space is None:
+            raise missing(
+                path, "how pixels became network inputs",
+                "--mean and --std, --data, or --space unit if they are pixels in 0 to 1",
+            )  # fmt: skip
+        return self.space
+
+    def pixels(self, inputs: Tensor, path: Path) -> Tensor:
+        """Return the pixels, float32, of normalised or whitened images (N, channels, H, W)."""
+        space = self.input_space(path)
+        if space.zca is None and inputs.shape[1] != len(space.mean):
+            raise DdkitError(
+                f"{path} has images of {inputs.shape[1]} channels: give as many values of --mean "
+                f"and --std, not {len(space.mean)}"
+            )
+        return torch.cat([space.decode(part) for part in inputs.split(CHUNK)])
+
+
+@dataclass
+class Imported:
+    """A set as it was read; `importing.py` checks it and writes it.
+
+    Attributes:
+        images: (N, channels, H, W), uint8, or float32 in data space.
+        classes: int64 (N,).
+        labels: what a network is trained towards.
+        class_names: in label order.
+        learning_rate: of training on the set, where it is known.
+    """
+
+    images: Tensor
+    classes: Tensor
+    labels: Labels
+    class_names: tuple[str, ...]
+    learning_rate: float | None = None
+
+
+@dataclass
+class Outgoing:
+    """A set on its way into another layout, class by class.
+
+    Attributes:
+        labels: the kind of labels that was asked for, None where nothing was said.
+        batch_size: of the training that FKD labels are for.
+        notes: what the layout cannot hold exactly; the user reads them.
+    """
+
+    distilled: DistilledDataset
+    labels: LabelKind | None = None
+    batch_size: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def order(self) -> Tensor:
+        """The rows, class by class: int64 (N,)."""
+        return self.distilled.classes.argsort(stable=True)
+
+    @property
+    def classes(self) -> Tensor:
+        return self.distilled.classes[self.order]
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.distilled.class_names
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """float32 (N, channels, H, W) in data space."""
+        return self.distilled.pixels(self.order)
+
+    @property
+    def inputs(self) -> Tensor:
+        """The images as the networks of the set see them, normalised or whitened."""
+        space = self.distilled.space
+        return torch.cat([space.encode(part) for part in self.pixels.split(CHUNK)])
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether classes are all that is written: there is nothing else, or it was asked for."""
+        return self.labels == "hard" or self.distilled.labels.kind == "hard"
+
+    def hard(self) -> Tensor:
+        """Return the classes for a layout that holds nothing else."""
+        if not self.is_hard:
+            raise DdkitError(
+                f"the format holds hard labels only, and {self.distilled.file.path} has "
+                f"{self.distilled.labels.kind} ones: say --labels hard to leave them out"
+            )
+        return self.classes
+
+    def soft(self, kind: LabelKind | None) -> Tensor:
+        """Return one vector per image, float32 (N, classes): logits or probabilities."""
+        labels = self.distilled.labels
+        if not isinstance(labels, SoftLabels):
+            what = "hard labels" if isinstance(labels, HardLabels) else "labels for each epoch"
+            raise DdkitError(
+                f"{self.distilled.file.path} has {what}, where the format holds one vector per "
+                "image: `ddkit relabel` gives it such labels"
+            )
+        if kind not in ("logits", "probabilities"):
+            raise DdkitError("say --labels logits or --labels probabilities: tools differ in it")
+        if labels.temperature != 1:
+            self.notes.append(f"the labels' temperature, {labels.temperature:g}, is not recorded")
+        logits = labels.logits[self.order].float()
+        return logits if kind == "logits" else logits.softmax(1)
+
+    def bytes(self) -> Tensor:
+        """Return the images as uint8 (N, channels, H, W), for files of pictures."""
+        exact = as_bytes(self.pixels)
+        if (as_pixels(exact) - self.pixels).abs().max() > 1e-6:
+            self.notes.append("pixels are rounded to 256 values, and clipped to them")
+        return exact
+
+    def epochs(self) -> EpochLabels:
+        """Return the labels for each epoch of a set that lies class by class."""
+        labels = self.distilled.labels
+        if not isinstance(labels, EpochLabels) or not torch.equal(
+            self.order, torch.arange(len(self.order))
+        ):
+            raise DdkitError("only labels for each epoch of a class-by-class set become FKD labels")
+        return labels
+
+
+def missing(path: Path, what: str, flag: str) -> DdkitError:
+    """Return the error for what a file does not record and the user did not say."""
+    return DdkitError(f"{path} does not record {what}: say {flag}")
+
+
+def as_bytes(pixels: Tensor) -> Tensor:
+    """Return pixels of 0 … 1 as uint8, rounded and clipped."""
+    return pixels.mul(255).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,1 @@
+"""One module per layout (see `ddkit.distilled.interop.formats.Layout`)."""

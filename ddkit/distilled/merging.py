@@ -1,0 +1,282 @@
+"""Finished sets of the same data become one set; those that don't belong together are refused."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import reduce
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddkit.data.augmentation.views import STORED
+from ddkit.distilled.dataset import (
+    DistilledDataset,
+    as_pixels,
+    load,
+    write_distilled,
+)
+from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
+from ddkit.labels.codecs import codec_named
+from ddkit.labels.coded import combined
+from ddkit.runtime.errors import DdkitError
+from ddkit.synthesis.objective import Synthetic
+
+CHUNK = 256  # images that are compared at once
+SHARED = ("classes", "mirror", "protocol", "data_fingerprint", "network")  # the first one's stay
+
+SAME_DATA = "distil both from the same data with the same flags"
+SAME_SPACE = "distil both with the same --space, and the same --pool if it is an imported one"
+SAME_MIRROR = "distil both with --flip, or both with --no-flip"
+SAME_LABELS = "`ddkit relabel` gives one of them labels like the other's"
+ALL_OR_NONE = "leave one of them out"
+
+
+class Trait(NamedTuple):
+    """What all parts of a merged set must share, and what to do where they don't."""
+
+    name: str
+    value: Any
+    advice: str
+
+
+def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
+    """Write the images and labels of several artifacts of the same data as one, and return `out`.
+
+    The merged set is class-major; within a class the images of the first file come first. Its
+    configuration is the first file's with the sum of all ipc.
+
+    Args:
+        paths: two or more artifacts, or folders of runs.
+        out: a new file.
+        overwrite: replace the distilled set that `out` holds, if it is none of the merged ones.
+
+    Raises:
+        DdkitError: the sets don't belong together, repeat images, or `out` must not be written.
+    """
+    if len(paths) < 2:
+        raise DdkitError(f"a merged set is made of two files or more, got {len(paths)}: name them")
+    parts = [load(path) for path in paths]
+    check_target(out, parts, overwrite)
+    check_parts(parts)
+    slots = slots_of(parts)
+    images, labels = merged_images(parts, slots), LABELS[parts[0].labels.kind](parts, slots)
+    if overwrite:
+        make_room(out)
+    write_distilled(out, images, labels, parts[0].space, described(parts))
+    return out
+
+
+def check_target(out: Path, parts: Sequence[DistilledDataset], overwrite: bool) -> None:
+    """Raise `DdkitError` where `out` exists, unless it is a set that may be overwritten."""
+    if out.is_dir():
+        raise DdkitError(f"--out {out} is a folder: name a file")
+    if not out.exists():
+        return
+    if not overwrite:
+        raise DdkitError(f"--out {out} exists already: name a new file, or --overwrite that one")
+    try:
+        replaced = set(files_of(load(out)))
+    except DdkitError as error:
+        raise DdkitError(
+            f"--out {out} is no whole distilled set, and --overwrite replaces nothing else: "
+            "name a new file"
+        ) from error
+    for part in parts:
+        if replaced.intersection(files_of(part)):
+            raise DdkitError(
+                f"--out {out} would replace {part.file.path}, which is merged: name a new file"
+            )
+
+
+def check_parts(parts: Sequence[DistilledDataset]) -> None:
+    """Raise `DdkitError` for parts that are no set by themselves, differ, or repeat images."""
+    for one, other in combinations(parts, 2):
+        if one.file.path.resolve() == other.file.path.resolve():
+            raise DdkitError(
+                f"{one.file.path} and {other.file.path} are the same file: name it once"
+            )
+    for part in parts:
+        check_balance(part)
+        check_stored(part)
+    for part in parts[1:]:
+        check_traits(parts[0], part)
+    contents = [digests(part) for part in parts]
+    for (one, these), (other, those) in combinations(zip(parts, contents, strict=True), 2):
+        if these <= those or those <= these:
+            inner, outer = (one, other) if these <= those else (other, one)
+            raise DdkitError(
+                f"all images of {inner.file.path} are in {outer.file.path} too, and would only be "
+                f"repeated: leave {inner.file.path} out"
+            )
+
+
+def check_balance(part: DistilledDataset) -> None:
+    """Raise `DdkitError` unless a set has as many images of each class as its run was to make."""
+    ipc = part.config["ipc"]
+    counts = torch.bincount(part.classes, minlength=len(part.class_names)).tolist()
+    for name, count in zip(part.class_names, counts, strict=True):
+        if count != ipc:
+            raise DdkitError(
+                f"{part.file.path} holds {count} images of class '{name}', its configuration says "
+                f"ipc {ipc}: distil it anew"
+            )
+
+
+def check_stored(part: DistilledDataset) -> None:
+    """Raise `DdkitError` for labels that are made while training, of the set as it is."""
+    if part.labels.kind not in LABELS:
+        raise DdkitError(
+            f"the labels of {part.file.path} are a {part.labels.kind}, drawn for the set as it is: "
+            "`ddkit relabel --labels-as fp16` stores them first"
+        )
+
+
+def check_traits(one: DistilledDataset, other: DistilledDataset) -> None:
+    """Raise `DdkitError` for the first trait in which two sets differ."""
+    # strict, for where one has more traits than the other, they differ in one that comes before
+    for mine, theirs in zip(traits(one), traits(other), strict=True):
+        if mine.value != theirs.value:
+            raise DdkitError(
+                f"{one.file.path} and {other.file.path} differ in {mine.name}: "
+                f"{mine.value} and {theirs.value}; {mine.advice}"
+            )
+
+
+def traits(part: DistilledDataset) -> Iterator[Trait]:
+    """Yield what all parts of a merged set must share, the most telling first."""
+    yield Trait("the number of classes", len(part.class_names), SAME_DATA)
+    for index, name in enumerate(part.class_names):
+        yield Trait(f"the name of class {index}", f"'{name}'", SAME_DATA)
+    yield Trait("the shape of images", part.shape, SAME_DATA)
+    yield Trait("the fingerprint of their data", part.metadata["data_fingerprint"], SAME_DATA)
+    yield Trait("whether images are mirrored", yes(part.metadata["mirror"]), SAME_MIRROR)
+    yield Trait("input space", f"{part.space.kind} {part.space.fingerprint()}", SAME_SPACE)
+    yield Trait("the kind of labels", part.labels.kind, SAME_LABELS)
+    yield Trait("the form of labels", coded_as(part.labels), SAME_LABELS)
+    yield Trait("the temperature of labels", part.labels.temperature, SAME_LABELS)
+    if isinstance(part.labels, EpochLabels):
+        yield Trait("the number of labelled epochs", part.labels.epochs, SAME_LABELS)
+        yield Trait("how labelled images are mixed", part.labels.views.mix, SAME_LABELS)
+    yield Trait("having a learned rate", yes(part.learning_rate is not None), ALL_OR_NONE)
+    yield Trait("having learned labels", yes(part.label_logits is not None), ALL_OR_NONE)
+
+
+def coded_as(labels: Labels) -> str:
+    """Return the form of coded labels; plain ones may differ, and become the more exact."""
+    return labels.form if codec_named(labels.form) is not None else "numbers"
+
+
+def yes(value: bool) -> str:
+    """Return what a refusal says."""
+    return "yes" if value else "no"
+
+
+def digests(part: DistilledDataset) -> set[bytes]:
+    """Return a hash of the pixels of each image, whatever form they are stored in."""
+    return {
+        hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest()
+        for rows in torch.arange(len(part)).split(CHUNK)
+        for image in part.pixels(rows)
+    }
+
+
+def slots_of(parts: Sequence[DistilledDataset]) -> list[Tensor]:
+    """Return where the images of each part go in the merged set: int64 (n,) per part."""
+    classes = torch.cat([part.classes for part in parts])
+    order = classes.argsort(stable=True)  # stable: the first file's images stay first
+    return list(order.argsort().split([len(part) for part in parts]))
+
+
+def placed(pieces: Sequence[Tensor], slots: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Return one tensor with entry i of piece k, along `dim`, at `slots[k][i]`."""
+    shape = list(pieces[0].shape)
+    shape[dim] = sum(map(len, slots))
+    merged = torch.empty(shape, dtype=promoted(pieces))
+    for piece, rows in zip(pieces, slots, strict=True):
+        merged.index_copy_(dim, rows, piece.to(merged.dtype))
+    return merged
+
+
+def promoted(pieces: Sequence[Tensor]) -> torch.dtype:
+    """Return the smallest type that holds the values of all: float16 beside float32, float32."""
+    return reduce(torch.promote_types, (piece.dtype for piece in pieces))
+
+
+def merged_images(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Synthetic:
+    """Return all images with what was learned beside them; bytes become floats beside floats."""
+    sets = [part.synthetic() for part in parts]
+    pieces = [each.images for each in sets]
+    dtype = promoted(pieces)
+    if dtype != torch.uint8:
+        pieces = [as_pixels(piece).to(dtype) for piece in pieces]
+    rates = [each.learning_rate for each in sets if each.learning_rate is not None]
+    logits = [each.label_logits for each in sets if each.label_logits is not None]
+    return Synthetic(
+        placed(pieces, slots),
+        placed([each.classes for each in sets], slots),
+        fmean(rates) if rates else None,
+        placed(logits, slots) if logits else None,
+    )
+
+
+def merged_hard(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
+    return HardLabels(placed([part.classes for part in parts], slots))
+
+
+def merged_soft(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
+    labels = [part.labels for part in parts if isinstance(part.labels, SoftLabels)]
+    logits = combined([each.logits for each in labels], lambda parts: placed(parts, slots))
+    return SoftLabels(logits, labels[0].temperature)
+
+
+def merged_epochs(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
+    """Return labels per epoch whose views paste the same partners, wherever those are by now."""
+    labels = [part.labels for part in parts if isinstance(part.labels, EpochLabels)]
+    written = [each.written_down() for each in labels]
+    views = [
+        replace(view, partner=rows[view.partner]) for view, rows in zip(written, slots, strict=True)
+    ]
+    fields: dict[str, Any] = {  # views lie epoch by epoch: (epochs · n, …)
+        name: placed(
+            [getattr(view, name).unflatten(0, (labels[0].epochs, -1)) for view in views], slots, 1
+        ).flatten(0, 1)
+        for name in STORED
+    }
+    logits = combined([each.logits for each in labels], lambda parts: placed(parts, slots, 1))
+    return EpochLabels(logits, replace(views[0], **fields), labels[0].temperature)
+
+
+LABELS = {"hard": merged_hard, "soft": merged_soft, "epoch": merged_epochs}
+
+
+def described(parts: Sequence[DistilledDataset]) -> dict[str, Any]:
+    """Return what the merged artifact says about itself; parts of parts are listed one by one."""
+    about = [part.metadata for part in parts]
+    ipc = sum(each["config"]["ipc"] for each in about)
+    return {
+        **{name: about[0][name] for name in SHARED},
+        "config": about[0]["config"] | {"ipc": ipc},
+        "merged": [config for each in about for config in each.get("merged", [each["config"]])],
+    }
+
+
+def files_of(distilled: DistilledDataset) -> list[Path]:
+    """Return the files that a set lies in, its index first."""
+    path = distilled.file.path
+    names = distilled.metadata.get("image_files", [])
+    return [file.resolve() for file in (path, *(path.with_name(Path(name).name) for name in names))]
+
+
+def make_room(out: Path) -> None:
+    """Remove a set of several files, its index first: it must never name images of another set.
+
+    A single file stays until the new one replaces it.
+    """
+    files = files_of(load(out)) if out.exists() else []
+    if len(files) > 1:
+        for file in files:
+            file.unlink(missing_ok=True)

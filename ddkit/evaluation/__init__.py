@@ -1,0 +1,1 @@
+"""How well networks train on a set: protocols, training, accuracy, units of some seeds."""

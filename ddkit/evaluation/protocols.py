@@ -1,0 +1,83 @@
+"""Evaluation protocols by name: how a network is trained on a distilled set before it is tested."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ddkit.config import Strict, validated
+from ddkit.runtime.registry import Registry
+from ddkit.training.loop import Recipe
+
+PROTOCOLS = Registry(
+    "protocol",
+    "ddkit.protocols",
+    {
+        "dsa": "ddkit.evaluation.protocols:DSA",
+        "dsa-soft": "ddkit.evaluation.protocols:DSA_SOFT",
+        "plain": "ddkit.evaluation.protocols:PLAIN",
+        "l1": "ddkit.evaluation.protocols:L1",
+        "soft": "ddkit.evaluation.protocols:SOFT",
+    },
+    hint="see `ddkit evaluate --help`",
+)
+
+
+class Protocol(Strict):
+    """A recipe, and what is trained towards.
+
+    Attributes:
+        name: what tables call it.
+        labels: "hard" trains towards the class of each image, "own" towards the set's own labels.
+        loss: "labels" is the loss of the labels' kind, "l1" the mean absolute difference of logits.
+        recipe: optimiser, learning rate, schedule, epochs.
+        augmentation: "dsa" on every batch, or "none" (the set's own labels bring their own).
+        real_epochs: epochs on all real data, which has many more steps in each.
+    """
+
+    name: str
+    labels: Literal["hard", "own"]
+    recipe: Recipe
+    loss: Literal["labels", "l1"] = "labels"
+    augmentation: Literal["dsa", "none"] = "none"
+    real_epochs: int = Field(30, ge=1)
+
+    def with_recipe(self, **changes: Any) -> "Protocol":
+        """Return this protocol with some fields of its recipe changed."""
+        return self.model_copy(
+            update={
+                "recipe": validated(
+                    Recipe, {**self.recipe.model_dump(), **changes}, f"protocol '{self.name}'"
+                )
+            }
+        )
+
+
+DSA = Protocol(  # the trajectory-matching line's: DSA on, ×0.1 at half (MTT, released code)
+    name="dsa",
+    labels="hard",
+    recipe=Recipe(
+        epochs=1000, batch_size=256, optimiser="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4,
+        schedule="half",
+    ),
+    augmentation="dsa",
+)  # fmt: skip
+
+PLAIN = DSA.model_copy(update={"name": "plain", "augmentation": "none"})
+
+DSA_SOFT = DSA.model_copy(update={"name": "dsa-soft", "labels": "own"})  # as TESLA's released code
+
+L1 = Protocol(  # APM, Algorithm 1 and appendix A.7, with its rate for CIFAR-10
+    name="l1",
+    labels="own",
+    loss="l1",
+    recipe=DSA.recipe.model_copy(update={"lr": 0.02}),
+)  # fmt: skip - no DSA: the logits are those of the images as they are
+
+SOFT = Protocol(  # Teddy, appendix D.3; its 300 epochs are for sets of many steps per epoch
+    name="soft",
+    labels="own",
+    recipe=Recipe(
+        epochs=300, batch_size=256, optimiser="adamw", lr=1e-3, momentum=0.9, weight_decay=0.01,
+        schedule="cosine",
+    ),
+)  # fmt: skip

@@ -1,1 +1,0 @@
-"""One module per layout (see `ddkit.interop.formats.Layout`)."""

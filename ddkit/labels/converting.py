@@ -1,0 +1,110 @@
+"""The forms that labels can be asked for, and from one to another."""
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from ddkit.labels.codecs import check_codec, codec_named
+from ddkit.labels.coded import encoded
+from ddkit.labels.epochs import EpochLabels
+from ddkit.labels.kinds import Labels, SoftLabels
+from ddkit.labels.recipe import RecipeLabels
+from ddkit.runtime.errors import DdkitError
+
+ViewForm = Literal["auto", "seed", "stored"]
+RECIPE = "recipe"
+FORMS = "auto, fp16, int8, top-k:K (such as top-k:3) or recipe"
+
+
+def known_form(form: str) -> str:
+    """Return `form`; raises `ValueError` for a name that is none."""
+    if form in ("auto", "fp16", RECIPE) or codec_named(form) is not None:
+        return form
+    raise ValueError(f"labels can be stored as {FORMS}")
+
+
+LabelForm = Annotated[str, AfterValidator(known_form)]
+
+
+def asked_form(form: str | None) -> str | None:
+    """Return a form that a user named, or None; raises `DdkitError` for a name that is none."""
+    try:
+        return None if form is None else known_form(form)
+    except ValueError as error:
+        raise DdkitError(f"--labels-as {form}: {error}") from error
+
+
+def check_form(form: str, classes: int) -> None:
+    """Raise `DdkitError` for a form that makes no sense for so many classes."""
+    codec = codec_named(form)
+    if codec is not None:
+        check_codec(codec, classes)
+
+
+def in_form(labels: Labels, form: str, views: ViewForm = "auto") -> Labels:
+    """Return labels as they are asked for; hard ones stay as they are.
+
+    Args:
+        form: one of `FORMS`; auto leaves logits as they are.
+        views: "stored" writes augmentations down, "seed" wants them to be drawn again, and auto
+            leaves them as they are.
+
+    Raises:
+        DdkitError: these labels cannot have that form.
+    """
+    if form == RECIPE and not isinstance(labels, RecipeLabels):
+        raise DdkitError(
+            f"labels stored as {labels.form} are no recipe: a method that labels every epoch, such "
+            "as teddy, makes one"
+        )
+    if isinstance(labels, RecipeLabels) and (form not in ("auto", RECIPE) or views == "stored"):
+        raise DdkitError("a recipe has no logits and views to store: let a method label the images")
+    if isinstance(labels, SoftLabels | EpochLabels) and form != "auto":
+        labels = replace(labels, logits=encoded(labels.logits, form, labels.temperature))
+    return with_views(labels, views) if isinstance(labels, EpochLabels) else labels
+
+
+def with_views(labels: EpochLabels, views: ViewForm) -> EpochLabels:
+    """Return labels with their augmentations written down, or as they are."""
+    stored = labels.views_are_stored
+    if views == "seed" and stored:
+        raise DdkitError(
+            "these labels have their augmentations written down, and no seed that they follow from"
+        )
+    if views == "stored" and not stored:
+        return replace(labels, views=labels.written_down())
+    return labels
+
+
+def with_epochs(labels: Labels, epochs: int) -> Labels:
+    """Return labels of the first `epochs` alone; raises `DdkitError` where there are no more."""
+    if not isinstance(labels, EpochLabels | RecipeLabels):
+        raise DdkitError(
+            f"labels of kind {labels.kind} are the same in every epoch: none to leave out"
+        )
+    if not 0 < epochs <= labels.epochs:
+        raise DdkitError(
+            f"there are labels of {labels.epochs} epochs, of which {epochs} cannot be kept"
+        )
+    return labels.kept(epochs)
+
+
+def loss_of(before: Labels, after: Labels) -> str:
+    """Return what labels lost when they took another form, in one line; "" for nothing."""
+    fewer = before.epochs - after.epochs
+    left_out = f"{fewer} of {before.epochs} epochs are left out" if fewer else ""
+    return " and ".join(filter(None, [left_out, rounding(before.form, after.form)]))
+
+
+def rounding(before: str, after: str) -> str:
+    """Return what logits lose from one form to another; "" for nothing."""
+    if after == before:
+        return ""
+    if codec_named(before) is not None:
+        return f"logits are no more exact than the {before} that they are made of"
+    if after == "int8":
+        return "logits are rounded to 255 levels"
+    if codec_named(after) is not None:
+        return "the smaller logits share one level"
+    return "logits are rounded to float16"

@@ -1,0 +1,128 @@
+"""Labels made: by the method of a run, in the form it asks for; and epoch by epoch, with resume.
+
+Labels of all epochs take hours for a large set: they are saved on the way, resumed, stopped.
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ddkit.data.augmentation.views import Mix, render
+from ddkit.distilled.dataset import as_pixels
+from ddkit.labels import DrawnViews, Ensemble, EpochLabels, Labels, RecipeLabels
+from ddkit.labels.converting import RECIPE, in_form
+from ddkit.labels.recipe import Average, average
+from ddkit.methods.plugin import Plugin
+from ddkit.pools.pool import Pool
+from ddkit.run import Run
+from ddkit.runtime.files import TensorFile, stable_hash, write_tensors
+from ddkit.runtime.interrupt import Stopped, stop_requested
+from ddkit.runtime.moving import sent
+from ddkit.synthesis.objective import Synthetic
+
+BATCH = 256  # images that are labelled at once
+SAVE_SECONDS = 60.0
+
+
+def labelled(run: Run, pool: Pool, images: Synthetic) -> Labels:
+    """Return the labels of a run's relabel stage, in the form that the run asks for."""
+    labels = Plugin(run.config.stage("relabel").plugin).relabel(run, pool, images)
+    return in_form(labels, run.config.labels_as, run.config.label_views)
+
+
+@torch.no_grad()
+def logits_of(
+    label: Callable[[Tensor], Tensor], run: Run, images: Synthetic, batch: int = 2 * BATCH
+) -> Tensor:
+    """Return what `label` (inputs → logits) says of images as they are: (N, classes), on the CPU.
+
+    They are sent and labelled `batch` at a time, and read once.
+    """
+    parts = as_pixels(images.images).split(batch)
+    return torch.cat([label(run.space.encode(sent(part, run.device))) for part in parts]).cpu()
+
+
+def label_epochs(
+    run: Run,
+    images: Synthetic,
+    pool: Pool,
+    members: Sequence[int],
+    *,
+    epochs: int,
+    scale: tuple[float, float],
+    mix: Mix,
+    how: Average,
+    temperature: float,
+) -> EpochLabels | RecipeLabels:
+    """Label a new augmentation of every image for each epoch: random resized crop, flip, mix.
+
+    Augmentations and partners are drawn per image, over the whole set. Goes on where an earlier
+    try was stopped or killed. A run that asks for a recipe gets that, and nothing is labelled.
+
+    Args:
+        run: of the relabel stage; what is saved on the way lies in its folder.
+        images: what is labelled.
+        pool, members: who labels.
+        epochs: how many epochs are labelled.
+        scale, mix: of the augmentations, as for `draw_views`; flips are the data's.
+        how: what is averaged over the members.
+        temperature: of the loss that these labels are for.
+    """
+    height, width = images.images.shape[-2:]
+    views = DrawnViews(run.config.seed, len(images), (height, width), scale, run.train.mirror, mix)
+    ensemble = Ensemble.of(pool, members, how)
+    if run.config.labels_as == RECIPE:
+        where = str(pool.folder.absolute())
+        return RecipeLabels(ensemble, views, epochs, run.space, temperature, where)
+    networks = ensemble.networks(pool)
+    pixels = sent(as_pixels(images.images), run.device)
+    rows = torch.arange(len(images), device=run.device)
+
+    def label(epoch: int) -> Tensor:
+        seen = views.of(epoch).to(run.device)
+        return torch.cat([
+            average(networks, run.space.encode(render(pixels, seen, part)), how)
+            for part in rows.split(BATCH)
+        ]).half().cpu()  # fmt: skip
+
+    return EpochLabels(each_epoch(run, images, epochs, label), views, temperature)
+
+
+def each_epoch(run: Run, images: Synthetic, epochs: int, label: Callable[[int], Tensor]) -> Tensor:
+    """Return `label` of every epoch, stacked, going on from what was saved on the way."""
+    folder = _folder(run, images)
+    logits = [TensorFile(path)["logits"] for path in sorted(folder.glob("epochs-*.safetensors"))]
+    done = sum(map(len, logits))
+    fresh: list[Tensor] = []
+    saved = time.monotonic()
+    with run.progress.task("labels", epochs, done) as task:
+        for epoch in range(done, epochs):
+            fresh.append(label(epoch))
+            task.advance()
+            stop = stop_requested() and epoch + 1 < epochs
+            if stop or time.monotonic() - saved > SAVE_SECONDS:
+                logits.append(torch.stack(fresh))
+                fresh.clear()
+                path = folder / f"epochs-{epoch + 1:05d}.safetensors"
+                write_tensors(path, {"logits": logits[-1]})
+                saved = time.monotonic()
+            if stop:
+                raise Stopped
+    return torch.cat([*logits, torch.stack(fresh)] if fresh else logits)
+
+
+def forget_saved(run: Run, images: Synthetic) -> None:
+    """Remove what was saved on the way, once the labels are in an artifact."""
+    shutil.rmtree(_folder(run, images), ignore_errors=True)
+
+
+def _folder(run: Run, images: Synthetic) -> Path:
+    """Return a folder for these options and these images: others must not be mixed in."""
+    pixels = hashlib.blake2b(images.images.contiguous().numpy().data, digest_size=8).hexdigest()
+    key = stable_hash([run.config.model_dump(mode="json"), run.train.fingerprint, pixels])
+    return run.folder / f".labels-{key}"

@@ -1,0 +1,45 @@
+"""What a method gets without asking: the core's own implementation of the hooks it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ddkit.config import MethodOptions
+from ddkit.labels import HardLabels, Labels
+from ddkit.methods.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ddkit.distilled.dataset import DistilledDataset
+    from ddkit.evaluation.accuracy import Evaluation
+    from ddkit.pools.pool import MemberTask, Pool
+    from ddkit.run import Run
+    from ddkit.synthesis.objective import Synthetic
+
+
+@hookimpl
+def method_config() -> type[MethodOptions]:
+    """No options."""
+    return MethodOptions
+
+
+@hookimpl
+def build_pool(run: Run) -> Sequence[MemberTask]:
+    """No pool."""
+    return []
+
+
+@hookimpl
+def relabel(run: Run, pool: Pool, images: Synthetic) -> Labels:
+    """The class that each image was made for."""
+    return HardLabels(images.classes)
+
+
+@hookimpl
+def evaluate(
+    run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
+) -> Evaluation:
+    """The core's protocol for the kind of labels the set has."""
+    from ddkit.evaluation.accuracy import default_protocol, evaluate_on_test
+
+    return evaluate_on_test(default_protocol(distilled), run, distilled, network, seeds)

@@ -1,0 +1,132 @@
+"""Methods by name: found without importing them, checked when loaded, typed when called."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from ddkit.methods import hookspecs
+from ddkit.runtime.errors import DdkitError, unknown
+from ddkit.runtime.registry import Registry, origin
+
+if TYPE_CHECKING:
+    from ddkit.config import MethodOptions
+    from ddkit.distilled.dataset import DistilledDataset
+    from ddkit.evaluation.accuracy import Evaluation
+    from ddkit.labels import Labels
+    from ddkit.pools.pool import MemberTask, Pool
+    from ddkit.run import Run
+    from ddkit.synthesis.objective import Objective, Synthetic
+
+HOOKS = ("method_config", "build_pool", "synthesis_loss", "relabel", "evaluate")
+METHODS = Registry("method", "ddkit", hint="see `ddkit methods`")
+ALIASES = Registry("alias", "ddkit.aliases", hint="see `ddkit methods`")
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name that stands for a method with other defaults, such as "sre2l" for "teddy"."""
+
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    init: str | None = None
+    summary: str = ""
+
+
+def lookup(name: str) -> tuple[str, Alias | None]:
+    """Return the plugin that a method's name stands for, and the alias if it is one."""
+    if name in ALIASES.entries():
+        alias: Alias = ALIASES.load(name)
+        return alias.method, alias
+    if name not in METHODS.entries():
+        raise unknown("method", name, [*METHODS.entries(), *ALIASES.entries()], METHODS.hint)
+    return name, None
+
+
+def presets(plugin: str) -> Traversable:
+    """Return the folder in which a plugin keeps its presets; it need not exist."""
+    module: ModuleType = METHODS.load(plugin)
+    if not hasattr(module, "__path__"):  # a single-file plugin has no folder of its own
+        return files("ddkit") / "presets"
+    return files(module) / "presets"
+
+
+class Plugin:
+    """One method, loaded: pluggy's untyped hook calls as typed methods.
+
+    Each has a plugin manager of its own, so that a method which serves one stage of a run changes
+    no other stage.
+    """
+
+    def __init__(self, name: str):
+        from ddkit.methods import defaults
+
+        self.name = name
+        module = METHODS.load(name)
+        self._manager = pluggy.PluginManager("ddkit")
+        self._manager.add_hookspecs(hookspecs)
+        try:
+            self._manager.register(defaults, "ddkit defaults")
+            self._manager.register(module, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            where = origin(METHODS.entries()[name])
+            text = " ".join(str(error).split())
+            raise DdkitError(f"the method '{name}' of {where} has a faulty hook: {text}") from error
+
+    def options_model(self) -> "type[MethodOptions]":
+        from ddkit.config import MethodOptions
+
+        model = self._checked("method_config", type)
+        if not issubclass(model, MethodOptions):
+            raise DdkitError(
+                f"the hook 'method_config' of the method '{self.name}' returned {model.__name__}, "
+                "which is no subclass of ddkit.MethodOptions"
+            )
+        return model  # type: ignore[no-any-return]
+
+    def build_pool(self, run: "Run") -> "Sequence[MemberTask]":
+        return self._checked("build_pool", Sequence, run=run)  # type: ignore[no-any-return]
+
+    def synthesis_loss(self, run: "Run", pool: "Pool") -> "Objective":
+        from ddkit.synthesis.objective import Objective
+
+        return self._checked("synthesis_loss", Objective, run=run, pool=pool)  # type: ignore[no-any-return]
+
+    def relabel(self, run: "Run", pool: "Pool", images: "Synthetic") -> "Labels":
+        from ddkit.labels import Labels
+
+        return self._checked("relabel", Labels, run=run, pool=pool, images=images)  # type: ignore[no-any-return]
+
+    def evaluate(
+        self, run: "Run", distilled: "DistilledDataset", network: str, seeds: Sequence[int]
+    ) -> "Evaluation":
+        from ddkit.evaluation.accuracy import Evaluation
+
+        return self._checked(  # type: ignore[no-any-return]
+            "evaluate", Evaluation, run=run, distilled=distilled, network=network, seeds=seeds
+        )
+
+    def overridden(self) -> list[str]:
+        """Return the hooks that the plugin itself implements, in the order of a run."""
+        hooks = {name: getattr(self._manager.hook, name) for name in HOOKS}
+        return [
+            name
+            for name, hook in hooks.items()
+            if any(found.plugin_name == self.name for found in hook.get_hookimpls())
+        ]
+
+    def _checked(self, hook: str, kind: type, **arguments: Any) -> Any:
+        result = getattr(self._manager.hook, hook)(**arguments)
+        if isinstance(result, kind):
+            return result
+        if result is None:
+            raise DdkitError(f"the method '{self.name}' returned nothing from its hook '{hook}'")
+        raise DdkitError(
+            f"the hook '{hook}' of the method '{self.name}' returned a "
+            f"{type(result).__name__}, not a {kind.__name__}; see docs/architecture.md"
+        )

@@ -1,0 +1,1 @@
+"""From a request to an artifact, and what is asked of one: distill, relabel, evaluate, plan."""

@@ -1,0 +1,275 @@
+"""A distilled set beside its baselines: random images under the same recipe, all real data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ddkit.config import RunConfig, validated
+from ddkit.data.loading.resident import Resident
+from ddkit.data.sources import selection
+from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.evaluation import accuracy as evaluation
+from ddkit.evaluation.accuracy import Evaluation
+from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.units import Evaluations
+from ddkit.methods.plugin import Plugin
+from ddkit.networks import parse
+from ddkit.pipeline import distill as pipeline
+from ddkit.pools import named as named_pool
+from ddkit.run import Run
+from ddkit.runtime.arithmetic import usual
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.execution.local import LOCAL
+from ddkit.runtime.execution.units import Executor
+from ddkit.runtime.files import cache_folder, stable_hash
+from ddkit.runtime.process import settle
+from ddkit.runtime.progress import Progress
+
+IMPORTED = "imported"  # the method of a set that another tool distilled
+TUNING_SHARE = 0.1  # of the training data, where the run set no holdout aside
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the comparison; `over_random` is the difference of mean accuracies, or None."""
+
+    title: str
+    evaluation: Evaluation
+    over_random: float | None = None
+    image_bytes: int | None = None
+    label_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "set": self.title,
+            "over_random": self.over_random,
+            "image_bytes": self.image_bytes,
+            "label_bytes": self.label_bytes,
+            **self.evaluation.to_json(),
+        }
+
+
+def compare(
+    path: Path,
+    *,
+    protocols: Sequence[str] | None,
+    networks: Sequence[str] | None,
+    seeds: Sequence[int],
+    progress: Progress,
+    recipe: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    device: str | None = None,
+    precision: Literal["fp32", "tf32"] | None = None,
+    random: bool = True,
+    real: bool = True,
+    tune_lr: bool = False,
+    own: bool = False,
+    executor: Executor = LOCAL,
+) -> list[Row]:
+    """Return the rows of a comparison table for the artifact at `path`.
+
+    Args:
+        protocols: names; one that needs soft labels is left out for a set without any. None for
+            hard labels and the set's own.
+        networks: specs; None for the run's own.
+        seeds: evaluation seeds.
+        recipe: fields of `Recipe` that replace the protocol's; None values are left out.
+        data: where the data lie now, None for where the run found them.
+        precision: what networks are trained and tested in; None for the run's own, in which the
+            labels of random images are made in any case. Without effect on a CPU.
+        random, real: whether the baselines are trained too.
+        tune_lr: choose the learning rate of the set, and of random images, on the holdout.
+        own: also the method's own protocol, marked as such.
+        executor: where networks are trained.
+
+    Raises:
+        DdkitError: the data are not those that were distilled, or any name is unknown.
+    """
+    distilled = load(path)
+    config = config_of(distilled, data, device)
+    names = protocols or dict.fromkeys(["dsa", evaluation.own_protocol_name(distilled)])
+    chosen = [protocol_of(name, config, recipe or {}) for name in names]
+    chosen = [p for p in chosen if p.labels == "hard" or distilled.labels.kind != "hard"]
+    specs = [named_network(spec) for spec in networks] if networks else [own_network(distilled)]
+    if own or (random and distilled.labels.kind != "hard"):  # which may train a pool
+        trusted(config.network, specs)
+    run, test = opened(distilled, config, path.parent, progress)
+    baseline = load(random_baseline(run)) if random else None
+    if baseline is not None:
+        baseline.space = distilled.space  # an imported set brings its own
+    tested = config.model_copy(update={"precision": precision or config.precision})
+    settle(run.device, tested.precision)
+    if run.device.type == "cuda":
+        progress.note(f"networks are trained and tested in {usual(run.device)}")
+    evaluations = Evaluations(distilled.file.path, replace(run, config=tested), test, executor)
+    rows = []
+    for network in specs:
+        for protocol in chosen:
+            rows += _pair(
+                evaluations, config.method, distilled,
+                baseline if comparable(config, protocol) else None,
+                protocol, network, seeds, tune_lr,
+                fixed=(recipe or {}).get("lr") is not None,
+            )  # fmt: skip
+        if real:
+            protocol = evaluation.protocol_for("dsa")
+            result = evaluations.of_real(protocol, network, seeds)
+            rows.append(Row(f"all real data, {protocol.real_epochs} epochs", result))
+        if own:
+            rows.append(
+                Row(f"{config.method}, own protocol", own_protocol(run, distilled, network, seeds))
+            )
+    return rows
+
+
+def comparable(config: RunConfig, protocol: Protocol) -> bool:
+    """Return whether random images can get the labels that a protocol trains with.
+
+    Who gave an imported set its soft labels is not known here.
+    """
+    foreign = config.method == IMPORTED and config.relabel_from is None
+    return protocol.labels == "hard" or not foreign
+
+
+def protocol_of(name: str, config: RunConfig, recipe: Mapping[str, Any]) -> Protocol:
+    """Return a protocol with what the run's preset changes of `soft`, and what the user does."""
+    preset = config.protocol if name == "soft" else {}
+    changes = {key: value for key, value in recipe.items() if value is not None}
+    return evaluation.protocol_for(name).with_recipe(**{**preset, **changes})
+
+
+def named_network(spec: str) -> str:
+    """Return a spec that a user gave; raises `DdkitError` for an unknown name, before any work."""
+    parse(spec)
+    return spec
+
+
+def own_network(distilled: DistilledDataset) -> str:
+    """Return the network of the run; a file that an artifact names is not executed unasked."""
+    return trusted(str(distilled.metadata["network"]), ())
+
+
+def trusted(spec: str, named: Sequence[str]) -> str:
+    """Return a network that an artifact names; a file only where the user `named` it as well."""
+    if parse(spec).path is not None and spec not in named:
+        raise DdkitError(
+            f"this set was made with a network from a file, {spec}: if you trust that file, "
+            "name it yourself (--network or --networks)"
+        )
+    return spec
+
+
+def run_of(distilled: DistilledDataset, config: RunConfig, folder: Path, progress: Progress) -> Run:
+    """Return the run of an artifact; raises `DdkitError` where the data are others by now."""
+    run = pipeline.prepare(config, folder, progress)
+    if run.train.fingerprint != distilled.metadata.get("data_fingerprint"):
+        raise DdkitError(
+            f"the data '{config.data.name}' are not those that {distilled.file.path} was distilled "
+            "from: name the right ones with --data"
+        )
+    return replace(run, space=distilled.space.to(run.device))  # an imported set brings its own
+
+
+def opened(
+    distilled: DistilledDataset, config: RunConfig, folder: Path, progress: Progress
+) -> tuple[Run, Resident]:
+    """Return the run of an artifact, and its test split."""
+    run = run_of(distilled, config, folder, progress)
+    return run, evaluation.open_test(run)
+
+
+def config_of(distilled: DistilledDataset, data: str | None, device: str | None) -> RunConfig:
+    """Return the configuration of the run an artifact came from, for where things are now."""
+    import torch
+
+    values = dict(distilled.config)
+    if data is not None:
+        values["data"] = {**values["data"], "name": data}
+    stored = values["device"].split(":")[0]
+    available = stored == "cpu" or torch.cuda.is_available()
+    values["device"] = device or (values["device"] if available else "cpu")
+    return validated(RunConfig, values, "the artifact's configuration")
+
+
+def random_baseline(run: Run) -> Path:
+    """Return the artifact of random real images with a run's labelling; cached by data and run."""
+    baseline = pipeline.baseline_config(run.config)
+    try:
+        replace(run, config=baseline).check_initial()
+    except DdkitError as error:  # a merged set may have more images than a class has real ones
+        raise DdkitError(f"no random images to compare with: {error}; or --no-random") from error
+    pool = named_pool.fingerprint(baseline.pool) if baseline.pool else None
+    key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint, pool])
+    return pipeline.distill(baseline, cache_folder("baselines") / key, run.progress, wait=True)
+
+
+def own_protocol(
+    run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
+) -> Evaluation:
+    """Return the evaluation by the method's own hook, marked as its own."""
+    plugin = Plugin(run.config.stage("evaluate").plugin)
+    result = plugin.evaluate(run.for_stage("evaluate"), distilled, network, seeds)
+    return replace(result, own=True)
+
+
+def _pair(
+    evaluations: Evaluations, title: str, distilled: DistilledDataset,
+    baseline: DistilledDataset | None, protocol: Protocol, network: str, seeds: Sequence[int],
+    tune_lr: bool, fixed: bool,
+) -> list[Row]:  # fmt: skip
+    """Evaluate a set and its baseline under one protocol; `fixed`: at its rate, learned or not."""
+
+    def trained(dataset: DistilledDataset) -> Evaluation:
+        recipe, tune = recipe_for(protocol, dataset, distilled, tune=tune_lr, fixed=fixed)
+        if tune:
+            run = evaluations.run
+            recipe = evaluation.tuned(recipe, dataset, tuning_split(run), network, run.device)
+        return replace(evaluations.of_set(dataset, recipe, network, seeds), tuned=tune)
+
+    result = trained(distilled)
+    if baseline is None:
+        return [_row(title, result, None, distilled)]
+    random = trained(baseline)
+    return [
+        _row(title, result, result.mean - random.mean, distilled),
+        _row("random real images", random, None, baseline),
+    ]
+
+
+def recipe_for(
+    protocol: Protocol, dataset: DistilledDataset, distilled: DistilledDataset, *, tune: bool,
+    fixed: bool,
+) -> tuple[Protocol, bool]:  # fmt: skip
+    """Return a protocol with a set's own learning rate, and whether it is to be tuned instead.
+
+    A learned rate is a tuned one: where the distilled set brings one, what stands beside it is
+    tuned on the holdout, or the comparison would be unfair.
+
+    Args:
+        dataset: what is trained on: `distilled` itself, or a baseline.
+        tune: whether every set is tuned.
+        fixed: whether the rate was said, and holds for all.
+    """
+    if fixed:
+        return protocol, tune
+    learned = evaluation.rated(protocol, distilled) != protocol
+    return evaluation.rated(protocol, dataset), tune or (learned and dataset is not distilled)
+
+
+def _row(
+    title: str, result: Evaluation, over_random: float | None, distilled: DistilledDataset
+) -> Row:
+    """Return a row with the bytes that its figure took: labels count where they were used."""
+    labels = 0 if result.labels == "hard" else distilled.labels.bytes
+    return Row(title, result, over_random, distilled.image_bytes, labels)
+
+
+def tuning_split(run: Run) -> Resident:
+    """Return the holdout; a tenth of the training data where the run set none aside."""
+    split = run.holdout
+    if split is None:
+        _, split = selection.split_holdout(run.train, TUNING_SHARE, run.config.seed)
+    if split is None:
+        raise DdkitError("no holdout to tune on: distil with --holdout 0.1")
+    return Resident(split, run.space, run.device)

@@ -1,0 +1,85 @@
+"""The flags of a run by their names, which the command line and the library share."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddkit.runtime.errors import DdkitError
+
+if TYPE_CHECKING:
+    from ddkit.config import RunConfig
+
+DATA_FLAGS = (
+    "image_column",
+    "label_column",
+    "classes",
+    "resize",
+    "detail",
+    "holdout",
+    "imbalance",
+    "flip",
+    "space",
+)
+COMMON_FLAGS = (
+    "ipc",
+    "seed",
+    "pool",
+    "pool_seed",
+    "network",
+    "init",
+    "store",
+    "labels_as",
+    "label_views",
+    "device",
+    "precision",
+    "compile",
+    "threads",
+    "groups",
+    "memory_budget",
+)
+SOURCE_FLAGS = ("pool_from", "relabel_from", "evaluate_from")
+
+
+def configured(flags: Mapping[str, Any]) -> "RunConfig":
+    """Return the resolved configuration of a run; a flag that is None was not said.
+
+    With "config" that file decides, and nothing else may be said. Other names are left alone.
+    """
+    from ddkit.config import load_config
+    from ddkit.pipeline.resolve import Request, resolve
+
+    if flags["config"] is not None:
+        check_alone(flags)
+        path = Path(flags["config"])
+        return load_config(path / "config.toml" if path.is_dir() else path)
+    return resolve(
+        Request(
+            method=flags["method"] or "teddy",
+            common={name: flags[name] for name in COMMON_FLAGS},
+            data={"name": flags["data"], **{name: flags[name] for name in DATA_FLAGS}},
+            settings=flags["settings"] or (),
+            preset=flags["preset"],
+            sources={
+                "pool": flags["pool_from"],
+                "relabel": flags["relabel_from"],
+                "evaluate": flags["evaluate_from"],
+            },
+        )
+    )
+
+
+def check_alone(flags: Mapping[str, Any]) -> None:
+    """Raise `DdkitError` where more than --config was said of what a run is."""
+    names = ("method", "data", "preset", *SOURCE_FLAGS, *COMMON_FLAGS, *DATA_FLAGS)
+    said = [name for name in names if flags[name] is not None]
+    if said or flags["settings"]:
+        extra = ", ".join(f"--{name.replace('_', '-')}" for name in said) or "--set"
+        raise DdkitError(
+            f"--config repeats a run as it was; with {extra} it would be another: "
+            "leave that out, or change a copy of the file"
+        )
+
+
+def default_folder(config: "RunConfig") -> Path:
+    """Return runs/<method>-<data>-ipc<n>-seed<s>."""
+    return Path("runs") / f"{config.method}-{config.data.tag}-ipc{config.ipc}-seed{config.seed}"

@@ -1,0 +1,303 @@
+"""What a run will take, from a rehearsal on made-up images: a small pool, a few real steps.
+
+Neither time nor memory of a step depends on what pixels and weights are, so no data are needed and
+no long training: what is rehearsed on less is scaled by what the method says of its work.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import torch
+
+from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, validated
+from ddkit.data.loading.batching import batch_count
+from ddkit.data.space import InputSpace
+from ddkit.data.split import Split
+from ddkit.distilled.dataset import stored
+from ddkit.labels.making import labelled
+from ddkit.methods.plugin import Plugin
+from ddkit.pipeline.distill import device_of
+from ddkit.pipeline.shortage import enough_memory, ways_out
+from ddkit.pipeline.stages import pool_description
+from ddkit.pools.cache import size
+from ddkit.pools.pool import Pool
+from ddkit.pools.training import train_pool
+from ddkit.run import Run
+from ddkit.runtime.files import stable_hash
+from ddkit.runtime.process import settle
+from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.objective import Synthetic
+
+Result = TypeVar("Result")
+BATCH = 32  # of a rehearsed training: a batch of 256 large images takes minutes on a CPU
+IMAGES = 128  # made up: some batches
+LABELLED = 64  # images that are labelled in a rehearsal, where a run has more
+PACE_STEPS, PACE_SECONDS = 3, 5.0
+WARM_SECONDS = 5.0  # a pool that takes longer is trained once
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a rehearsal has to know of the training data: how many images of which shape."""
+
+    images: int
+    classes: int
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, split: Split) -> "Data":
+        return cls(len(split), len(split.classes), split.shape)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take on this machine; the pools as if they had to be trained."""
+
+    pool_seconds: float
+    synthesis_seconds: float
+    relabel_seconds: float
+    peak_bytes: int
+    pool_bytes: int
+    image_bytes: int
+    label_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        return self.pool_seconds + self.synthesis_seconds + self.relabel_seconds
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.pool_bytes + self.image_bytes + self.label_bytes
+
+
+def rehearse(config: RunConfig, data: Data) -> Estimate:
+    """Return what a run will take; raises `DdkitError` for what is wrong with it."""
+    with TemporaryDirectory(prefix="ddkit-rehearsal-") as folder, rehearsing(config):
+        rehearsal = Rehearsal(config, data, Path(folder))
+        pools = {pool.source: pool for pool in (rehearsal.synthesis_pool, rehearsal.relabel_pool)}
+        synthesis, peak = rehearsal.synthesise()
+        images = rehearsal.images(LABELLED)
+        relabel, labels = rehearsal.relabel(images)
+        return Estimate(
+            sum(pool.seconds for pool in pools.values()), synthesis, relabel, peak,
+            sum(pool.bytes for pool in pools.values()),
+            images.images[0].nbytes * rehearsal.run.total, labels,
+        )  # fmt: skip
+
+
+def rehearsing(config: RunConfig) -> AbstractContextManager[None]:
+    """Return a block that says in one line where memory runs out: most is taken by steps."""
+    ways = partial(ways_out, config, "synthesis")
+    return enough_memory("the rehearsal of the run", config.device, ways)
+
+
+@dataclass(frozen=True)
+class RehearsedPool:
+    """A small pool, and what the real one takes; equal `source`, one pool in the cache."""
+
+    pool: Pool
+    source: str
+    seconds: float
+    bytes: int
+
+
+class Rehearsal:
+    """One run in small, in a folder that is thrown away; this process then computes as it says."""
+
+    def __init__(self, config: RunConfig, data: Data, folder: Path):
+        self.config = config
+        self.data = data
+        self.folder = folder
+        named = {"relabel_from": config.relabel_from, "pool_from": config.pool_from}
+        small = {
+            name: StageConfig(plugin=source.plugin, options=_small(source))
+            for name, source in named.items()
+            if source is not None
+        }
+        own = _small(StageConfig(plugin=config.plugin, options=config.options))
+        self.small = config.model_copy(update={**small, "options": own, "init": "noise"})
+        device = device_of(config)
+        settle(device, config.precision, config.threads)
+        sources = (config.pool_stage("synthesis"), config.pool_stage("relabel"))
+        train = _made_up(data, any(_options(source).looks_at_classes for source in sources))
+        space = InputSpace.fit(train, config.data.space).to(device)
+        self.run = Run(self.small, MethodOptions(), train, None, space, device, folder)
+        synthesis = self.run.for_stage("synthesis")
+        self.measured = synthesis.options.measured(synthesis)
+        self.small = self.small.model_copy(update={"options": {**own, **self.measured}})
+        self.run = replace(self.run, config=self.small)
+        self._valid = config.init != "noise"  # whether images are pixels, as far as is known
+
+    @cached_property
+    def synthesis_pool(self) -> RehearsedPool:
+        return self._pool("synthesis")
+
+    @cached_property
+    def relabel_pool(self) -> RehearsedPool:
+        same = self.config.pool_stage("relabel") == self.config.pool_stage("synthesis")
+        return self.synthesis_pool if same else self._pool("relabel")
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The synthesis of the small pool, at the run's own size."""
+        return self._engine({})
+
+    def extent(self) -> tuple[int, int]:
+        """Return the steps of all shards together, and the images of the largest shard."""
+        objective = self.engine.objective
+        shards = objective.shards()
+        return objective.steps * len(shards), max(len(shard) for shard in shards)
+
+    @cached_property
+    def step(self) -> tuple[float, int]:
+        """The seconds and the peak bytes of a step."""
+        options = self.run.for_stage("synthesis").options
+        name, few = options.inner_loop or ("", 0)
+        many: int = getattr(options, name) if few else 0
+        if 2 * few >= many or self.config.memory_budget is not None:  # it cuts: no line then
+            return self._step(self.engine)
+        kept: int = getattr(options, options.kept_option) if options.kept_option else 0
+
+        def taken(number: int, kept: int) -> tuple[float, int]:
+            changes = {options.kept_option: kept} if options.kept_option else {}
+            return self._step(self._engine({name: number, **changes}))
+
+        first = taken(few, min(kept, few))
+        lines = [(taken(2 * few, min(kept, few)), many - few)]
+        if kept > few:  # a line up to as many as are kept, and another one beyond
+            lines = [(taken(2 * few, 2 * few), min(kept, many) - few)]
+            if kept < many:
+                lines.append((taken(2 * few, few), many - kept))
+        seconds, peak = (
+            a + sum((more[i] - a) * loops / few for more, loops in lines)
+            for i, a in enumerate(first)
+        )
+        return max(lines[0][0][0], seconds), round(peak)
+
+    def synthesise(self) -> tuple[float, int]:
+        """Return the seconds of all steps of all shards, and the peak bytes of one."""
+        steps, _ = self.extent()
+        if not steps:
+            return 0.0, 0
+        seconds, peak = self.step
+        return seconds * steps, peak
+
+    def images(self, most: int | None = None) -> Synthetic:
+        """Return made-up images as the run stores them: as many as it distils, or `most` of them.
+
+        Once a step was rehearsed, it is known whether the method leaves the range of valid pixels.
+        """
+        count = min(self.run.total, most or self.run.total)
+        images = torch.rand(count, *self.data.shape, generator=torch.Generator())
+        classes = torch.arange(count) % self.data.classes
+        how = self.config.store
+        if how == "auto" and not self._valid:
+            how = "float32"
+        return Synthetic(stored(images, how), classes)
+
+    def relabel(self, images: Synthetic) -> tuple[float, int]:
+        """Return the seconds that the labels of the whole set take, and their bytes."""
+        stage = self.config.stage("relabel")
+        run = self.run.for_stage("relabel")
+        labels, seconds = _timed(lambda: labelled(run, self.relabel_pool.pool, images))
+        asked = _options(stage)
+        parts = self.run.total / len(images)
+        more = parts * asked.volume("relabel") / run.options.volume("relabel")
+        return (
+            seconds * parts * asked.work("relabel", 1) / run.options.work("relabel", 1),
+            round(sum(
+                tensor.nbytes * (more if tensor.numel() >= len(images) else 1)
+                for tensor in labels.tensors().values()  # some say how the others are meant
+            )),
+        )  # fmt: skip
+
+    def _engine(self, changes: Mapping[str, object]) -> Engine:
+        """Return the synthesis with some of its options changed."""
+        run = self.run.for_stage("synthesis")
+        run = replace(run, options=run.options.model_copy(update=changes))
+        each = min(run.options.real_per_class, self.data.images // self.data.classes)
+        if each:
+            run = replace(run, train=_repeated(run.train, each))
+        pool = self.synthesis_pool.pool
+        return Engine(run, Plugin(self.config.plugin).synthesis_loss(run, pool))
+
+    def _step(self, engine: Engine) -> tuple[float, int]:
+        stepped, peak = engine.first_step()
+        self._valid = stored(stepped.images, "auto").dtype == torch.uint8
+        return engine.pace(PACE_STEPS, PACE_SECONDS), peak
+
+    def _pool(self, stage: StageName) -> RehearsedPool:
+        """Train a stage's pool in small."""
+        source = self.config.pool_stage(stage)
+        run = self.run.for_stage(stage, pool=True)
+        folder = self.folder / f"pool-{stage}"
+        if self.config.pool is not None:
+            from ddkit.pools import named as named_pool
+
+            return RehearsedPool(
+                Pool.open(named_pool.folder_of(self.config.pool), run.device), "named", 0.0, 0
+            )
+        asked = _options(source)
+        Plugin(source.plugin).build_pool(replace(run, options=asked))  # refuses what is impossible
+        tasks = Plugin(source.plugin).build_pool(run)
+        if not tasks:
+            return RehearsedPool(Pool(folder, run.device), source.plugin, 0.0, 0)
+        description = pool_description(run, source)
+        train = partial(train_pool, tasks)
+        _, seconds = _timed(lambda: train(folder, description, run.space, run.device))
+        if seconds < WARM_SECONDS:  # then what is done once, and allocated, counts
+            again = self.folder / f"pool-{stage}-again"
+            _, seconds = _timed(lambda: train(again, description, run.space, run.device))
+        work = _images_seen(asked, self.data.images)
+        done = _images_seen(run.options, len(run.train))
+        volume = asked.volume("pool") / run.options.volume("pool")
+        return RehearsedPool(
+            Pool.open(folder, run.device), stable_hash(description), seconds * work / done,
+            round(size(folder) * volume),
+        )  # fmt: skip
+
+
+def _images_seen(options: MethodOptions, images: int) -> float:
+    """Return the work of a pool's training, in images: a rehearsal takes smaller batches."""
+    batch: int = getattr(options, "train_batch", BATCH)
+    return options.work("pool", batch_count(images, batch)) * batch
+
+
+def _small(source: StageConfig) -> dict[str, object]:
+    options = {**source.options, **_options(source).rehearsed()}
+    if "train_batch" in options:
+        options["train_batch"] = min(options["train_batch"], BATCH)
+    return options
+
+
+def _options(source: StageConfig) -> MethodOptions:
+    model = Plugin(source.plugin).options_model()
+    return validated(model, source.options, f"the method '{source.plugin}'")
+
+
+def _made_up(data: Data, every_class: bool) -> Split:
+    """Return random images of the shape of the data, some of each class where that matters."""
+    count = max(data.classes if every_class else 1, min(IMAGES, data.images))
+    pixels = torch.randint(256, (count, *data.shape), generator=torch.Generator()).byte()
+    names = tuple(str(number) for number in range(data.classes))
+    return Split(pixels, torch.arange(count) % data.classes, names)
+
+
+def _repeated(split: Split, each: int) -> Split:
+    """Return the first image as `each` images of every class: one image in memory."""
+    count = each * len(split.classes)
+    image = split.take(torch.tensor([0]))
+    labels = torch.arange(count) % len(split.classes)
+    return Split(image.expand(count, -1, -1, -1), labels, split.classes)
+
+
+def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    began = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - began

@@ -1,0 +1,257 @@
+"""From what the user said to a whole `RunConfig`: defaults, preset, configuration file, flags."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddkit.config import RunConfig, StageConfig, StageName, parse_setting, read_toml, validated
+from ddkit.data.options import DataOptions
+from ddkit.labels.converting import RECIPE
+from ddkit.methods.plugin import (
+    Alias,
+    Plugin,
+    lookup,
+    presets,
+)
+from ddkit.pools import named as named_pool
+from ddkit.runtime.errors import DdkitError, unknown
+
+PRESET_KEYS = ("source", "notes", "network", "init", "data", "options", "protocol")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for. None means: not said, so that a preset or a default decides.
+
+    `common` holds fields of `RunConfig`, `data` fields of `DataOptions`, `settings` the texts of
+    `--set`: "key=value" for the method, "stage.key=value" for another stage's plugin; or a mapping
+    of such keys to values.
+    """
+
+    method: str
+    common: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    settings: Iterable[str] | Mapping[str, Any] = ()
+    preset: str | None = None
+    sources: Mapping[StageName, str | None] = field(default_factory=dict)
+
+
+def resolve(request: Request) -> RunConfig:
+    """Return the whole configuration of a run; raises `DdkitError` for what does not fit.
+
+    Later ones win: the method's defaults, its alias, the preset, the pool, what the user said.
+    """
+    plugin, alias = lookup(request.method)
+    common = {key: value for key, value in request.common.items() if value is not None}
+    data = {key: value for key, value in request.data.items() if value is not None}
+    ipc = common.get("ipc", 1)
+    if not isinstance(ipc, int) or ipc < 1:
+        raise DdkitError(f"ipc must be 1 or more (got {ipc}): it counts the images per class")
+    tag = validated(DataOptions, data, "the data set").tag
+    preset = find_preset(request.method, plugin, alias, tag, ipc, request.preset)
+    settings = _by_stage(request.settings)
+
+    layers = [_alias_options(alias), preset.get("options", {}), settings["synthesis"]]
+    own = _stage(plugin, layers, ipc)
+    replaceable: tuple[StageName, ...] = ("pool", "relabel", "evaluate")
+    others = {
+        f"{stage}_from": _other_stage(request.sources.get(stage), tag, ipc, own, settings[stage])
+        for stage in replaceable
+    }
+    seed = common.get("seed", 0)
+    values: dict[str, Any] = {
+        "network": default_network(plugin, request.sources),
+        **({"init": alias.init} if alias and alias.init else {}),
+        **{key: preset[key] for key in ("network", "init") if key in preset},
+        **finished_pool(common.get("pool")),
+        "pool_seed": seed,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "threads": available_cores(),
+        **{key: value for key, value in common.items() if key != "pool"},
+        "method": request.method,
+        "plugin": plugin,
+        "ipc": ipc,
+        "data": {**preset.get("data", {}), **pool_space(common.get("pool")), **data},
+        "options": own.options,
+        "preset": preset.get("name"),
+        "protocol": preset.get("protocol", {}),
+        **others,
+    }
+    config = validated(RunConfig, values, "the run")
+    _check_abilities(config)
+    return config
+
+
+def _check_abilities(config: RunConfig) -> None:
+    """Raise `DdkitError` where a run asks for what its methods cannot do."""
+    _check_roles(config)
+    _check_labels(config)
+    model = Plugin(config.plugin).options_model()
+    if config.groups > 1 and model.cuts_itself:
+        raise DdkitError(
+            f"--groups: the method '{config.method}' cuts the set into independent parts by itself"
+        )
+    if config.memory_budget is not None and not model.keeps_budget:
+        raise DdkitError(
+            f"--memory-budget: the method '{config.method}' has nothing that it could adapt; see "
+            f"`ddkit methods {config.method}` for options such as batch sizes"
+        )
+
+
+def _check_labels(config: RunConfig) -> None:
+    """Raise `DdkitError` where who labels makes none that can be stored as asked for."""
+    stage = config.stage("relabel")
+    options = validated(
+        Plugin(stage.plugin).options_model(), stage.options, f"the method '{stage.plugin}'"
+    )
+    if config.labels_as == RECIPE and not options.labels_epochs:
+        raise DdkitError(
+            f"--labels-as recipe: '{stage.plugin}' does not label every epoch anew with these "
+            "options, and there is nothing to make while training; choose int8 or another form"
+        )
+
+
+def _check_roles(config: RunConfig) -> None:
+    """Raise `DdkitError` where a stage could not work with the pool that another method trains."""
+    stages: tuple[StageName, ...] = ("synthesis", "relabel")
+    for stage in stages if config.pool is None else ():
+        user, source = config.stage(stage).plugin, config.pool_stage(stage).plugin
+        needed = Plugin(user).options_model().needs.get(stage, ())
+        provided = Plugin(source).options_model().provides
+        if needed and provided and not set(needed) & set(provided):
+            raise DdkitError(
+                f"the {stage} of '{user}' needs members of the role {' or '.join(needed)}, and the "
+                f"pool of '{source}' has {' and '.join(provided)}: name another --pool-from, or "
+                "leave it out"
+            )
+
+
+def default_network(plugin: str, sources: Mapping[StageName, str | None]) -> str:
+    """Return the network of a run that names none: the method's, or that of whose pool it uses."""
+    names = (plugin, sources.get("pool"), sources.get("relabel"))
+    for name in names:
+        preferred = Plugin(lookup(name)[0]).options_model().default_network if name else None
+        if preferred is not None:
+            return preferred
+    return "convnet"
+
+
+def pool_space(name: str | None) -> dict[str, Any]:
+    """Return the kind of input space of the pool that a run names: its members know no other."""
+    return {} if name is None else {"space": named_pool.space_of(name).kind}
+
+
+def finished_pool(name: str | None) -> dict[str, str]:
+    """Return a named pool, by its path from anywhere, and its network, which no preset changes."""
+    if name is None:
+        return {}
+    network = named_pool.network_of(name)
+    return {"pool": named_pool.settled(name), **({} if network is None else {"network": network})}
+
+
+def with_relabel(config: RunConfig, source: str | None, settings: Iterable[str]) -> RunConfig:
+    """Return `config` with its labels made by `source` (None: as before), with other options."""
+    parsed = dict(parse_setting(text) for text in settings)
+    options = {key.removeprefix("relabel."): value for key, value in parsed.items()}
+    chosen: StageConfig | None
+    if source is None:
+        stage = config.stage("relabel")
+        chosen = _stage(stage.plugin, [stage.options, options], config.ipc)
+    else:
+        own = StageConfig(plugin=config.plugin, options=config.options)
+        chosen = _other_stage(source, config.data.tag, config.ipc, own, options)
+    config = config.model_copy(update={"relabel_from": chosen})
+    _check_labels(config)
+    return config
+
+
+def find_preset(
+    method: str, plugin: str, alias: Alias | None, tag: str, ipc: int, choice: str | None
+) -> dict[str, Any]:
+    """Return the preset that fits, as a dictionary with its "name"; empty where none does.
+
+    `choice` is a preset's name, the path of one, "none", or None for the one that fits.
+    """
+    if choice == "none":
+        return {}
+    if choice and choice.endswith(".toml"):
+        return _read_preset(Path(choice), choice)
+    folder = presets(plugin) / method if alias else presets(plugin)
+    known = preset_names(method)
+    name = choice or f"{tag}-ipc{ipc}"
+    if name not in known:
+        if choice:
+            raise unknown("preset", choice, known, hint=f"see `ddkit methods {method}`")
+        return {}
+    return _read_preset(Path(str(folder / f"{name}.toml")), name)
+
+
+def _read_preset(path: Path, name: str) -> dict[str, Any]:
+    preset = read_toml(path)
+    for key in preset:
+        if key not in PRESET_KEYS:
+            raise unknown("key", key, PRESET_KEYS, hint=f"in the preset {path}")
+        if key in ("data", "options", "protocol") and not isinstance(preset[key], dict):
+            raise DdkitError(f"'{key}' in the preset {path} must be a table: [{key}]")
+    return {**preset, "name": f"{name} ({preset.get('source', 'no source given')})"}
+
+
+def preset_names(method: str) -> list[str]:
+    """Return the names of a method's presets."""
+    plugin, alias = lookup(method)
+    folder = presets(plugin) / method if alias else presets(plugin)
+    if not folder.is_dir():
+        return []
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def _stage(plugin: str, layers: Iterable[Mapping[str, Any]], ipc: int) -> StageConfig:
+    """Return a stage whose options are the plugin's defaults with `layers` over them, checked."""
+    merged = {key: value for layer in layers for key, value in layer.items()}
+    options = validated(Plugin(plugin).options_model(), merged, f"the method '{plugin}'")
+    return StageConfig(plugin=plugin, options=options.for_ipc(ipc).model_dump(mode="json"))
+
+
+def _other_stage(
+    name: str | None, tag: str, ipc: int, own: StageConfig, settings: Mapping[str, Any]
+) -> StageConfig | None:
+    """Return who runs a stage in the method's place, or None where the method does it as it is."""
+    if name is None:
+        return _stage(own.plugin, [own.options, settings], ipc) if settings else None
+    plugin, alias = lookup(name)
+    preset = find_preset(name, plugin, alias, tag, ipc, None)
+    return _stage(plugin, [_alias_options(alias), preset.get("options", {}), settings], ipc)
+
+
+def _alias_options(alias: Alias | None) -> Mapping[str, Any]:
+    return alias.options if alias else {}
+
+
+def _by_stage(settings: Iterable[str] | Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sort "key=value" and "stage.key=value" texts, or such keys, by the stage they are for."""
+    said = settings.items() if isinstance(settings, Mapping) else map(parse_setting, settings)
+    sorted_settings: dict[str, dict[str, Any]] = {
+        stage: {} for stage in ("pool", "synthesis", "relabel", "evaluate")
+    }
+    for key, value in said:
+        stage, dot, rest = key.partition(".")
+        if dot and stage in sorted_settings:
+            sorted_settings[stage][rest] = value
+        else:
+            sorted_settings["synthesis"][key] = value
+    return sorted_settings
+
+
+def available_cores() -> int:
+    """Return the cores that this process may use, which may be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

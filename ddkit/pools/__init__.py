@@ -1,0 +1,1 @@
+"""Pools of trained networks: tasks, training, what is cached, named or imported."""

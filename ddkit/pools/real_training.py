@@ -1,0 +1,193 @@
+"""Networks trained on the real data, as the tasks of a pool: teachers, experts, trajectories."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.data.loading.batching import batch_count
+from ddkit.data.loading.resident import Augmentation, Resident
+from ddkit.pools.pool import (
+    Member,
+    MemberTask,
+    TaskContext,
+    Together,
+)
+from ddkit.run import Run
+from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
+from ddkit.runtime.seeds import derive
+from ddkit.training.loop import (
+    Batches,
+    Position,
+    Recipe,
+    accuracy,
+    fit,
+    trial,
+)
+from ddkit.training.stacked import fit_together, speedup, trial_together
+
+CLEARLY_FASTER = 1.3  # so that the answer rarely depends on what else the machine does
+
+
+@dataclass(frozen=True)
+class RealTraining:
+    """Some networks of a run, each trained on its real data: one task and one file each.
+
+    Attributes:
+        run: of the pool's stage.
+        role: what the members are for; tasks are called <role>-<index>.
+        count: how many networks.
+        recipe: how each is trained.
+        kept: the epochs after which a network becomes a member; 0 is before training.
+        augmentation: of the real images: "dsa", or what `Resident` knows.
+        together: how many are trained as one batched network where that measures clearly faster.
+        dtype: how weights are stored.
+    """
+
+    run: Run
+    role: str
+    count: int
+    recipe: Recipe
+    kept: Collection[int]
+    augmentation: Augmentation | Literal["dsa"] = "none"
+    together: int = 1
+    dtype: torch.dtype = torch.float32
+
+    def tasks(self) -> list[MemberTask]:
+        """Return the tasks, for the hook `build_pool`."""
+        together = Together(self.together, self.train_together, self.is_worthwhile)
+        return [
+            MemberTask(self.task_name(index), partial(self.train, index), together=together)
+            for index in range(self.count)
+        ]
+
+    def task_name(self, index: int) -> str:
+        return f"{self.role}-{index:04d}"
+
+    def train(self, index: int, context: TaskContext) -> Iterator[tuple[int, Member]]:
+        """Train network `index`; yield it after every kept epoch."""
+        network = self.network(index)
+        training = fit(
+            network,
+            lambda epoch: self.batches(index, epoch),
+            self.recipe,
+            steps_per_epoch=self.per_epoch,
+            seed=derive(self.run.config.seed, self.role, index),
+            checkpoint=context.checkpoint,
+            arithmetic=self.run.arithmetic(  # all of the pool's trainings share it
+                f"{self.role} training",
+                PRECISIONS,
+                self._trial,
+                layouts=True,
+                steps=self.recipe.epochs * self.per_epoch * self.count,
+                folder=context.pool.folder,
+            ),
+        )
+        for epoch in self._epochs(training, f"{self.role} {index + 1} of {self.count}"):
+            yield epoch, self.member(network, epoch)
+
+    def train_together(
+        self, names: Sequence[str], context: TaskContext
+    ) -> Iterator[tuple[str, int, Member]]:
+        """Train several as one batched network; yield each of them after every kept epoch."""
+        indices = [index for index in range(self.count) if self.task_name(index) in names]
+        networks = [self.network(index) for index in indices]
+        training = fit_together(
+            networks,
+            lambda epoch: self.stacked_batches(indices, epoch),
+            self.recipe,
+            steps_per_epoch=self.per_epoch,
+            seed=derive(self.run.config.seed, f"{self.role}s", *indices),
+            checkpoint=context.checkpoint,
+            arithmetic=self.run.arithmetic(
+                f"training of {len(indices)} {self.role}s",
+                PRECISIONS,
+                self._trial_together,
+                folder=context.pool.folder,
+            ),
+        )
+        title = f"{self.role}s {indices[0] + 1} to {indices[-1] + 1} of {self.count}"
+        for epoch in self._epochs(training, title):
+            for index, network in zip(indices, networks, strict=True):
+                yield self.task_name(index), epoch, self.member(network, epoch)
+
+    def is_worthwhile(self) -> bool:
+        """Measure whether they train clearly faster as one batched network on this device."""
+        return speedup(*self._first_together(), self.recipe) > CLEARLY_FASTER
+
+    def _trial(self, arithmetic: Arithmetic) -> Iterator[Position]:
+        yield from trial(self.network(0), next(self.batches(0, 0)), self.recipe, arithmetic)
+
+    def _trial_together(self, arithmetic: Arithmetic) -> Iterator[Position]:
+        yield from trial_together(*self._first_together(), self.recipe, arithmetic)
+
+    def _first_together(self) -> tuple[list[nn.Module], Tensor, Tensor]:
+        """Return the first networks that are trained at once, and their first batches."""
+        indices = range(min(self.together, self.count))
+        inputs, labels = next(self.stacked_batches(indices, 0))
+        return [self.network(index) for index in indices], inputs, labels
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps per epoch."""
+        return batch_count(len(self.run.train), self.recipe.batch_size)
+
+    def network(self, index: int) -> nn.Module:
+        """Return network `index` as it is initialised."""
+        return self.run.network(self.run.generator(f"{self.role} network", index))
+
+    def batches(self, index: int, epoch: int) -> Batches:
+        """Serve an epoch of network `index`: (network inputs, int64 labels)."""
+        order = self.run.generator(f"{self.role} batches", index, epoch)
+        dsa = self.augmentation == "dsa"
+        augmentation: Augmentation = "none" if self.augmentation == "dsa" else self.augmentation
+        real = self.run.resident.batches(self.recipe.batch_size, order, augmentation=augmentation)
+        for number, (inputs, labels) in enumerate(real):
+            if dsa:
+                generator = self.run.generator(f"{self.role} dsa", index, epoch, number)
+                size = (inputs.shape[-2], inputs.shape[-1])
+                flip = self.run.train.mirror
+                inputs = apply_dsa(inputs, draw_dsa(len(inputs), size, generator, flip=flip))
+            yield inputs, labels
+
+    def stacked_batches(self, indices: Sequence[int], epoch: int) -> Batches:
+        """Serve an epoch of several networks, each its own batches: (k, B, …) and (k, B)."""
+        for step in zip(*(self.batches(index, epoch) for index in indices), strict=True):
+            yield torch.stack([inputs for inputs, _ in step]), torch.stack([y for _, y in step])
+
+    def member(self, network: nn.Module, epoch: int) -> Member:
+        """Return a copy of a network as a member, measured on the holdout where there is one."""
+        state = {
+            key: tensor.detach()
+            .cpu()
+            .to(self.dtype if tensor.is_floating_point() else None, copy=True)
+            for key, tensor in network.state_dict().items()
+        }
+        figures = {}
+        if self._holdout is not None:
+            training = network.training
+            figures["holdout_accuracy"] = accuracy(network, self._holdout.ordered())
+            network.train(training)
+        return Member(state, self.role, epoch * self.per_epoch, epoch, figures)
+
+    @cached_property
+    def _holdout(self) -> Resident | None:
+        split = self.run.holdout
+        return None if split is None else Resident(split, self.run.space, self.run.device)
+
+    def _epochs(self, training: Iterator[Position], title: str) -> Iterator[int]:
+        """Serve each kept epoch when it has ended, with a progress bar over all."""
+        if 0 in self.kept:
+            yield 0
+        with self.run.progress.task(f"pool: {title}", self.recipe.epochs) as bar:
+            done = 0
+            for position in training:
+                if position.epoch_ends:
+                    bar.advance(position.epoch - done)  # more than one where a killed run goes on
+                    done = position.epoch
+                    if done in self.kept:
+                        yield done

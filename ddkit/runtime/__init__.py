@@ -1,0 +1,1 @@
+"""What all rooms stand on: files, settings, the machine, memory, progress, errors."""

@@ -1,0 +1,1 @@
+"""The engine: objectives, leaves, shards, steps; memory budgets; what a shard leaves in a file."""
