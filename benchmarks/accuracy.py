@@ -23,8 +23,9 @@ from ddkit.evaluation.accuracy import (
     protocol_for,
 )
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import baseline_config, prepare
 from ddkit.pipeline.resolve import Request, resolve
-from ddkit.runtime.files import stable_hash
+from ddkit.runtime.cache import stable_hash
 
 RUNS = Path("runs/benchmark")
 RANDOM = "random real images"
@@ -63,7 +64,7 @@ def evaluated(
     """Distil (or find the finished run) and return the mean accuracy for each protocol."""
     folder = RUNS / stable_hash(config.model_dump(mode="json"))
     distilled = load(pipeline.distill(config, folder))
-    run = pipeline.prepare(config, folder)
+    run = prepare(config, folder)
     test = open_test(run)
     result = {}
     for name in protocols:
@@ -119,11 +120,11 @@ def main(
             for protocol, value in found.items():
                 figures.setdefault(variant.title, {}).setdefault(protocol, []).append(value)
             if variant.title == first.title:
-                baseline = pipeline.baseline_config(config)
+                baseline = baseline_config(config)
                 for protocol, value in evaluated(baseline, protocols, evaluations, epochs).items():
                     figures.setdefault(RANDOM, {}).setdefault(protocol, []).append(value)
             click.echo(f"{variant.title}, seed {seed}: {found}")
-    run = pipeline.prepare(config, RUNS)
+    run = prepare(config, RUNS)
     real = evaluate_real(protocol_for("dsa"), run, open_test(run), config.network, range(3))
     figures["all real data"] = {"dsa": list(real.accuracies)}
     base = figures[RANDOM]

@@ -15,11 +15,12 @@ from benchmarks.measuring import cell, evaluated
 from benchmarks.plots import panels
 from benchmarks.writing import write
 from ddkit.config import RunConfig
-from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.prepare import baseline_config, prepare
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.cost import read_cost
-from ddkit.runtime.files import stable_hash, write_json
+from ddkit.runtime.files import write_json
 
 RUNS = Path("runs/benchmark/apm")
 TEACHERS = 5
@@ -62,7 +63,7 @@ def run_config(
 
 def first_teachers(data: str, count: int) -> Path:
     """Return a pool of the first `count` teachers: those that a smaller pool would have."""
-    run = pipeline.prepare(run_config(data, 0, {}), RUNS)
+    run = prepare(run_config(data, 0, {}), RUNS)
     whole = stage_pools.open_pool(run, "synthesis")
     folder = RUNS / f"teachers-{count}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ class Study:
         found = []
         for seed in range(self.seeds):
             config = run_config(self.data, seed, changes, ipc=ipc, groups=groups, pool=pool)
-            config = pipeline.baseline_config(config) if random else config
+            config = baseline_config(config) if random else config
             value = evaluated(config, RUNS, evaluations, protocol=PROTOCOL, epochs=EPOCHS, lr=LR)
             found.append(100 * value)
         click.echo(f"{'random ' if random else ''}{changes} {count or ''}: {cell(found)}")

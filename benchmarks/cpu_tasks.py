@@ -25,10 +25,13 @@ from ddkit.distilled.dataset import load
 from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import Stages
 from ddkit.pools.real_training import RealTraining
 from ddkit.run import Run
-from ddkit.training.loop import Recipe, fit
+from ddkit.training.loop import fit
+from ddkit.training.recipe import Recipe
 
 NETWORK = "convnet:depth=3:width=32"
 DATA = {"name": "digits", "resize": 32}
@@ -37,7 +40,7 @@ TIMES = 5
 
 def run_of(method: str, folder: Path, ipc: int, *settings: str, network: str = NETWORK) -> Run:
     common = {"ipc": ipc, "network": network, "threads": torch.get_num_threads()}
-    return pipeline.prepare(resolve(Request(method, common, DATA, settings, "none")), folder)
+    return prepare(resolve(Request(method, common, DATA, settings, "none")), folder)
 
 
 def medians(work: Callable[[], object], times: int = TIMES) -> float:
@@ -102,7 +105,7 @@ def teddy(folder: Path) -> dict[str, Any]:
 
 
 def paced(run: Run) -> dict[str, Any]:
-    engine = pipeline.engine_of(run, stage_pools.open_pool(run, "synthesis"))
+    engine = pipeline.engine_of(Stages(run), stage_pools.open_pool(run, "synthesis"))
     return {"seconds": statistics.median(engine.pace(4, 60) for _ in range(3))}
 
 

@@ -21,6 +21,7 @@ from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
 from ddkit.evaluation.training import at_once
 from ddkit.labels import EpochLabels, Labels, SoftLabels, joined
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
 
 NETWORK = "convnet:width=64"
@@ -61,7 +62,7 @@ def time_case(case: Case, folder: Path) -> dict[str, Any]:
     common = {"ipc": case.ipc, "network": NETWORK, "threads": torch.get_num_threads()}
     config = resolve(Request("random", common, {"name": "digits"}, [], "none"))
     distilled: DistilledDataset = load(pipeline.distill(config, folder))
-    run = pipeline.prepare(config, folder)
+    run = prepare(config, folder)
     test = open_test(run)
     if case.labels != "hard":
         distilled.labels = labels_of(case.labels, len(distilled))

@@ -20,6 +20,7 @@ from benchmarks.device.made_up import pool_of, run_of
 from benchmarks.teddy_step import ddkit_steps
 from benchmarks.writing import write
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.stages import Stages
 from ddkit.runtime.memory import PeakMemory
 from ddkit.synthesis.engine import Engine
 
@@ -55,7 +56,7 @@ class Problem:
         )  # fmt: skip
         role, epochs = ("expert", 3) if self.method == "tesla" else ("teacher", 1)
         pool = pool_of(run, role, tasks=self.members, epochs=range(epochs))
-        return pipeline.engine_of(run, pool)
+        return pipeline.engine_of(Stages(run), pool)
 
     @property
     def settings(self) -> list[str]:

@@ -13,15 +13,16 @@ from typing import Any
 import click
 
 from benchmarks.writing import write
-from ddkit.config import RunConfig
+from ddkit.config import RunConfig, ViewForm
 from ddkit.distilled.dataset import load
 from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
 from ddkit.labels import RecipeLabels
-from ddkit.labels.converting import ViewForm
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.relabel import Wanted, relabel
+from ddkit.pipeline.prepare import baseline_config, prepare
+from ddkit.pipeline.relabel import RelabelRequest, relabel
 from ddkit.pipeline.resolve import Request, resolve
-from ddkit.runtime.files import read_json, stable_hash, write_json
+from ddkit.runtime.cache import stable_hash
+from ddkit.runtime.files import read_json, write_json
 from ddkit.runtime.progress import Silent
 
 RUNS = Path("runs/benchmark/label-storage")
@@ -60,7 +61,7 @@ def stored(artifact: Path, scheme: Scheme) -> Path:
     name = f"{scheme.form.replace(':', '')}-{scheme.epochs or 'all'}-{scheme.views}.safetensors"
     path = artifact.with_name(name)
     if not path.exists():
-        wanted = Wanted(form=scheme.form, epochs=scheme.epochs, views=scheme.views)
+        wanted = RelabelRequest(form=scheme.form, epochs=scheme.epochs, views=scheme.views)
         relabel(artifact, path, wanted, Silent())
     return path
 
@@ -69,7 +70,7 @@ def accuracies(path: Path, config: RunConfig, seeds: int) -> list[float]:
     """Return the test accuracy in percent for each evaluation seed; kept beside the set."""
     kept = path.with_suffix(f".{seeds}.json")
     if not kept.exists():
-        run = pipeline.prepare(config, path.parent)
+        run = prepare(config, path.parent)
         protocol = protocol_for("soft").with_recipe(**config.protocol)
         result = evaluate_with(
             protocol, load(path), open_test(run), config.network, range(seeds), run.device,
@@ -104,7 +105,7 @@ def main(
     config = resolve(Request("teddy", common, {"name": data, "resize": resize}, settings))
     chosen = [each for each in SCHEMES if not only or each.title in (*PLAIN, *only)]
     figures: dict[str, Any] = {}
-    for title, each in (("Teddy", config), ("random", pipeline.baseline_config(config))):
+    for title, each in (("Teddy", config), ("random", baseline_config(config))):
         artifact = pipeline.distill(each, RUNS / stable_hash(each.model_dump(mode="json")))
         for scheme in chosen if title == "Teddy" else SCHEMES[1:2]:
             path = stored(artifact, scheme)

@@ -15,8 +15,10 @@ from ddkit.evaluation.accuracy import (
 )
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.evaluate import tuning_split
+from ddkit.pipeline.prepare import prepare
 from ddkit.run import Run
-from ddkit.runtime.files import read_json, stable_hash, write_json
+from ddkit.runtime.cache import stable_hash
+from ddkit.runtime.files import read_json, write_json
 
 
 def distilled(config: RunConfig, runs: Path, *, snapshot_every: int = 0) -> Path:
@@ -57,7 +59,7 @@ def evaluated(
 ) -> float:  # fmt: skip
     """Distil, or find the finished run, and return its mean test accuracy (0 … 1)."""
     path = distilled(config, runs)
-    run = pipeline.prepare(config, path.parent)
+    run = prepare(config, path.parent)
     return accuracy(run, load(path), path, evaluations, protocol=protocol, tune=tune, epochs=epochs)
 
 

@@ -14,7 +14,8 @@ import torch
 
 from benchmarks.writing import write
 from ddkit.pools.pool import Pool
-from ddkit.runtime.files import write_json, write_tensors
+from ddkit.runtime.files import write_json
+from ddkit.runtime.tensors import write_tensors
 
 EPOCHS = 51
 PARAMETERS = {"features.weight": (1024, 4096), "classifier.weight": (200, 4096)}

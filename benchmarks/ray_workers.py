@@ -15,10 +15,11 @@ import click
 from benchmarks.writing import write
 from ddkit.config import RunConfig
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import begun, check_inputs
 from ddkit.pipeline.resolve import Request, resolve
-from ddkit.pipeline.stages import open_pool
+from ddkit.pipeline.stages import Stages, open_pool
 from ddkit.runtime.execution import LOCAL, Executor
-from ddkit.runtime.files import TensorFile
+from ddkit.runtime.tensors import TensorFile
 
 SETTINGS = ("unit=step", "first=1", "last=40", "every=4", "recalibrate=200", "label_epochs=2")
 IPC, SHARD = 4, 10  # digits have ten classes: four shards of ten images
@@ -27,10 +28,10 @@ IPC, SHARD = 4, 10  # digits have ten classes: four shards of ten images
 def seconds(config: RunConfig, folder: Path, executor: Executor) -> float:
     """Return the seconds of a run's synthesis, from nothing."""
     shutil.rmtree(folder, ignore_errors=True)
-    run = pipeline.begun(config, folder, None)
+    run = begun(config, folder, None)
     config.save(folder / "config.toml")
-    pipeline.check_inputs(run)
-    engine = pipeline.engine_of(run, open_pool(run, "synthesis"))
+    check_inputs(run)
+    engine = pipeline.engine_of(Stages(run), open_pool(run, "synthesis"))
     began = time.perf_counter()
     engine.synthesise(executor)
     return time.perf_counter() - began

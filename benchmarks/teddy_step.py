@@ -17,14 +17,17 @@ from ddkit_teddy.objective import TeddyObjective
 from benchmarks.writing import write
 from ddkit import Run
 from ddkit.networks import batch_norms
-from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import Stage
 from ddkit.runtime.arithmetic import Arithmetic
 from ddkit.runtime.memory import PeakMemory
 from ddkit.synthesis.engine import Engine, take_step
+from ddkit.synthesis.initial import initial_inputs
 from ddkit.synthesis.leaves import LeafState
-from ddkit.synthesis.objective import Objective, Shard
+from ddkit.synthesis.objective import Objective
+from ddkit.synthesis.shards import Shard
 
 CASES = {  # network, data, images per batch, steps
     "ConvNet-2 ×64, digits 8 px": ("convnet:norm=batch:width=64", {"name": "digits"}, 100, 120),
@@ -43,9 +46,9 @@ def prepared(
     ]  # fmt: skip
     common = {"ipc": ipc, "network": network, "threads": torch.get_num_threads()}
     config = resolve(Request("teddy", common, data, settings, "none"))
-    run = pipeline.prepare(config, folder)
+    run = prepare(config, folder)
     pool = stage_pools.open_pool(run, "synthesis")
-    return run, TeddyObjective(run.for_stage("synthesis"), pool)
+    return run, TeddyObjective(Stage(run, "synthesis").run, pool)
 
 
 def ddkit_steps(
@@ -64,9 +67,9 @@ def ddkit_steps(
 
 def plain_steps(run: Run, objective: TeddyObjective, shard: Shard) -> Callable[[int], None]:
     """Return the floor: Eq. 7 in bare torch, same networks, same images, Adam, clipping."""
-    objective.pool.keep = len(objective.members)
+    objective.pool.max_loaded = len(objective.members)
     networks = [objective.pool.network(index) for index in objective.draw_members(shard, 0)]
-    images = run.initial_inputs(shard).to(run.device, copy=True).requires_grad_()
+    images = initial_inputs(run, shard).to(run.device, copy=True).requires_grad_()
     classes = shard.classes.to(run.device)
     low, high = run.space.valid_range()
     optimiser = torch.optim.Adam([images], lr=0.1, betas=(0.5, 0.9), weight_decay=1e-4)

@@ -13,13 +13,14 @@ from benchmarks.measuring import accuracy, cell, distilled
 from benchmarks.plots import curves
 from benchmarks.writing import write
 from ddkit.config import RunConfig
-from ddkit.distilled.dataset import load, write_distilled
+from ddkit.distilled.dataset import load
+from ddkit.distilled.writing import write_distilled
 from ddkit.labels import HardLabels
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import baseline_config, describe, prepare
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.run import Run
-from ddkit.runtime.files import TensorFile
-from ddkit.synthesis.objective import Synthetic
+from ddkit.runtime.tensors import TensorFile
+from ddkit.synthesis.images import Synthetic
 
 RUNS = Path("runs/benchmark/tesla-gradient")
 GRADIENTS = ("exact", "paper")
@@ -49,7 +50,7 @@ def snapshots(run: Run, folder: Path) -> dict[int, Path]:
         images = Synthetic(file["images"], file["classes"], float(file["learning_rate"]))
         path = folder / "evaluated" / f"{step.name}.safetensors"
         labels = HardLabels(images.classes)
-        write_distilled(path, images, labels, run.space, pipeline.describe(run))
+        write_distilled(path, images, labels, run.space, describe(run))
         sets[int(step.name.removeprefix("step-"))] = path
     return sets
 
@@ -57,8 +58,8 @@ def snapshots(run: Run, folder: Path) -> dict[int, Path]:
 def measured(config: RunConfig, every: int) -> dict[int, float]:
     """Distil; return the accuracy (%) after each kept number of iterations, 0 for random images."""
     folder = distilled(config, RUNS, snapshot_every=every).parent
-    run = pipeline.prepare(config, folder)
-    random = distilled(pipeline.baseline_config(config), RUNS)
+    run = prepare(config, folder)
+    random = distilled(baseline_config(config), RUNS)
     found = {
         0: accuracy(
             run, load(random), random, EVALUATIONS, tune=True, epochs=EPOCHS, protocol=PROTOCOL

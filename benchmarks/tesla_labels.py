@@ -12,7 +12,7 @@ import torch
 from benchmarks.measuring import cell, evaluated
 from benchmarks.writing import write
 from ddkit.config import RunConfig
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import baseline_config
 from ddkit.pipeline.resolve import Request, resolve
 
 RUNS = Path("runs/benchmark/tesla-labels")
@@ -41,7 +41,7 @@ def run_config(labels: str, seed: int, data: str, settings: tuple[str, ...]) -> 
 def random_images(config: RunConfig) -> float:
     """Return the accuracy of random images with a run's labelling, at a tuned rate."""
     protocol = "dsa" if config.options["labels"] == "hard" else "dsa-soft"
-    baseline = pipeline.baseline_config(config)
+    baseline = baseline_config(config)
     return 100 * evaluated(baseline, RUNS, EVALUATIONS, protocol=protocol, tune=True, epochs=EPOCHS)
 
 

@@ -18,10 +18,12 @@ from ddkit_tesla.objective import TeslaObjective
 from benchmarks.teddy_step import ddkit_steps
 from benchmarks.writing import write
 from ddkit.data.augmentation.dsa import apply_dsa
-from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
-from ddkit.synthesis.objective import Shard
+from ddkit.pipeline.stages import Stage
+from ddkit.synthesis.initial import initial_inputs
+from ddkit.synthesis.shards import Shard
 
 CASES = {  # network, image side, images, T, iterations
     "ConvNet-2 ×24, 14 px, 100 images, T = 30": ("convnet:depth=2:width=24", 14, 100, 30, 12),
@@ -37,8 +39,8 @@ def objective_of(network: str, side: int, images: int, steps: int, gradient: str
     ]  # fmt: skip
     common = {"ipc": images // 10, "network": network, "threads": torch.get_num_threads()}
     config = resolve(Request("tesla", common, {"name": "digits", "resize": side}, settings, "none"))
-    run = pipeline.prepare(config, folder)
-    return TeslaObjective(run.for_stage("synthesis"), stage_pools.open_pool(run, "synthesis"))
+    run = prepare(config, folder)
+    return TeslaObjective(Stage(run, "synthesis").run, stage_pools.open_pool(run, "synthesis"))
 
 
 def floor(objective: TeslaObjective, shard: Shard, *, exact: bool = False
@@ -47,7 +49,7 @@ def floor(objective: TeslaObjective, shard: Shard, *, exact: bool = False
     run, options = objective.run, objective.options
     network = run.network(run.generator("student")).eval()
     parameters = list(network.parameters())
-    images = run.initial_inputs(shard).to(run.device)
+    images = initial_inputs(run, shard).to(run.device)
     classes = shard.classes.to(run.device)
     drawn = [
         objective._augmented(shard, rows, 0, number).augmentation

@@ -1,7 +1,7 @@
 """`Run`: the one argument every hook gets. It has no test split; only evaluation opens that."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,24 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import networks
-from ddkit.config import RunConfig, StageName, validated
+from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.methods.plugin import Plugin
 from ddkit.runtime import seeds
 from ddkit.runtime.arithmetic import (
     Arithmetic,
-    Asked,
+    ArithmeticRequest,
     Loop,
     Precision,
     Trial,
 )
-from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import settled
+from ddkit.runtime.cache import settled
+from ddkit.runtime.execution.units import Job
 from ddkit.runtime.moving import send
 from ddkit.runtime.progress import Progress, Silent
-from ddkit.synthesis.objective import Shard
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,9 @@ class Run:
         device: where the work is done.
         folder: where this run's files lie.
         progress: what long work reports to.
+        pool_options: the options of the plugin that builds the stage's pool, as its own model.
+        start: slots (int64) → pixels of the artifact that `config.init` names; None where it names
+            none.
     """
 
     config: RunConfig
@@ -54,13 +55,8 @@ class Run:
     device: torch.device
     folder: Path
     progress: Progress = field(default_factory=Silent)
-
-    def for_stage(self, name: StageName, *, pool: bool = False) -> "Run":
-        """Return this run with the options of a stage's plugin, or of the pool it works with."""
-        stage = self.config.pool_stage(name) if pool else self.config.stage(name)
-        model = Plugin(stage.plugin).options_model()
-        options = validated(model, stage.options, f"the method '{stage.plugin}'")
-        return replace(self, options=options)
+    pool_options: Any = None
+    start: Callable[[Tensor], Tensor] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -110,7 +106,7 @@ class Run:
     def arithmetic(
         self,
         name: str,
-        bears: Sequence[Precision],
+        precisions: Sequence[Precision],
         trial: Trial,
         *,
         layouts: bool = False,
@@ -121,11 +117,11 @@ class Run:
 
         Args:
             name: of the loop, for the record.
-            bears, layouts, steps: what is known of it; see `Loop`.
+            precisions, layouts, steps: what is known of it; see `Loop`.
             trial: as for `Asked.choose`.
             folder: where the choice is kept; that of the run, unless it belongs to a pool.
         """
-        asked, loop = self._asked, Loop(self.device, bears, layouts, steps)
+        asked, loop = self._asked, Loop(self.device, precisions, layouts, steps)
         if not asked.measures(loop):
             return asked.choose(loop, trial)
 
@@ -137,78 +133,20 @@ class Run:
         return Arithmetic(**settled(folder or self.folder, f"arithmetic of {name}", choose))
 
     def may_choose(
-        self, bears: Sequence[Precision], *, layouts: bool = False
+        self, precisions: Sequence[Precision], *, layouts: bool = False
     ) -> Sequence[Arithmetic]:
         """Return how a loop that trains no network may come to compute, before it is measured."""
-        return self._asked.candidates(Loop(self.device, bears, layouts))
+        return self._asked.candidates(Loop(self.device, precisions, layouts))
+
+    def job(self, title: str, function: str, **arguments: Any) -> Job:
+        """Return a job of this run's own units: they get its configuration and folder."""
+        common = {
+            "config": self.config.model_dump(mode="json"),
+            "folder": str(self.folder.absolute()),
+            **arguments,
+        }
+        return Job(title, function, common, self.config.threads, self.device.type == "cuda")
 
     @property
-    def _asked(self) -> Asked:
-        return Asked(self.config.precision, self.config.compile)
-
-    def shard(self, index: int, slots: Tensor) -> Shard:
-        """Return the shard that holds these slots (int64) of the class-major set."""
-        return Shard(index, slots, slots // self.ipc)
-
-    def initial_inputs(self, shard: Shard) -> Tensor:
-        """Return where a shard's images start, as network inputs on the CPU.
-
-        Real images are the same for every method and every cut into shards: image i of class c is
-        number i of a shuffle of that class that follows from the seed.
-        """
-        start = self.config.init
-        if start == "noise":
-            generator = self.generator("initial noise", shard.index)
-            return torch.randn(len(shard), *self.shape, generator=generator)
-        images = self.initial_real(shard.slots) if start == "real" else self._start(shard.slots)
-        return self.space.to("cpu").encode(images)
-
-    def initial_real(self, slots: Tensor | None = None) -> Tensor:
-        """Return random real images for these slots (int64; all), float32 in data space."""
-        slots = torch.arange(self.total) if slots is None else slots
-        rows = torch.cat([self._chosen(label) for label in range(len(self.classes))])
-        return self.train.take(rows[slots]).float() / 255
-
-    def check_initial(self) -> None:
-        """Raise `DdkitError` where the images have nothing to start from, before work begins."""
-        if self.config.init == "real":
-            for label in range(len(self.classes)):
-                self._chosen(label)
-        elif self.config.init != "noise":
-            self._start(torch.arange(1))
-
-    def _chosen(self, label: int) -> Tensor:
-        """Return the ipc training images that a class starts from."""
-        members = (self.train.labels == label).nonzero().flatten()
-        if len(members) < self.ipc:
-            raise DdkitError(
-                f"class '{self.classes[label]}' has {len(members)} training images, fewer than "
-                f"--ipc {self.ipc}: lower --ipc, leave the class out (--classes) or --init noise"
-            )
-        order = torch.randperm(len(members), generator=self.generator("initial", label))
-        return members[order[: self.ipc]]
-
-    def _start(self, slots: Tensor) -> Tensor:
-        """Return the images of the artifact that `init` names."""
-        from ddkit.distilled.dataset import load
-
-        distilled = load(self.config.init)
-        if (len(distilled), *distilled.shape) != (self.total, *self.shape):
-            raise DdkitError(
-                f"--init {self.config.init} holds {len(distilled)} images of {distilled.shape}, "
-                f"this run distils {self.total} of {self.shape}: use the same classes, ipc and size"
-            )
-        return distilled.pixels(slots)
-
-
-def find_device(name: str) -> torch.device:
-    """Return a device by name; raises `DdkitError` where there is no such device here."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DdkitError(f"--device {name} is no device: use cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise DdkitError(f"--device {name} is not supported: use cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DdkitError(f"--device {name}: torch sees no such CUDA device here; use --device cpu")
-    return device
+    def _asked(self) -> ArithmeticRequest:
+        return ArithmeticRequest(self.config.precision, self.config.compile)

@@ -14,8 +14,8 @@ from ddkit import Run
 from ddkit.methods.plugin import Plugin
 from ddkit.pipeline import stages as stage_pools
 from ddkit.runtime import interrupt
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.process import unchanged
+from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.engine import Engine
 from ddkit.testing.fixtures import tiny_run as run
 from ddkit.testing.fixtures import tiny_split as make_split
@@ -106,7 +106,7 @@ def synthesised() -> Callable[..., TensorFile]:
         objective = Plugin(run.config.plugin).synthesis_loss(run, pool)
         engine = Engine(run, objective, **options)
         engine.synthesise()
-        return TensorFile(engine.final(objective.shards()[0]))
+        return TensorFile(engine.shard_path(objective.shards()[0]))
 
     return make
 

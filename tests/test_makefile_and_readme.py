@@ -37,7 +37,7 @@ def test_the_code_for_users_runs_as_it_stands(tmp_path, monkeypatch, capsys):
 
     making, training = re.findall(r"```python\n(.*?)```", README.split("## Use")[1], re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ddkit.pipeline.resolve.available_cores", lambda: 1)
+    monkeypatch.setattr("ddkit.runtime.machine.available_cores", lambda: 1)
     exec(making, made := {})  # noqa: S102 - it is ours
     assert len(made["small"]) == 10
     assert "random real images" in capsys.readouterr().out

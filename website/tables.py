@@ -8,13 +8,8 @@ from pathlib import Path
 
 import ddkit
 from ddkit.evaluation.protocols import PROTOCOLS, Protocol
-from ddkit.methods.plugin import (
-    ALIASES,
-    Plugin,
-    lookup,
-    presets,
-)
-from ddkit.pipeline.resolve import preset_names
+from ddkit.methods.plugin import ALIASES, Plugin, lookup
+from ddkit.methods.presets import preset_names, presets
 from ddkit.runtime.described import describe
 from website.places import RESULTS, ROOT
 

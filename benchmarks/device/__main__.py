@@ -14,8 +14,8 @@ from benchmarks.device.lanes import perform
 from benchmarks.device.parts import Bench, Part, part_in
 from benchmarks.device.report import Report
 from benchmarks.writing import RESULTS, table
-from ddkit.run import find_device
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.machine import find_device
 
 PARTS = {name: f"benchmarks.device.{name}" for name in ("check", "figures", "rows")}
 ALL = 10.0  # minutes of all parts on an H100

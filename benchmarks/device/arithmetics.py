@@ -9,7 +9,7 @@ from ddkit.runtime.arithmetic import (
     EXACT,
     PRECISIONS,
     Arithmetic,
-    Asked,
+    ArithmeticRequest,
     Loop,
     Precision,
     usual,
@@ -17,13 +17,13 @@ from ddkit.runtime.arithmetic import (
 
 
 def arithmetics(
-    device: torch.device, bears: Sequence[Precision] = PRECISIONS, *, layouts: bool = True
+    device: torch.device, precisions: Sequence[Precision] = PRECISIONS, *, layouts: bool = True
 ) -> list[Arithmetic]:
     """Return the arithmetics of a loop that bears these precisions.
 
     The first is what loops have that choose nothing; `layouts` is whether channels-last counts.
     """
-    candidates = Asked().candidates(Loop(device, bears, layouts))
+    candidates = ArithmeticRequest().candidates(Loop(device, precisions, layouts))
     return list(dict.fromkeys([usual(device), EXACT, *candidates]))
 
 

@@ -14,7 +14,7 @@ import torch
 from benchmarks.device.parts import Bench, Line, Part, part_in
 from benchmarks.device.report import Report
 from benchmarks.writing import machine
-from ddkit.evaluation.accuracy import device_name
+from ddkit.runtime.machine import device_name
 
 PATIENCE = 20.0  # seconds that an item may take beside a multiple of its own
 NEEDS_CUDA = "needs CUDA"

@@ -7,28 +7,21 @@ from typing import Any
 
 import torch
 
-from ddkit.config import MethodOptions
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.distilled.dataset import (
-    DistilledDataset,
-    load,
-    stored,
-    write_distilled,
-)
+from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.distilled.writing import write_distilled
 from ddkit.labels import HardLabels
-from ddkit.pipeline import distill as pipeline
+from ddkit.methods.options import MethodOptions
+from ddkit.pipeline.prepare import describe
 from ddkit.pipeline.resolve import Request, resolve
-from ddkit.pipeline.stages import pool_description
-from ddkit.pools.pool import (
-    Member,
-    MemberTask,
-    Pool,
-    TaskContext,
-)
+from ddkit.pipeline.stages import Stage, pool_description
+from ddkit.pools.pool import Pool
+from ddkit.pools.tasks import Member, MemberTask, TaskContext
 from ddkit.pools.training import train_pool
 from ddkit.run import Run
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic, stored
+from ddkit.synthesis.initial import initial_real
 
 Shape = tuple[int, int, int]
 
@@ -79,7 +72,7 @@ def pool_of(
         MemberTask(f"{role}-{index:04d}", partial(_untrained, run, role, index, epochs))
         for index in range(tasks)
     ]
-    description = pool_description(run.for_stage("synthesis", pool=True), stage)
+    description = pool_description(Stage(run, "synthesis").pool_run, stage)
     train_pool(made, folder, description, run.space, run.device)
     return Pool.open(folder, run.device)
 
@@ -96,7 +89,7 @@ def _untrained(
 def set_of(run: Run) -> DistilledDataset:
     """Return the set of a run's initial images with hard labels, as evaluation takes it."""
     classes = torch.arange(len(run.classes)).repeat_interleave(run.ipc)
-    images = Synthetic(stored(run.initial_real(), "uint8"), classes)
+    images = Synthetic(stored(initial_real(run), "uint8"), classes)
     path = run.folder / "made-up.safetensors"
-    write_distilled(path, images, HardLabels(classes), run.space, pipeline.describe(run))
+    write_distilled(path, images, HardLabels(classes), run.space, describe(run))
     return load(path)

@@ -91,7 +91,7 @@ def main() -> NoReturn:
 
 def _fail_short_of_memory(error: Exception) -> None:
     """Leave where memory ran out beside all stages, which say more themselves."""
-    from ddkit.pipeline.shortage import enough_memory
+    from ddkit.runtime.shortage import enough_memory
 
     try:
         with enough_memory(f"ddkit {' '.join(sys.argv[1:2])}"):

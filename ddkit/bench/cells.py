@@ -9,9 +9,9 @@ from ddkit.bench.config import IMBALANCE, BenchConfig
 from ddkit.config import RunConfig
 from ddkit.data.options import DataOptions
 from ddkit.methods.plugin import Plugin
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import baseline_config
 from ddkit.pipeline.resolve import Request, resolve
-from ddkit.runtime.files import stable_hash
+from ddkit.runtime.cache import stable_hash
 
 TUNING_HOLDOUT = 0.1
 Role = Literal["set", "random", "selection"]
@@ -104,7 +104,7 @@ def companion(config: RunConfig, *, labelled: bool, init: str = "real") -> RunCo
             ones, and then it is the same run beside all methods.
         init: "real" for random real images, or the artifact whose images are taken.
     """
-    beside = pipeline.baseline_config(config).model_copy(update={"init": init})
+    beside = baseline_config(config).model_copy(update={"init": init})
     if labelled:
         return beside
     changes: dict[str, Any] = {

@@ -15,20 +15,16 @@ from ddkit.bench.cells import Cell, companion, make_cell, run_key
 from ddkit.bench.figures import Figure, Figures, Images
 from ddkit.config import RunConfig, StageConfig
 from ddkit.data.sources import load as sources
-from ddkit.distilled.dataset import (
-    ARTIFACT,
-    DistilledDataset,
-    load,
-    stored,
-    write_distilled,
-)
+from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
+from ddkit.distilled.writing import write_distilled
 from ddkit.labels import HardLabels
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import describe, prepare
 from ddkit.run import Run
+from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import locked, stable_hash
+from ddkit.runtime.files import locked
 from ddkit.runtime.seeds import generator
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic, stored
 
 STEPS = 5
 PROTOCOL = "dsa"
@@ -74,7 +70,7 @@ class ContinualFigures(Figures):
         with locked(path.parent, "the set of a step", wait=True):
             if not path.exists():
                 sets = [load(self.artifact(config, figure.about())) for config in configs]
-                write_union(sets, path, pipeline.prepare(whole, path.parent, self.progress))
+                write_union(sets, path, prepare(whole, path.parent, self.progress))
         return Images(whole, path, key, keys)
 
     def _part(self, figure: Figure, part: Sequence[str]) -> RunConfig:
@@ -124,7 +120,7 @@ def write_union(sets: Sequence[DistilledDataset], path: Path, run: Run) -> None:
         first += len(part.class_names)
     found = torch.cat(classes)
     synthetic = Synthetic(stored(images, run.config.store), found)
-    write_distilled(path, synthetic, HardLabels(found), run.space, pipeline.describe(run))
+    write_distilled(path, synthetic, HardLabels(found), run.space, describe(run))
 
 
 def _with_classes(config: RunConfig, classes: Sequence[str]) -> RunConfig:

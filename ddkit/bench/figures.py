@@ -16,10 +16,12 @@ from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.protocols import Protocol
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison
+from ddkit.pipeline.prepare import device_of, prepare
 from ddkit.run import Run
+from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.cost import read_cost
 from ddkit.runtime.errors import Busy
-from ddkit.runtime.files import locked, stable_hash
+from ddkit.runtime.files import locked
 from ddkit.runtime.process import settle, usual_precision
 from ddkit.runtime.progress import Progress
 
@@ -264,9 +266,7 @@ class Figures:
     def _run(self, images: Images) -> Run:
         """Return the prepared run of some images; those of a cell are kept while it is measured."""
         if images.key not in self._runs:
-            self._runs[images.key] = pipeline.prepare(
-                images.config, images.path.parent, self.progress
-            )
+            self._runs[images.key] = prepare(images.config, images.path.parent, self.progress)
         run = self._runs[images.key]
         settle(run.device, run.config.precision, run.config.threads)  # another may have come since
         return run
@@ -275,7 +275,7 @@ class Figures:
         """Return the key of the evaluation on all real data, one for all methods and ipc."""
         protocol = evaluation.protocol_for("dsa")
         data = cell.asked.model_dump(mode="json")
-        precision = usual_precision(pipeline.device_of(cell.config), cell.config.precision)
+        precision = usual_precision(device_of(cell.config), cell.config.precision)
         about = [data, network, protocol.model_dump(), precision]
         return stable_hash([EVALUATION_VERSION, "real", *about])
 
@@ -286,7 +286,7 @@ class Figures:
             if not seeds:
                 return
             config = companion(cell.config, labelled=False).model_copy(update={"data": cell.asked})
-            run = pipeline.prepare(config, self.folder, self.progress)
+            run = prepare(config, self.folder, self.progress)
             result = evaluation.evaluate_real(
                 evaluation.protocol_for("dsa"), run, self._test(run), network, seeds
             )

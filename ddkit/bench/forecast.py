@@ -14,18 +14,19 @@ from ddkit.bench.store import NAME, Store
 from ddkit.config import RunConfig, StageName
 from ddkit.data.access import keeping_splits, sealed_test
 from ddkit.data.sources import load as sources
-from ddkit.distilled.dataset import ARTIFACT, load, write_distilled
+from ddkit.distilled.dataset import ARTIFACT, load
+from ddkit.distilled.writing import write_distilled
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.training import train_on
 from ddkit.labels import HardLabels
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import describe, prepare
 from ddkit.pipeline.rehearse import (
     Data,
     Estimate,
     Rehearsal,
     rehearse,
 )
-from ddkit.pipeline.stages import finished_pool, pool_plan
+from ddkit.pipeline.stages import Stages
 from ddkit.runtime.progress import Silent
 
 TIMED_EPOCHS = 5
@@ -117,10 +118,10 @@ class Forecaster:
 
     def _needs_pool(self, config: RunConfig) -> bool:
         """Whether a run trains pools that neither the cache has nor an earlier cell trains."""
-        run = pipeline.prepare(config, self.folder)
-        stages: tuple[StageName, ...] = ("synthesis", "relabel")
+        stages = Stages(prepare(config, self.folder))
+        names: tuple[StageName, ...] = ("synthesis", "relabel")
         untrained = {
-            pool_plan(run, stage)[1] for stage in stages if finished_pool(run, stage) is None
+            stages[name].plan.folder for name in names if stages[name].finished_pool() is None
         } - self._pools
         self._pools |= untrained
         return bool(untrained)
@@ -140,7 +141,7 @@ class Forecaster:
                 path = Path(folder) / ARTIFACT
                 labels = HardLabels(images.classes)
                 run = rehearsal.run
-                write_distilled(path, images, labels, run.space, pipeline.describe(run))
+                write_distilled(path, images, labels, run.space, describe(run))
                 protocol = evaluation.protocol_for("dsa").with_recipe(epochs=TIMED_EPOCHS)
                 train_on(load(path), protocol, network, 0, run.device)  # the first one warms up
                 began = time.perf_counter()

@@ -13,10 +13,11 @@ from ddkit.bench.figures import Figures
 from ddkit.bench.pace import steps_within
 from ddkit.bench.store import Store
 from ddkit.data.access import keeping_splits
-from ddkit.distilled.dataset import versions
-from ddkit.pipeline import distill as pipeline
+from ddkit.distilled.writing import versions
+from ddkit.pipeline.prepare import device_of
+from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.errors import Busy, DdkitError
-from ddkit.runtime.files import locked, stable_hash, write_text
+from ddkit.runtime.files import locked, write_text
 from ddkit.runtime.interrupt import Stopped, check_stop
 from ddkit.runtime.progress import Progress, Silent
 
@@ -167,7 +168,7 @@ def check_options(bench: BenchConfig) -> None:
     chosen = () if bench.selection == NONE else (bench.selection,)
     changes = {"methods": (*bench.methods, *chosen), "seeds": 1}
     for cell in cells(bench.model_copy(update=changes)):
-        pipeline.device_of(cell.config)
+        device_of(cell.config)
 
 
 def cell_key(bench: BenchConfig, cell: Cell) -> str:

@@ -5,9 +5,7 @@ from tempfile import TemporaryDirectory
 
 from ddkit.bench.cells import Cell, steps_option
 from ddkit.data.access import sealed_test
-from ddkit.methods.plugin import Plugin
-from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.stages import open_pool
+from ddkit.pipeline.prepare import begun
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress
 from ddkit.synthesis.engine import Engine
@@ -27,11 +25,9 @@ def steps_within(cell: Cell, minutes: float, progress: Progress) -> int | None:
     if steps_option(cell.config) is None:
         return None
     with TemporaryDirectory(prefix="ddkit-pace-") as folder, sealed_test():
-        run = pipeline.begun(cell.config, Path(folder), progress)
-        pool = open_pool(run, "synthesis")
-        stage = run.for_stage("synthesis")
-        objective = Plugin(cell.config.plugin).synthesis_loss(stage, pool)
-        step = Engine(run, objective).pace(PACE_STEPS, PACE_SECONDS)
+        stages = begun(cell.config, Path(folder), progress)
+        objective = stages["synthesis"].objective(stages["synthesis"].pool())
+        step = Engine(stages.run, objective).pace(PACE_STEPS, PACE_SECONDS)
         shards = len(objective.shards())
     count = int(60 * minutes / (step * shards))
     if count < 1:

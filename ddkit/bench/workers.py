@@ -13,11 +13,11 @@ import torch
 
 from ddkit.bench.config import BenchConfig
 from ddkit.bench.harness import Harness, cell_key
-from ddkit.pipeline.resolve import available_cores
 from ddkit.runtime import interrupt
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.execution.units import Executor, Job, Unit
 from ddkit.runtime.interrupt import Stopped, stop_requested, stopping_on_signals
+from ddkit.runtime.machine import available_cores
 from ddkit.runtime.progress import Progress, Task
 
 POLL_SECONDS = 0.5
@@ -73,7 +73,7 @@ def run_units(
     device = wanted[0].config.device  # here: other machines may have no GPU, or one more
     known = bench.model_copy(update={"device": device}).model_dump(mode="json")
     common = {"bench": known, "folder": str(folder.absolute()), "attempt": harness.attempt}
-    function = "ddkit.pipeline.work:measure_cell"
+    function = "ddkit.bench.work:measure_cell"
     job = Job("cells", function, common, bench.threads, gpu=device != "cpu")
 
     def here(key: str, bar: Task) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddkit.labels.checking import Check, check_drawn, check_logits, check_recipe
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile
+from ddkit.runtime.tensors import TensorFile
 
 NEEDED = {
     "format_version": int,

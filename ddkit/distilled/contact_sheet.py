@@ -1,13 +1,16 @@
 """Contact sheets: a row per class, enlarged without smoothing, initial and final side by side."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ddkit.distilled.dataset import DistilledDataset, as_pixels
-from ddkit.runtime.files import TensorFile, replacing
+from ddkit.runtime.files import replacing
+from ddkit.runtime.tensors import TensorFile
+from ddkit.synthesis.images import as_pixels
 
 CELL = 64  # pixels that an image is enlarged to at least
 GAP = 8
@@ -15,6 +18,22 @@ PAIR_GAP = 3  # between initial and final
 MAX_LABEL = 160  # pixels of a class name at most
 PREVIEWED, MAX_CLASSES = 100, 20  # images and classes of a notebook's picture
 INK, PAPER = (40, 40, 40), (255, 255, 255)
+
+
+class Pictured(Protocol):
+    """What a sheet shows of a set."""
+
+    @property
+    def class_names(self) -> Sequence[str]: ...
+
+    @property
+    def classes(self) -> Tensor: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    def pixels(self, rows: Tensor) -> Tensor:
+        """Return the images at `rows` in data space, float32."""
 
 
 def initial_images(folder: Path, count: int) -> Tensor | None:
@@ -31,7 +50,7 @@ def initial_images(folder: Path, count: int) -> Tensor | None:
 
 
 def draw(
-    distilled: DistilledDataset, initial: Tensor | None, path: Path, *, per_class: int,
+    distilled: Pictured, initial: Tensor | None, path: Path, *, per_class: int,
     max_classes: int,
 ) -> None:  # fmt: skip
     """Write the sheet as a PNG, whole or not at all; `sheet` says what is on it."""
@@ -40,14 +59,14 @@ def draw(
         image.save(temporary, format="PNG", optimize=True)
 
 
-def preview(distilled: DistilledDataset) -> Image.Image:
+def preview(distilled: Pictured) -> Image.Image:
     """Return a sheet of about 100 final images at most, as a notebook shows it."""
     shown = min(len(distilled.class_names), MAX_CLASSES)
     return sheet(distilled, None, per_class=max(1, PREVIEWED // shown), max_classes=shown)
 
 
 def sheet(
-    distilled: DistilledDataset, initial: Tensor | None, *, per_class: int, max_classes: int
+    distilled: Pictured, initial: Tensor | None, *, per_class: int, max_classes: int
 ) -> Image.Image:
     """Return a sheet with a row per class.
 

@@ -1,8 +1,7 @@
 """The artifact: a distilled set in one file that explains itself, and trains a network as it is."""
 
 import io
-import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +11,17 @@ from torch.utils.data import Dataset
 
 from ddkit.data.space import InputSpace
 from ddkit.distilled.checking import check_images, check_set, part_names
-from ddkit.labels import Labels, labels_from
+from ddkit.distilled.writing import FORMAT, FORMAT_VERSION
+from ddkit.labels import labels_from
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile, replacing, write_tensors
-from ddkit.synthesis.objective import Synthetic
+from ddkit.runtime.files import replacing
+from ddkit.runtime.tensors import TensorFile
+from ddkit.synthesis.images import Synthetic, as_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 ARTIFACT = "distilled.safetensors"
-FORMAT = "ddkit.distilled"
-FORMAT_VERSION = 2  # 1: labels as tensors of float logits, their views stored
-HEADER = ("format", "format_version", "value_range", "labels", "versions", "image_files")
-PART_BYTES = 2**30  # images beyond this go into several files
 
 
 class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -159,11 +156,6 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
             yield TensorFile(self.file.path.with_name(name))["images"]
 
 
-def as_pixels(images: Tensor) -> Tensor:
-    """Return stored images as float32 in data space: uint8 0 … 255 becomes 0 … 1."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
-
-
 def load(path: str | Path, pool: str | Path | None = None) -> DistilledDataset:
     """Open a distilled set; images and labels are read from disk as they are needed.
 
@@ -188,75 +180,3 @@ def _reopened(path: Path, epoch: int, pool: str | None) -> DistilledDataset:
     distilled = load(path, pool)
     distilled.epoch = epoch
     return distilled
-
-
-def stored(images: Tensor, how: str) -> Tensor:
-    """Return images as the artifact stores them.
-
-    Args:
-        images: float32 in data space, or uint8.
-        how: "uint8", "float16", "float32", or "auto": uint8 where all values are valid pixels,
-            else float32, because methods that leave the range mean it.
-    """
-    if images.dtype == torch.uint8:
-        return images
-    if how == "auto":
-        tolerance = 1e-3  # normalising and back rounds a little beyond 0 and 1
-        valid = images.min() >= -tolerance and images.max() <= 1 + tolerance
-        how = "uint8" if valid else "float32"
-    if how == "uint8":
-        return images.mul(255).round().clamp(0, 255).to(torch.uint8)
-    return images.to(torch.float16 if how == "float16" else torch.float32)
-
-
-def write_distilled(
-    path: Path,
-    images: Synthetic,
-    labels: Labels,
-    space: InputSpace,
-    metadata: Mapping[str, Any],
-    part_bytes: int = PART_BYTES,
-) -> None:
-    """Write an artifact, whole or not at all; image files of a large set come before their index.
-
-    Args:
-        images: already in the form in which they are stored.
-        metadata: what only the run knows: classes, config, data fingerprint, network.
-        part_bytes: images beyond this size go into several files beside `path`.
-    """
-    tensors = {"classes": images.classes, **space.to("cpu").tensors(), **labels.tensors()}
-    if images.learning_rate is not None:
-        tensors["learning_rate"] = torch.tensor(images.learning_rate, dtype=torch.float64)
-    if images.label_logits is not None:
-        tensors["label_logits"] = images.label_logits
-    about = labels.about()
-    header = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION if about else 1,  # an older ddkit reads what it can
-        "value_range": [images.images.min().item(), images.images.max().item()],
-        "labels": {"kind": labels.kind, "temperature": labels.temperature, **about},
-        "versions": versions(),
-        **metadata,
-    }
-    rows = max(1, part_bytes // images.images[:1].nbytes)
-    if len(images) <= rows:
-        write_tensors(path, tensors | {"images": images.images}, header)
-        return
-    parts = images.images.split(rows)
-    names = [
-        f"{path.stem}-{n:05d}-of-{len(parts):05d}.safetensors" for n in range(1, len(parts) + 1)
-    ]
-    for name, part in zip(names, parts, strict=True):
-        write_tensors(path.with_name(name), {"images": part}, {"format": "ddkit.images"})
-    write_tensors(path, tensors, header | {"image_files": names})
-
-
-def versions() -> dict[str, str]:
-    """Return what results may depend on beside the configuration."""
-    import ddkit
-
-    return {
-        "ddkit": ddkit.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }

@@ -13,17 +13,13 @@ import torch
 from torch import Tensor
 
 from ddkit.data.augmentation.views import STORED
-from ddkit.distilled.dataset import (
-    DistilledDataset,
-    as_pixels,
-    load,
-    write_distilled,
-)
+from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.distilled.writing import write_distilled
 from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
 from ddkit.labels.codecs import codec_named
 from ddkit.labels.coded import combined
 from ddkit.runtime.errors import DdkitError
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic, as_pixels
 
 CHUNK = 256  # images that are compared at once
 SHARED = ("classes", "mirror", "protocol", "data_fingerprint", "network")  # the first one's stay

@@ -30,6 +30,7 @@ from ddkit.run import Run
 from ddkit.runtime import seeds
 from ddkit.runtime.arithmetic import Precision, usual
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.machine import device_name
 from ddkit.runtime.memory import PeakMemory
 from ddkit.runtime.progress import Progress, Silent
 from ddkit.training import loop as training
@@ -108,11 +109,6 @@ def own_protocol_name(distilled: DistilledDataset) -> str:
 def default_protocol(distilled: DistilledDataset) -> Protocol:
     """Return the protocol for the kind of labels a set has, with its learned rate if it has one."""
     return rated(protocol_for(own_protocol_name(distilled)), distilled)
-
-
-def device_name(device: torch.device) -> str:
-    """Return "cpu", or what the CUDA device is called."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def open_test(run: Run) -> Resident:

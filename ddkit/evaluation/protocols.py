@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ddkit.config import Strict, validated
 from ddkit.runtime.registry import Registry
-from ddkit.training.loop import Recipe
+from ddkit.runtime.settings import Strict, validated
+from ddkit.training.recipe import Recipe
 
 PROTOCOLS = Registry(
     "protocol",

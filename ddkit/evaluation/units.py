@@ -4,6 +4,7 @@ A comparison that was stopped goes on, and one more seed trains one more network
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,20 +18,15 @@ from ddkit.distilled.dataset import DistilledDataset
 from ddkit.evaluation.accuracy import Evaluation, evaluate_real, evaluate_with
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.training import at_once
-from ddkit.pipeline.shortage import enough_memory_for
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import Precision
+from ddkit.runtime.cache import cache_folder, settled, stable_hash
 from ddkit.runtime.execution.local import LOCAL
-from ddkit.runtime.execution.units import Executor, Job, Unit
-from ddkit.runtime.files import (
-    cache_folder,
-    read_json,
-    settled,
-    stable_hash,
-    write_json,
-)
+from ddkit.runtime.execution.units import Executor, Unit
+from ddkit.runtime.files import read_json, write_json
 from ddkit.runtime.process import usual_precision
 from ddkit.runtime.progress import Task
+from ddkit.runtime.shortage import KEPT, enough_memory
 
 VERSION = 2  # goes up when the core trains or tests differently
 
@@ -105,8 +101,8 @@ class Evaluations:
             if not path.exists()
         ]
         title = f"{protocol.name} on {network}"
-        job = Job.of(run, title, "ddkit.pipeline.work:evaluate_seeds", **common)
-        with enough_memory_for(run.config, "evaluate"):
+        job = run.job(title, "ddkit.pipeline.work:evaluate_seeds", **common)
+        with enough_memory_to_evaluate(run):
             self.executor.run(job, units, run.progress, len(files) - len(units))
         return joined([of_json(read_json(path)) for path in files.values()])
 
@@ -121,6 +117,12 @@ def trained(
     return evaluate_with(
         protocol, dataset, test, network, seeds, run.device, run.progress, together=together
     )
+
+
+def enough_memory_to_evaluate(run: Run) -> AbstractContextManager[None]:
+    """Return a block that says in one line where memory runs out."""
+    ways = ["a smaller --batch-size", "a smaller network"]
+    return enough_memory("the evaluation", run.device, lambda taken: ways, KEPT)
 
 
 def groups(seeds: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:

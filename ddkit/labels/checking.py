@@ -6,7 +6,7 @@ from typing import Any
 from ddkit.data.augmentation.views import MIXES
 from ddkit.labels.codecs import Codec, TopK, codec_named
 from ddkit.labels.coded import PLAIN
-from ddkit.runtime.files import TensorFile
+from ddkit.runtime.tensors import TensorFile
 
 Check = Callable[[str, bool], None]
 """Called with what is wrong, and whether it is."""

@@ -1,30 +1,14 @@
 """The forms that labels can be asked for, and from one to another."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
 
-from pydantic import AfterValidator
-
+from ddkit.config import RECIPE, ViewForm, known_form
 from ddkit.labels.codecs import check_codec, codec_named
 from ddkit.labels.coded import encoded
 from ddkit.labels.epochs import EpochLabels
 from ddkit.labels.kinds import Labels, SoftLabels
 from ddkit.labels.recipe import RecipeLabels
 from ddkit.runtime.errors import DdkitError
-
-ViewForm = Literal["auto", "seed", "stored"]
-RECIPE = "recipe"
-FORMS = "auto, fp16, int8, top-k:K (such as top-k:3) or recipe"
-
-
-def known_form(form: str) -> str:
-    """Return `form`; raises `ValueError` for a name that is none."""
-    if form in ("auto", "fp16", RECIPE) or codec_named(form) is not None:
-        return form
-    raise ValueError(f"labels can be stored as {FORMS}")
-
-
-LabelForm = Annotated[str, AfterValidator(known_form)]
 
 
 def asked_form(form: str | None) -> str | None:

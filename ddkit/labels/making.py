@@ -12,32 +12,25 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ddkit.config import RECIPE
 from ddkit.data.augmentation.views import Mix, render
-from ddkit.distilled.dataset import as_pixels
-from ddkit.labels import DrawnViews, Ensemble, EpochLabels, Labels, RecipeLabels
-from ddkit.labels.converting import RECIPE, in_form
-from ddkit.labels.recipe import Average, average
-from ddkit.methods.plugin import Plugin
+from ddkit.labels import DrawnViews, Ensemble, EpochLabels, RecipeLabels
+from ddkit.labels.recipe import Average, averaged_logits
 from ddkit.pools.pool import Pool
 from ddkit.run import Run
-from ddkit.runtime.files import TensorFile, stable_hash, write_tensors
+from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.interrupt import Stopped, stop_requested
 from ddkit.runtime.moving import sent
-from ddkit.synthesis.objective import Synthetic
+from ddkit.runtime.tensors import TensorFile, write_tensors
+from ddkit.synthesis.images import Synthetic, as_pixels
 
-BATCH = 256  # images that are labelled at once
+LABEL_BATCH = 256  # images that are labelled at once
 SAVE_SECONDS = 60.0
-
-
-def labelled(run: Run, pool: Pool, images: Synthetic) -> Labels:
-    """Return the labels of a run's relabel stage, in the form that the run asks for."""
-    labels = Plugin(run.config.stage("relabel").plugin).relabel(run, pool, images)
-    return in_form(labels, run.config.labels_as, run.config.label_views)
 
 
 @torch.no_grad()
 def logits_of(
-    label: Callable[[Tensor], Tensor], run: Run, images: Synthetic, batch: int = 2 * BATCH
+    label: Callable[[Tensor], Tensor], run: Run, images: Synthetic, batch: int = 2 * LABEL_BATCH
 ) -> Tensor:
     """Return what `label` (inputs → logits) says of images as they are: (N, classes), on the CPU.
 
@@ -86,8 +79,8 @@ def label_epochs(
     def label(epoch: int) -> Tensor:
         seen = views.of(epoch).to(run.device)
         return torch.cat([
-            average(networks, run.space.encode(render(pixels, seen, part)), how)
-            for part in rows.split(BATCH)
+            averaged_logits(networks, run.space.encode(render(pixels, seen, part)), how)
+            for part in rows.split(LABEL_BATCH)
         ]).half().cpu()  # fmt: skip
 
     return EpochLabels(each_epoch(run, images, epochs, label), views, temperature)

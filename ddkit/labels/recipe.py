@@ -13,8 +13,8 @@ from ddkit.data.space import InputSpace
 from ddkit.labels.drawn import DrawnViews
 from ddkit.labels.epochs import ReplayedLabels
 from ddkit.labels.kinds import Images
+from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import cache_folder, stable_hash
 
 if TYPE_CHECKING:
     from ddkit.pools.pool import Pool
@@ -45,7 +45,7 @@ class Ensemble:
 
     def networks(self, pool: "Pool") -> list[nn.Module]:
         """Return the members as networks, all held at once."""
-        pool.keep = len(self.members)
+        pool.max_loaded = len(self.members)
         return [pool.network(index) for index in self.members]
 
     def find(self, where: str | None, device: torch.device) -> "Pool":
@@ -83,7 +83,7 @@ class Ensemble:
 
 
 @torch.no_grad()
-def average(networks: Sequence[nn.Module], inputs: Tensor, how: Average) -> Tensor:
+def averaged_logits(networks: Sequence[nn.Module], inputs: Tensor, how: Average) -> Tensor:
     """Return the ensemble's logits (B, classes): of averaged logits, or of averaged probabilities.
 
     Y = 1/|M| Σ h(A(X); θ) (Teddy, Algorithm 1). The logarithm of averaged probabilities serves as
@@ -145,7 +145,7 @@ class RecipeLabels(ReplayedLabels):
         seen = self.view(images, rows, epoch)
         networks, space = self.networks_on(seen.device), self._spaces[seen.device]
         return seen, torch.cat([
-            average(networks, space.encode(part), self.ensemble.average)
+            averaged_logits(networks, space.encode(part), self.ensemble.average)
             for part in seen.split(BATCH)
         ])  # fmt: skip
 

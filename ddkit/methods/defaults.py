@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ddkit.config import MethodOptions
 from ddkit.labels import HardLabels, Labels
 from ddkit.methods.hookspecs import hookimpl
+from ddkit.methods.options import MethodOptions
 
 if TYPE_CHECKING:
     from ddkit.distilled.dataset import DistilledDataset
     from ddkit.evaluation.accuracy import Evaluation
-    from ddkit.pools.pool import MemberTask, Pool
+    from ddkit.pools.pool import Pool
+    from ddkit.pools.tasks import MemberTask
     from ddkit.run import Run
-    from ddkit.synthesis.objective import Synthetic
+    from ddkit.synthesis.images import Synthetic
 
 
 @hookimpl
 def method_config() -> type[MethodOptions]:
     """No options."""
     return MethodOptions
+
+
+@hookimpl
+def check(run: Run) -> None:
+    """Nothing is known to be wrong."""
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""The contract with a method: five hooks, of which `synthesis_loss` alone is needed.
+"""The contract with a method: six hooks, of which `synthesis_loss` alone is needed.
 
 A plugin is a module; its distribution names it in the entry-point group "ddkit". Whatever hook it
 does not implement is the core's default (ddkit/methods/defaults.py).
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from ddkit.config import MethodOptions
     from ddkit.distilled.dataset import DistilledDataset
     from ddkit.evaluation.accuracy import Evaluation
     from ddkit.labels import Labels
-    from ddkit.pools.pool import MemberTask, Pool
+    from ddkit.methods.options import MethodOptions
+    from ddkit.pools.pool import Pool
+    from ddkit.pools.tasks import MemberTask
     from ddkit.run import Run
-    from ddkit.synthesis.objective import Objective, Synthetic
+    from ddkit.synthesis.images import Synthetic
+    from ddkit.synthesis.objective import Objective
 
 hookspec = pluggy.HookspecMarker("ddkit")
 hookimpl = pluggy.HookimplMarker("ddkit")
@@ -27,6 +29,11 @@ hookimpl = pluggy.HookimplMarker("ddkit")
 @hookspec(firstresult=True)
 def method_config() -> type[MethodOptions]:  # type: ignore[empty-body]
     """Return the pydantic model of the method's options, a subclass of `ddkit.MethodOptions`."""
+
+
+@hookspec
+def check(run: Run) -> None:
+    """Raise `DdkitError` where a run of this method cannot work, before any work begins."""
 
 
 @hookspec(firstresult=True)

@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -14,15 +11,17 @@ from ddkit.runtime.errors import DdkitError, unknown
 from ddkit.runtime.registry import Registry, origin
 
 if TYPE_CHECKING:
-    from ddkit.config import MethodOptions
     from ddkit.distilled.dataset import DistilledDataset
     from ddkit.evaluation.accuracy import Evaluation
     from ddkit.labels import Labels
-    from ddkit.pools.pool import MemberTask, Pool
+    from ddkit.methods.options import MethodOptions
+    from ddkit.pools.pool import Pool
+    from ddkit.pools.tasks import MemberTask
     from ddkit.run import Run
-    from ddkit.synthesis.objective import Objective, Synthetic
+    from ddkit.synthesis.images import Synthetic
+    from ddkit.synthesis.objective import Objective
 
-HOOKS = ("method_config", "build_pool", "synthesis_loss", "relabel", "evaluate")
+HOOKS = ("method_config", "check", "build_pool", "synthesis_loss", "relabel", "evaluate")
 METHODS = Registry("method", "ddkit", hint="see `ddkit methods`")
 ALIASES = Registry("alias", "ddkit.aliases", hint="see `ddkit methods`")
 
@@ -45,14 +44,6 @@ def lookup(name: str) -> tuple[str, Alias | None]:
     if name not in METHODS.entries():
         raise unknown("method", name, [*METHODS.entries(), *ALIASES.entries()], METHODS.hint)
     return name, None
-
-
-def presets(plugin: str) -> Traversable:
-    """Return the folder in which a plugin keeps its presets; it need not exist."""
-    module: ModuleType = METHODS.load(plugin)
-    if not hasattr(module, "__path__"):  # a single-file plugin has no folder of its own
-        return files("ddkit") / "presets"
-    return files(module) / "presets"
 
 
 class Plugin:
@@ -79,7 +70,7 @@ class Plugin:
             raise DdkitError(f"the method '{name}' of {where} has a faulty hook: {text}") from error
 
     def options_model(self) -> "type[MethodOptions]":
-        from ddkit.config import MethodOptions
+        from ddkit.methods.options import MethodOptions
 
         model = self._checked("method_config", type)
         if not issubclass(model, MethodOptions):
@@ -88,6 +79,9 @@ class Plugin:
                 "which is no subclass of ddkit.MethodOptions"
             )
         return model  # type: ignore[no-any-return]
+
+    def check(self, run: "Run") -> None:
+        self._manager.hook.check(run=run)
 
     def build_pool(self, run: "Run") -> "Sequence[MemberTask]":
         return self._checked("build_pool", Sequence, run=run)  # type: ignore[no-any-return]

@@ -22,7 +22,7 @@ def prune_as(network: nn.Module, history: PruningHistory, shape: tuple[int, int,
     return network
 
 
-def size(network: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int]:
+def network_size(network: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return (multiply-accumulates of one image, parameters) of a network."""
     parameter = next(network.parameters())
     macs, parameters = tp.utils.count_ops_and_params(

@@ -1,6 +1,6 @@
 """A trained network as a file: plain weights under their own names, and how to use them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,28 +8,28 @@ from torch import nn
 
 from ddkit import networks
 from ddkit.data.space import InputSpace
-from ddkit.distilled.dataset import DistilledDataset
 from ddkit.networks import parse
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile, write_tensors
+from ddkit.runtime.tensors import TensorFile, write_tensors
 
 FORMAT = "ddkit.network"
 
 
 def save_network(
-    path: Path, network: nn.Module, spec: str, distilled: DistilledDataset, more: Mapping[str, Any]
-) -> None:
+    path: Path, network: nn.Module, spec: str, space: InputSpace, class_names: Sequence[str],
+    shape: Sequence[int], more: Mapping[str, Any],
+) -> None:  # fmt: skip
     """Write a network's weights so that `network.load_state_dict(load_file(path))` takes them.
 
     How inputs are normalised goes into the metadata, or beside it into <name>.space.safetensors
     where it is a ZCA matrix.
     """
-    space = distilled.space.to("cpu")
+    space = space.to("cpu")
     about = {
         "format": FORMAT,
         "network": spec,
-        "classes": distilled.class_names,
-        "shape": list(distilled.shape),
+        "classes": list(class_names),
+        "shape": list(shape),
         "mean": space.mean.tolist(),
         "std": space.std.tolist(),
         "space": space.kind,

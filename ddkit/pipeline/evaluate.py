@@ -5,28 +5,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ddkit.config import RunConfig, validated
+from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
 from ddkit.data.sources import selection
 from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.distilled.writing import IMPORTED
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.accuracy import Evaluation
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.units import Evaluations
-from ddkit.methods.plugin import Plugin
 from ddkit.networks import parse
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import baseline_config, prepare
+from ddkit.pipeline.stages import Stage
 from ddkit.pools import named as named_pool
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import usual
+from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.execution.local import LOCAL
 from ddkit.runtime.execution.units import Executor
-from ddkit.runtime.files import cache_folder, stable_hash
 from ddkit.runtime.process import settle
 from ddkit.runtime.progress import Progress
+from ddkit.runtime.settings import validated
+from ddkit.synthesis.initial import check_initial
 
-IMPORTED = "imported"  # the method of a set that another tool distilled
 TUNING_SHARE = 0.1  # of the training data, where the run set no holdout aside
 
 
@@ -162,7 +165,7 @@ def trusted(spec: str, named: Sequence[str]) -> str:
 
 def run_of(distilled: DistilledDataset, config: RunConfig, folder: Path, progress: Progress) -> Run:
     """Return the run of an artifact; raises `DdkitError` where the data are others by now."""
-    run = pipeline.prepare(config, folder, progress)
+    run = prepare(config, folder, progress)
     if run.train.fingerprint != distilled.metadata.get("data_fingerprint"):
         raise DdkitError(
             f"the data '{config.data.name}' are not those that {distilled.file.path} was distilled "
@@ -194,9 +197,9 @@ def config_of(distilled: DistilledDataset, data: str | None, device: str | None)
 
 def random_baseline(run: Run) -> Path:
     """Return the artifact of random real images with a run's labelling; cached by data and run."""
-    baseline = pipeline.baseline_config(run.config)
+    baseline = baseline_config(run.config)
     try:
-        replace(run, config=baseline).check_initial()
+        check_initial(replace(run, config=baseline, start=None))
     except DdkitError as error:  # a merged set may have more images than a class has real ones
         raise DdkitError(f"no random images to compare with: {error}; or --no-random") from error
     pool = named_pool.fingerprint(baseline.pool) if baseline.pool else None
@@ -208,8 +211,8 @@ def own_protocol(
     run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
 ) -> Evaluation:
     """Return the evaluation by the method's own hook, marked as its own."""
-    plugin = Plugin(run.config.stage("evaluate").plugin)
-    result = plugin.evaluate(run.for_stage("evaluate"), distilled, network, seeds)
+    stage = Stage(run, "evaluate")
+    result = stage.plugin.evaluate(stage.run, distilled, network, seeds)
     return replace(result, own=True)
 
 

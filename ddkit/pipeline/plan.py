@@ -15,7 +15,7 @@ from ddkit.config import RunConfig
 from ddkit.data.access import sealed_test
 from ddkit.data.options import DataOptions, class_count
 from ddkit.methods.plugin import Plugin
-from ddkit.pipeline.distill import device_of
+from ddkit.pipeline.prepare import device_of
 from ddkit.pipeline.rehearse import (
     LABELLED,
     Data,
@@ -23,8 +23,9 @@ from ddkit.pipeline.rehearse import (
     rehearsing,
 )
 from ddkit.runtime import memory
+from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import cache_folder, free_disk
+from ddkit.runtime.files import free_disk
 from ddkit.runtime.sizes import readable
 
 SMALL_BATCH = (16, 48)  # sizes of a step; sets are tried that hold the larger one, and twice

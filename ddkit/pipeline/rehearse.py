@@ -11,28 +11,28 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from ddkit.config import MethodOptions, RunConfig, StageConfig, StageName, validated
+from ddkit.config import RunConfig, StageConfig, StageName
 from ddkit.data.loading.batching import batch_count
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.distilled.dataset import stored
-from ddkit.labels.making import labelled
+from ddkit.methods.options import MethodOptions
 from ddkit.methods.plugin import Plugin
-from ddkit.pipeline.distill import device_of
-from ddkit.pipeline.shortage import enough_memory, ways_out
-from ddkit.pipeline.stages import pool_description
+from ddkit.pipeline.prepare import device_of
+from ddkit.pipeline.shortage import ways_out
+from ddkit.pipeline.stages import Stage, options_of, pool_description
 from ddkit.pools.cache import size
 from ddkit.pools.pool import Pool
 from ddkit.pools.training import train_pool
 from ddkit.run import Run
-from ddkit.runtime.files import stable_hash
+from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.process import settle
+from ddkit.runtime.shortage import enough_memory
 from ddkit.synthesis.engine import Engine
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic, stored
 
 Result = TypeVar("Result")
 BATCH = 32  # of a rehearsed training: a batch of 256 large images takes minutes on a CPU
@@ -125,13 +125,10 @@ class Rehearsal:
         device = device_of(config)
         settle(device, config.precision, config.threads)
         sources = (config.pool_stage("synthesis"), config.pool_stage("relabel"))
-        train = _made_up(data, any(_options(source).looks_at_classes for source in sources))
+        train = _made_up(data, any(options_of(source).looks_at_classes for source in sources))
         space = InputSpace.fit(train, config.data.space).to(device)
         self.run = Run(self.small, MethodOptions(), train, None, space, device, folder)
-        synthesis = self.run.for_stage("synthesis")
-        self.measured = synthesis.options.measured(synthesis)
-        self.small = self.small.model_copy(update={"options": {**own, **self.measured}})
-        self.run = replace(self.run, config=self.small)
+        self._synthesis = Stage(self.run, "synthesis")
         self._valid = config.init != "noise"  # whether images are pixels, as far as is known
 
     @cached_property
@@ -142,6 +139,11 @@ class Rehearsal:
     def relabel_pool(self) -> RehearsedPool:
         same = self.config.pool_stage("relabel") == self.config.pool_stage("synthesis")
         return self.synthesis_pool if same else self._pool("relabel")
+
+    @cached_property
+    def measured(self) -> Mapping[str, Any]:
+        """The options that the run settles by measuring."""
+        return self._synthesis.objective(self.synthesis_pool.pool).measured()
 
     @cached_property
     def engine(self) -> Engine:
@@ -157,7 +159,7 @@ class Rehearsal:
     @cached_property
     def step(self) -> tuple[float, int]:
         """The seconds and the peak bytes of a step."""
-        options = self.run.for_stage("synthesis").options
+        options = self._synthesis.run.options.model_copy(update=self.measured)
         name, few = options.inner_loop or ("", 0)
         many: int = getattr(options, name) if few else 0
         if 2 * few >= many or self.config.memory_budget is not None:  # it cuts: no line then
@@ -204,9 +206,10 @@ class Rehearsal:
     def relabel(self, images: Synthetic) -> tuple[float, int]:
         """Return the seconds that the labels of the whole set take, and their bytes."""
         stage = self.config.stage("relabel")
-        run = self.run.for_stage("relabel")
-        labels, seconds = _timed(lambda: labelled(run, self.relabel_pool.pool, images))
-        asked = _options(stage)
+        small = Stage(self.run, "relabel")
+        run = small.run
+        labels, seconds = _timed(lambda: small.labels(self.relabel_pool.pool, images))
+        asked = options_of(stage)
         parts = self.run.total / len(images)
         more = parts * asked.volume("relabel") / run.options.volume("relabel")
         return (
@@ -219,13 +222,14 @@ class Rehearsal:
 
     def _engine(self, changes: Mapping[str, object]) -> Engine:
         """Return the synthesis with some of its options changed."""
-        run = self.run.for_stage("synthesis")
-        run = replace(run, options=run.options.model_copy(update=changes))
+        stage = self._synthesis
+        options = stage.run.options.model_copy(update={**self.measured, **changes})
+        run = replace(stage.run, options=options)
         each = min(run.options.real_per_class, self.data.images // self.data.classes)
         if each:
             run = replace(run, train=_repeated(run.train, each))
         pool = self.synthesis_pool.pool
-        return Engine(run, Plugin(self.config.plugin).synthesis_loss(run, pool))
+        return Engine(run, stage.plugin.synthesis_loss(run, pool))
 
     def _step(self, engine: Engine) -> tuple[float, int]:
         stepped, peak = engine.first_step()
@@ -235,7 +239,7 @@ class Rehearsal:
     def _pool(self, stage: StageName) -> RehearsedPool:
         """Train a stage's pool in small."""
         source = self.config.pool_stage(stage)
-        run = self.run.for_stage(stage, pool=True)
+        run = Stage(self.run, stage).pool_run
         folder = self.folder / f"pool-{stage}"
         if self.config.pool is not None:
             from ddkit.pools import named as named_pool
@@ -243,9 +247,10 @@ class Rehearsal:
             return RehearsedPool(
                 Pool.open(named_pool.folder_of(self.config.pool), run.device), "named", 0.0, 0
             )
-        asked = _options(source)
-        Plugin(source.plugin).build_pool(replace(run, options=asked))  # refuses what is impossible
-        tasks = Plugin(source.plugin).build_pool(run)
+        asked = options_of(source)
+        plugin = Plugin(source.plugin)
+        plugin.build_pool(replace(run, options=asked))  # refuses what is impossible
+        tasks = plugin.build_pool(run)
         if not tasks:
             return RehearsedPool(Pool(folder, run.device), source.plugin, 0.0, 0)
         description = pool_description(run, source)
@@ -270,15 +275,10 @@ def _images_seen(options: MethodOptions, images: int) -> float:
 
 
 def _small(source: StageConfig) -> dict[str, object]:
-    options = {**source.options, **_options(source).rehearsed()}
+    options = {**source.options, **options_of(source).rehearsed()}
     if "train_batch" in options:
         options["train_batch"] = min(options["train_batch"], BATCH)
     return options
-
-
-def _options(source: StageConfig) -> MethodOptions:
-    model = Plugin(source.plugin).options_model()
-    return validated(model, source.options, f"the method '{source.plugin}'")
 
 
 def _made_up(data: Data, every_class: bool) -> Split:

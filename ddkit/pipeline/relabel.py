@@ -4,32 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddkit.config import RunConfig, validated
-from ddkit.distilled.dataset import (
-    HEADER,
-    DistilledDataset,
-    load,
-    write_distilled,
-)
+from ddkit.config import RECIPE, LabelForm, RunConfig, ViewForm
+from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.distilled.writing import HEADER, write_distilled
 from ddkit.labels import HardLabels, Labels, RecipeLabels
-from ddkit.labels.converting import (
-    RECIPE,
-    LabelForm,
-    ViewForm,
-    in_form,
-    loss_of,
-    with_epochs,
-)
+from ddkit.labels.converting import in_form, loss_of, with_epochs
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison
 from ddkit.pipeline.resolve import with_relabel
+from ddkit.pipeline.stages import Stage
 from ddkit.pools import named as named_pool
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress
+from ddkit.runtime.settings import validated
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RelabelRequest:
     """What a user asks for; None where nothing was said.
 
     Attributes:
@@ -59,7 +50,7 @@ class Wanted:
 
 
 def relabel(
-    path: Path, out: Path, wanted: Wanted, progress: Progress, *,
+    path: Path, out: Path, wanted: RelabelRequest, progress: Progress, *,
     data: str | None = None, device: str | None = None,
 ) -> str:  # fmt: skip
     """Write the images of an artifact with other labels to `out`, a new file.
@@ -79,13 +70,13 @@ def relabel(
     if wanted.labels_anew(distilled.labels):
         config = config_of(distilled, wanted, data, device)
         run = comparison.run_of(distilled, config, out.parent, progress)
-        pipeline.relabel_into(run, distilled.synthetic(), out, wanted.epochs)
+        pipeline.relabel_into(Stage(run, "relabel"), distilled.synthetic(), out, wanted.epochs)
         return ""
     return convert(distilled, out, wanted)
 
 
 def config_of(
-    distilled: DistilledDataset, wanted: Wanted, data: str | None, device: str | None
+    distilled: DistilledDataset, wanted: RelabelRequest, data: str | None, device: str | None
 ) -> RunConfig:
     """Return the configuration of the run that labels the images anew."""
     config = comparison.config_of(distilled, data, device)
@@ -96,13 +87,13 @@ def config_of(
     return with_relabel(validated(RunConfig, values, "the run"), wanted.source, wanted.settings)
 
 
-def forms(wanted: Wanted) -> dict[str, str]:
+def forms(wanted: RelabelRequest) -> dict[str, str]:
     """Return the fields of `RunConfig` that say how labels are stored, where they were said."""
     said = {"labels_as": wanted.form, "label_views": wanted.views}
     return {name: form for name, form in said.items() if form is not None}
 
 
-def convert(distilled: DistilledDataset, out: Path, wanted: Wanted) -> str:
+def convert(distilled: DistilledDataset, out: Path, wanted: RelabelRequest) -> str:
     """Write a set with its labels in another form, and return what they lose."""
     labels = converted(distilled, wanted)
     metadata = {name: said for name, said in distilled.metadata.items() if name not in HEADER}
@@ -114,7 +105,7 @@ def convert(distilled: DistilledDataset, out: Path, wanted: Wanted) -> str:
     return f"{lost}; {distilled.file.path} keeps what it had" if lost else ""
 
 
-def converted(distilled: DistilledDataset, wanted: Wanted) -> Labels:
+def converted(distilled: DistilledDataset, wanted: RelabelRequest) -> Labels:
     """Return a set's labels in the form that is asked for."""
     labels = distilled.labels
     if isinstance(labels, HardLabels):

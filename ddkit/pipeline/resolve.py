@@ -1,26 +1,19 @@
 """From what the user said to a whole `RunConfig`: defaults, preset, configuration file, flags."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ddkit.config import RunConfig, StageConfig, StageName, parse_setting, read_toml, validated
+from ddkit.config import RECIPE, RunConfig, StageConfig, StageName
 from ddkit.data.options import DataOptions
-from ddkit.labels.converting import RECIPE
-from ddkit.methods.plugin import (
-    Alias,
-    Plugin,
-    lookup,
-    presets,
-)
+from ddkit.methods.plugin import Alias, Plugin, lookup
+from ddkit.methods.presets import find_preset
 from ddkit.pools import named as named_pool
-from ddkit.runtime.errors import DdkitError, unknown
-
-PRESET_KEYS = ("source", "notes", "network", "init", "data", "options", "protocol")
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.machine import available_cores
+from ddkit.runtime.settings import parse_setting, validated
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ def _check_abilities(config: RunConfig) -> None:
     _check_roles(config)
     _check_labels(config)
     model = Plugin(config.plugin).options_model()
-    if config.groups > 1 and model.cuts_itself:
+    if config.groups > 1 and model.makes_own_shards:
         raise DdkitError(
             f"--groups: the method '{config.method}' cuts the set into independent parts by itself"
         )
@@ -169,50 +162,6 @@ def with_relabel(config: RunConfig, source: str | None, settings: Iterable[str])
     return config
 
 
-def find_preset(
-    method: str, plugin: str, alias: Alias | None, tag: str, ipc: int, choice: str | None
-) -> dict[str, Any]:
-    """Return the preset that fits, as a dictionary with its "name"; empty where none does.
-
-    `choice` is a preset's name, the path of one, "none", or None for the one that fits.
-    """
-    if choice == "none":
-        return {}
-    if choice and choice.endswith(".toml"):
-        return _read_preset(Path(choice), choice)
-    folder = presets(plugin) / method if alias else presets(plugin)
-    known = preset_names(method)
-    name = choice or f"{tag}-ipc{ipc}"
-    if name not in known:
-        if choice:
-            raise unknown("preset", choice, known, hint=f"see `ddkit methods {method}`")
-        return {}
-    return _read_preset(Path(str(folder / f"{name}.toml")), name)
-
-
-def _read_preset(path: Path, name: str) -> dict[str, Any]:
-    preset = read_toml(path)
-    for key in preset:
-        if key not in PRESET_KEYS:
-            raise unknown("key", key, PRESET_KEYS, hint=f"in the preset {path}")
-        if key in ("data", "options", "protocol") and not isinstance(preset[key], dict):
-            raise DdkitError(f"'{key}' in the preset {path} must be a table: [{key}]")
-    return {**preset, "name": f"{name} ({preset.get('source', 'no source given')})"}
-
-
-def preset_names(method: str) -> list[str]:
-    """Return the names of a method's presets."""
-    plugin, alias = lookup(method)
-    folder = presets(plugin) / method if alias else presets(plugin)
-    if not folder.is_dir():
-        return []
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
-
-
 def _stage(plugin: str, layers: Iterable[Mapping[str, Any]], ipc: int) -> StageConfig:
     """Return a stage whose options are the plugin's defaults with `layers` over them, checked."""
     merged = {key: value for layer in layers for key, value in layer.items()}
@@ -248,10 +197,3 @@ def _by_stage(settings: Iterable[str] | Mapping[str, Any]) -> dict[str, dict[str
         else:
             sorted_settings["synthesis"][key] = value
     return sorted_settings
-
-
-def available_cores() -> int:
-    """Return the cores that this process may use, which may be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

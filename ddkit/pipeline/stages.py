@@ -1,77 +1,173 @@
-"""The pool that a stage works with: named, in the cache, or trained now."""
+"""The stages of a run: of each its plugin, its options and its pool, made once."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ddkit import networks
-from ddkit.config import StageConfig, StageName
+from ddkit.config import RunConfig, StageConfig, StageName
+from ddkit.labels import Labels
+from ddkit.labels.converting import in_form
 from ddkit.methods.plugin import METHODS, Plugin
 from ddkit.pipeline.shortage import enough_memory_for
 from ddkit.pools import named as named_pool
-from ddkit.pools.pool import MemberTask, Pool
+from ddkit.pools.pool import POOL_VERSION, Pool
+from ddkit.pools.tasks import MemberTask
 from ddkit.pools.training import train_pool
 from ddkit.run import Run
+from ddkit.runtime.cache import by_content, cache_folder, stable_hash
 from ddkit.runtime.cost import Cost
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.execution.local import LOCAL
-from ddkit.runtime.execution.units import Executor, Job
-from ddkit.runtime.files import (
-    by_content,
-    cache_folder,
-    locked,
-    remove_temporaries,
-    stable_hash,
-)
+from ddkit.runtime.execution.units import Executor
+from ddkit.runtime.files import locked, remove_temporaries
 from ddkit.runtime.registry import origin
-
-POOL_VERSION = 2  # goes up when the core trains or stores pools differently
-
-
-def open_pool(run: Run, stage: StageName, executor: Executor = LOCAL) -> Pool:
-    """Return the pool that a stage works with, trained first where the cache lacks it."""
-    pool = finished_pool(run, stage)
-    if pool is not None:
-        return pool
-    tasks, folder, description = pool_plan(run, stage)
-    with locked(folder, "the pool", wait=True):
-        if not (folder / "pool.json").exists():
-            remove_temporaries(folder)
-            function = "ddkit.pipeline.work:train_group"
-            job = Job.of(run, "pool", function, stage=stage, pool=str(folder.absolute()))
-            with Cost(folder).measure("training"), enough_memory_for(run.config, "pool"):
-                train_pool(
-                    tasks, folder, description, run.space, run.device, job, executor, run.progress
-                )
-    return Pool.open(folder, run.device)
+from ddkit.runtime.settings import validated
+from ddkit.synthesis.images import Synthetic
+from ddkit.synthesis.objective import Objective
 
 
-def finished_pool(run: Run, stage: StageName) -> Pool | None:
-    """Return the pool that a stage works with, or None where it must be trained first.
+@dataclass(frozen=True)
+class PoolPlan:
+    """What trains a pool: its tasks, its folder in the cache, and all that determines it."""
 
-    The pool that the run names serves every stage, and nothing is trained.
+    tasks: Sequence[MemberTask]
+    folder: Path
+    description: dict[str, Any]
+
+
+class Stages:
+    """The stages of a run, by name; two that work with the same pool plan it together."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self._made: dict[StageName, Stage] = {}
+
+    def __getitem__(self, name: StageName) -> "Stage":
+        if name not in self._made:
+            own = self.run.config.pool_stage(name)
+            with_same_pool = [
+                stage
+                for stage in self._made.values()
+                if self.run.config.pool_stage(stage.name) == own
+            ]
+            self._made[name] = Stage(self.run, name, next(iter(with_same_pool), None))
+        return self._made[name]
+
+
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+        whole: the run, without the options of any plugin.
+        name: of the stage.
     """
-    if run.config.pool is not None:
-        return Pool.open(named_pool.folder_of(run.config.pool), run.device)
-    tasks, folder, _ = pool_plan(run, stage)
-    if not tasks:
-        return Pool(folder, run.device)
-    return Pool.open(folder, run.device) if (folder / "pool.json").exists() else None
+
+    def __init__(self, whole: Run, name: StageName, with_same_pool: "Stage | None" = None):
+        self.whole = whole
+        self.name = name
+        self._with_same_pool = with_same_pool
+
+    @cached_property
+    def plugin(self) -> Plugin:
+        """The plugin that does the stage."""
+        return Plugin(self.whole.config.stage(self.name).plugin)
+
+    @cached_property
+    def run(self) -> Run:
+        """The run as the stage's plugin gets it: with its options, and those of its pool."""
+        config = self.whole.config
+        return replace(
+            self.whole,
+            options=options_of(config.stage(self.name)),
+            pool_options=options_of(config.pool_stage(self.name)),
+        )
+
+    @cached_property
+    def pool_run(self) -> Run:
+        """The run as the hook that builds the pool gets it.
+
+        Its seed is the pool's, so that distillation seeds can share one.
+        """
+        config = self.whole.config.model_copy(update={"seed": self.whole.config.pool_seed})
+        return replace(self.run, config=config, options=self.run.pool_options)
+
+    @cached_property
+    def plan(self) -> PoolPlan:
+        """What trains the pool that the stage works with."""
+        if self._with_same_pool is not None:
+            return self._with_same_pool.plan
+        source = self.whole.config.pool_stage(self.name)
+        plugin = self.plugin if source.plugin == self.plugin.name else Plugin(source.plugin)
+        tasks = plugin.build_pool(self.pool_run)
+        description = pool_description(self.pool_run, source)
+        folder = cache_folder("pools") / f"{source.plugin}-{stable_hash(description)}"
+        return PoolPlan(tasks, folder, description)
+
+    def finished_pool(self) -> Pool | None:
+        """Return the pool that the stage works with, or None where it must be trained first.
+
+        The pool that the run names serves every stage, and nothing is trained.
+        """
+        device = self.whole.device
+        if self.whole.config.pool is not None:
+            return Pool.open(named_pool.folder_of(self.whole.config.pool), device)
+        folder = self.plan.folder
+        if not self.plan.tasks:
+            return Pool(folder, device)
+        return Pool.open(folder, device) if (folder / "pool.json").exists() else None
+
+    def pool(self, executor: Executor = LOCAL) -> Pool:
+        """Return the pool that the stage works with, trained first where the cache lacks it."""
+        finished = self.finished_pool()
+        if finished is not None:
+            return finished
+        run, folder = self.whole, self.plan.folder
+        with locked(folder, "the pool", wait=True):
+            if not (folder / "pool.json").exists():
+                remove_temporaries(folder)
+                function = "ddkit.pipeline.work:train_group"
+                job = run.job("pool", function, stage=self.name, pool=str(folder.absolute()))
+                with Cost(folder).measure("training"), enough_memory_for(run.config, "pool"):
+                    train_pool(
+                        self.plan.tasks, folder, self.plan.description, run.space, run.device, job,
+                        executor, run.progress,
+                    )  # fmt: skip
+        return Pool.open(folder, run.device)
+
+    def check_roles(self) -> None:
+        """Raise `DdkitError` where a finished pool has no member that the stage could work with."""
+        pool = self.finished_pool()
+        needed = self.plugin.options_model().needs.get(self.name, ())
+        if pool is not None and len(pool) and needed and not pool.with_role(*needed):
+            has = " and ".join(sorted({member.role for member in pool.members}))
+            raise DdkitError(
+                f"the {self.name} of '{self.plugin.name}' needs members of the role "
+                f"{' or '.join(needed)}, and the pool {pool.folder.name} has {has}: name another "
+                "pool, or leave it out"
+            )
+
+    def objective(self, pool: Pool) -> Objective:
+        """Return what the synthesis optimises."""
+        return self.plugin.synthesis_loss(self.run, pool)
+
+    def labels(self, pool: Pool, images: Synthetic) -> Labels:
+        """Return the labels of finished images, in the form that the run asks for."""
+        labels = self.plugin.relabel(self.run, pool, images)
+        return in_form(labels, self.whole.config.labels_as, self.whole.config.label_views)
 
 
-def pool_plan(run: Run, stage: StageName) -> tuple[Sequence[MemberTask], Path, dict[str, Any]]:
-    """Return the tasks that train a stage's pool, its folder in the cache, its description.
+def options_of(stage: StageConfig) -> Any:
+    """Return the options of a stage as its plugin's own model."""
+    model = Plugin(stage.plugin).options_model()
+    return validated(model, stage.options, f"the method '{stage.plugin}'")
 
-    The pool's hook gets a run whose seed is the pool's, so that distillation seeds can share one.
-    """
-    source = run.config.pool_stage(stage)
-    config = run.config.model_copy(update={"seed": run.config.pool_seed})
-    pool_run = replace(run.for_stage(stage, pool=True), config=config)
-    tasks = Plugin(source.plugin).build_pool(pool_run)
-    description = pool_description(pool_run, source)
-    folder = cache_folder("pools") / f"{source.plugin}-{stable_hash(description)}"
-    return tasks, folder, description
+
+def open_pool(run: Run, name: StageName) -> Pool:
+    """Return the pool that a stage of a run works with, trained first where the cache lacks it."""
+    return Stage(run, name).pool()
 
 
 def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
@@ -83,35 +179,23 @@ def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
         stages = extra.get("stages", ["pool"]) if isinstance(extra, dict) else ["pool"]
         if isinstance(stages, list) and "pool" in stages:
             relevant[name] = by_content(source.options.get(name))
+    config: RunConfig = run.config
     return {
         "version": POOL_VERSION,
         "plugin": source.plugin,
         "from": origin(METHODS.entries()[source.plugin]),
         "options": relevant,
-        "network": run.config.network,
-        "network_fingerprint": networks.spec_fingerprint(run.config.network),
+        "network": config.network,
+        "network_fingerprint": networks.spec_fingerprint(config.network),
         "data": run.train.fingerprint,
         "mirror": run.train.mirror,
-        "data_name": run.config.data.tag,
+        "data_name": config.data.tag,
         "classes": len(run.classes),
         "shape": list(run.shape),
         "space": run.space.fingerprint(),
-        "seed": run.config.seed,
+        "seed": config.seed,
         "device": run.device.type,
-        "precision": run.config.precision,
-        "compile": run.config.compile,
-        "threads": run.config.threads,
+        "precision": config.precision,
+        "compile": config.compile,
+        "threads": config.threads,
     }
-
-
-def check_roles(run: Run, stage: StageName) -> None:
-    """Raise `DdkitError` where a finished pool has no member that a stage could work with."""
-    pool = finished_pool(run, stage)
-    plugin = run.config.stage(stage).plugin
-    needed = Plugin(plugin).options_model().needs.get(stage, ())
-    if pool is not None and len(pool) and needed and not pool.with_role(*needed):
-        raise DdkitError(
-            f"the {stage} of '{plugin}' needs members of the role {' or '.join(needed)}, and the "
-            f"pool {pool.folder.name} has {' and '.join(sorted({m.role for m in pool.members}))}: "
-            "name another pool, or leave it out"
-        )

@@ -9,18 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ddkit.bench.config import BenchConfig
-from ddkit.bench.harness import Harness
 from ddkit.config import RunConfig, StageName
 from ddkit.data.access import sealed_test
 from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import load
 from ddkit.evaluation.protocols import Protocol
-from ddkit.evaluation.units import trained
+from ddkit.evaluation.units import enough_memory_to_evaluate, trained
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline import stages as stage_pools
 from ddkit.pipeline.evaluate import opened
+from ddkit.pipeline.prepare import check_inputs, prepare
 from ddkit.pipeline.shortage import enough_memory_for
+from ddkit.pipeline.stages import Stage, Stages
 from ddkit.pools import training as pool_training
 from ddkit.run import Run
 from ddkit.runtime.errors import DdkitError
@@ -40,16 +39,16 @@ def train_group(
     """
     with sealed_test():
         run = _run(config, folder, progress)
-        known, found, description = stage_pools.pool_plan(run, stage)
-        if found.absolute() != Path(pool):
+        plan = Stage(run, stage).plan
+        if plan.folder.absolute() != Path(pool):
             raise DdkitError(
-                f"this machine would train the pool {found.name}, not {Path(pool).name}: ddkit, "
-                "its plugins, the data and files of networks must be the same on all machines"
+                f"this machine would train the pool {plan.folder.name}, not {Path(pool).name}: "
+                "ddkit, its plugins, the data and files of networks must be the same everywhere"
             )
-        named = {task.name: task for task in known}
+        named = {task.name: task for task in plan.tasks}
         group = [named[name] for name in tasks]
         with enough_memory_for(run.config, "pool"):
-            pool_training.train_group(group, found, description, run.device)
+            pool_training.train_group(group, plan.folder, plan.description, run.device)
 
 
 def optimise_shard(
@@ -63,17 +62,16 @@ def optimise_shard(
         _settle(engine.run)
         chosen = next(one for one in engine.objective.shards() if one.index == shard)
         with progress.task(f"shard {shard}", engine.objective.steps) as task:
-            if not engine.final(chosen).exists():
+            if not engine.shard_path(chosen).exists():
                 engine.optimise(chosen, task)
 
 
 @lru_cache(maxsize=1)  # many shards of one run: the data are loaded once
 def _engine(config: str, folder: str, snapshot_every: int, inputs: str) -> Engine:
     """Return the engine of a run that began with these inputs; its pool is finished."""
-    run = _run(json.loads(config), folder)
-    pipeline.check_inputs(run)
-    pool = stage_pools.open_pool(run, "synthesis")
-    return pipeline.engine_of(run, pool, snapshot_every)
+    stages = Stages(_run(json.loads(config), folder))
+    check_inputs(stages.run)
+    return pipeline.engine_of(stages, stages["synthesis"].pool(), snapshot_every)
 
 
 def evaluate_seeds(
@@ -88,7 +86,7 @@ def evaluate_seeds(
     if beside is not None:
         beside.space = run.space
     if not Path(out).exists():
-        with enough_memory_for(run.config, "evaluate"):
+        with enough_memory_to_evaluate(run):
             found = trained(
                 replace(run, progress=progress), test, beside, Protocol.model_validate(protocol),
                 network, seeds, together,
@@ -103,17 +101,10 @@ def _comparison(config: str, folder: str, artifact: str) -> tuple[Run, Resident]
     return opened(load(artifact), values, Path(folder), Silent())
 
 
-def measure_cell(
-    progress: Progress, *, bench: dict[str, Any], folder: str, attempt: str, cell: str
-) -> None:
-    """Do the cell of this key of a bench, once no other process is at it."""
-    Harness(BenchConfig.model_validate(bench), Path(folder), progress, attempt).do_one(cell)
-
-
 def _settle(run: Run) -> None:
     """Compute as a run says that was prepared some units ago: those between may be of another."""
     settle(run.device, run.config.precision, run.config.threads)
 
 
 def _run(config: dict[str, Any], folder: str, progress: Progress | None = None) -> Run:
-    return pipeline.prepare(RunConfig.model_validate(config), Path(folder), progress)
+    return prepare(RunConfig.model_validate(config), Path(folder), progress)

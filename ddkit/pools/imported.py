@@ -16,20 +16,14 @@ from ddkit.data.sources import load as sources
 from ddkit.data.sources import selection
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.pipeline.stages import POOL_VERSION
 from ddkit.pools import replay_buffer as replay
-from ddkit.pools.pool import read_description
+from ddkit.pools.pool import POOL_VERSION, read_description
 from ddkit.pools.replay_buffer import Layout
+from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import (
-    cache_folder,
-    locked,
-    remove_temporaries,
-    stable_hash,
-    write_json,
-    write_tensors,
-)
+from ddkit.runtime.files import locked, remove_temporaries, write_json
 from ddkit.runtime.progress import Progress, Silent
+from ddkit.runtime.tensors import write_tensors
 
 Dtype = Literal["float32", "bfloat16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -11,8 +11,8 @@ from ddkit.data.sources.folders import is_path
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.pools.pool import Pool, read_description
+from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError, unknown
-from ddkit.runtime.files import cache_folder, stable_hash
 
 NEEDED = ("classes", "data", "network", "network_fingerprint", "shape", "tasks")
 

@@ -7,8 +7,8 @@ file; the pipeline caches the pool under the hash of all that determines it.
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,75 +20,14 @@ from ddkit.data.space import InputSpace
 from ddkit.networks.pruned import PruningHistory, prune_as
 from ddkit.runtime.arithmetic import EXACT, Arithmetic
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile, read_json
+from ddkit.runtime.files import read_json
 from ddkit.runtime.memory import free_memory, weights_of
 from ddkit.runtime.moving import send, sent
+from ddkit.runtime.tensors import TensorFile
+
+POOL_VERSION = 2  # goes up when the core trains or stores pools differently
 
 SHARE = 1 / 2  # of what is free on the device; the steps that came before have reserved theirs
-
-
-@dataclass(frozen=True)
-class Member:
-    """One trained network, as a task yields it.
-
-    Attributes:
-        state: the network's `state_dict`.
-        role: what it is for: "teacher", "expert", "pruned", "base" …
-        step, epoch: how far it was trained.
-        figures: measured on training data or holdout, such as {"holdout_accuracy": 0.91}.
-        pruning: what torch-pruning did to the network, without which the weights don't fit it.
-        extra: further tensors of the method's own, such as class-wise statistics.
-    """
-
-    state: Mapping[str, Tensor]
-    role: str
-    step: int = 0
-    epoch: int = 0
-    figures: Mapping[str, float] = field(default_factory=dict)
-    pruning: PruningHistory | None = None
-    extra: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class MemberTask:
-    """One unit of a pool's training, rebuilt anywhere from the resolved configuration and its name.
-
-    Attributes:
-        name: unique in the pool; its file is called so.
-        train: (context) → yields (number, member). A task that is resumed may yield a number again.
-        needs: names of earlier tasks whose members it starts from; it sees no others.
-        together: what it shares with the tasks beside it that may be trained in one go with it.
-    """
-
-    name: str
-    train: "Callable[[TaskContext], Iterator[tuple[int, Member]]]"
-    needs: tuple[str, ...] = ()
-    together: "Together | None" = None
-
-
-@dataclass(frozen=True, eq=False)
-class Together:
-    """How neighbouring tasks that share this object are trained in one go, as one batched network.
-
-    Attributes:
-        size: how many tasks at most are trained at once.
-        train: (names of tasks, context) → yields (name, number, member); all that holds for
-            `MemberTask.train` holds here. The members may differ from those by rounding only.
-        worthwhile: measures whether that is faster than one task after the other. It is asked once
-            for a pool, which then remembers the answer.
-    """
-
-    size: int
-    train: "Callable[[Sequence[str], TaskContext], Iterator[tuple[str, int, Member]]]"
-    worthwhile: Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class TaskContext:
-    """What tasks may use: where to keep their checkpoint, and the members that they need."""
-
-    checkpoint: Path
-    pool: "Pool"
 
 
 @dataclass(frozen=True)
@@ -107,19 +46,19 @@ class MemberInfo:
 class Pool:
     """Trained networks on disk. Indexing gives a network, frozen, in eval mode, on the device.
 
-    The last `keep` networks are valid, and memory does not grow with the pool. On a CPU the
+    The last `max_loaded` networks are valid, and memory does not grow with the pool. On a CPU the
     weights are memory-mapped and cost none of their own.
 
     Attributes:
-        room: bytes that all networks which are held may take together; below what `keep` of them
-            take, those alone are held. More are held where that leaves as much free again, so that
-            members which are drawn in turn are not copied to a device each time.
+        room: bytes that all loaded networks may take together; below what `max_loaded` of them take
+            no more are held. More are where that leaves as much free again, so that members which
+            are drawn in turn are not copied to a device each time.
     """
 
-    def __init__(self, folder: Path, device: torch.device | str = "cpu", keep: int = 1):
+    def __init__(self, folder: Path, device: torch.device | str = "cpu", max_loaded: int = 1):
         self.folder = folder
         self.device = torch.device(device)
-        self.keep = keep
+        self.max_loaded = max_loaded
         self.room = 0.0
         self._arithmetic = EXACT
         self._skeletons: dict[str, nn.Module] = {}
@@ -131,9 +70,9 @@ class Pool:
         self.description: dict[str, Any] = {}
 
     @classmethod
-    def open(cls, folder: Path, device: torch.device | str = "cpu", keep: int = 1) -> "Pool":
+    def open(cls, folder: Path, device: torch.device | str = "cpu", max_loaded: int = 1) -> "Pool":
         """Open a finished pool; raises `DdkitError` where it is missing or incomplete."""
-        pool = cls(folder, device, keep)
+        pool = cls(folder, device, max_loaded)
         pool.description = read_description(folder)
         for task in pool.description["tasks"]:
             pool.add_task(task)
@@ -165,11 +104,11 @@ class Pool:
     def network(self, index: int) -> nn.Module:
         """Return a member as a network: frozen, in eval mode, on the device.
 
-        It is valid until `keep` other members were asked for: its module may then be another's.
+        It is valid until `max_loaded` others were asked for: its module may then be another's.
         """
         if index not in self._networks:
             network = None
-            while len(self._networks) >= max(1, self.keep) and not self._has_room(index):
+            while len(self._networks) >= max(1, self.max_loaded) and not self._has_room(index):
                 old, module = self._networks.popitem(last=False)
                 if self._architecture(old) == self._architecture(index):
                     network = module

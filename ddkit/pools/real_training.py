@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
 from ddkit.data.loading.batching import batch_count
 from ddkit.data.loading.resident import Augmentation, Resident
-from ddkit.pools.pool import (
+from ddkit.pools.tasks import (
     Member,
     MemberTask,
+    Stacked,
     TaskContext,
-    Together,
 )
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
@@ -23,11 +23,11 @@ from ddkit.runtime.seeds import derive
 from ddkit.training.loop import (
     Batches,
     Position,
-    Recipe,
     accuracy,
     fit,
-    trial,
+    training_trial,
 )
+from ddkit.training.recipe import Recipe
 from ddkit.training.stacked import fit_together, speedup, trial_together
 
 CLEARLY_FASTER = 1.3  # so that the answer rarely depends on what else the machine does
@@ -59,7 +59,7 @@ class RealTraining:
 
     def tasks(self) -> list[MemberTask]:
         """Return the tasks, for the hook `build_pool`."""
-        together = Together(self.together, self.train_together, self.is_worthwhile)
+        together = Stacked(self.together, self.train_together, self.is_worthwhile)
         return [
             MemberTask(self.task_name(index), partial(self.train, index), together=together)
             for index in range(self.count)
@@ -120,7 +120,9 @@ class RealTraining:
         return speedup(*self._first_together(), self.recipe) > CLEARLY_FASTER
 
     def _trial(self, arithmetic: Arithmetic) -> Iterator[Position]:
-        yield from trial(self.network(0), next(self.batches(0, 0)), self.recipe, arithmetic)
+        yield from training_trial(
+            self.network(0), next(self.batches(0, 0)), self.recipe, arithmetic
+        )
 
     def _trial_together(self, arithmetic: Arithmetic) -> Iterator[Position]:
         yield from trial_together(*self._first_together(), self.recipe, arithmetic)

@@ -13,23 +13,14 @@ from typing import Any
 import torch
 
 from ddkit.data.space import InputSpace
-from ddkit.pools.pool import (
-    Member,
-    MemberTask,
-    Pool,
-    TaskContext,
-)
+from ddkit.pools.pool import Pool
+from ddkit.pools.tasks import Member, MemberTask, TaskContext
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.execution.local import LOCAL
 from ddkit.runtime.execution.units import Executor, Job, Unit
-from ddkit.runtime.files import (
-    TensorFile,
-    read_json,
-    write_json,
-    write_tensors,
-    write_text,
-)
+from ddkit.runtime.files import read_json, write_json, write_text
 from ddkit.runtime.progress import Progress, Silent, Task
+from ddkit.runtime.tensors import TensorFile, write_tensors
 
 PLAN = "together.json"  # the tasks' names, in the groups that are trained at once
 PARTIAL = "partial"  # the folder of what is not finished

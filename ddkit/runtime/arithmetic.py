@@ -122,19 +122,19 @@ class Loop:
 
     Attributes:
         device: where it runs.
-        bears: the precisions that its results are known to bear.
+        precisions: the precisions that its results are known to bear.
         layouts: whether it lays out images and networks in memory as it is told.
         steps: how many it takes, where it trains networks, which can be compiled; else 0.
     """
 
     device: torch.device
-    bears: Sequence[Precision]
+    precisions: Sequence[Precision]
     layouts: bool = False
     steps: int = 0
 
 
 @dataclass(frozen=True)
-class Asked:
+class ArithmeticRequest:
     """What a run asks for. "auto" is float32 on a CPU, and measured on CUDA.
 
     Attributes:
@@ -153,11 +153,11 @@ class Asked:
         cuda = loop.device.type == "cuda"
         if self.precision == "auto":
             usual: Sequence[Precision] = ("tf32", "bf16") if cuda else ("fp32",)
-            names = [name for name in usual if name in loop.bears] or ["fp32"]
+            names = [name for name in usual if name in loop.precisions] or ["fp32"]
             layouts = (False, True) if cuda and loop.layouts else (False,)
             return [Arithmetic(name, last) for name in names for last in layouts]
         most = PRECISIONS.index(self.precision)
-        borne = [name for name in PRECISIONS[: most + 1] if name in loop.bears]
+        borne = [name for name in PRECISIONS[: most + 1] if name in loop.precisions]
         return [Arithmetic(borne[-1] if borne else "fp32")]
 
     def measures(self, loop: Loop) -> bool:

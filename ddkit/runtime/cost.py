@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from ddkit.runtime.files import TensorFile, read_json, write_json
-from ddkit.synthesis.engine import Engine
-from ddkit.synthesis.objective import Shard
+from ddkit.runtime.files import read_json, write_json
+from ddkit.runtime.machine import device_name
 
 
 class Cost:
@@ -30,14 +29,10 @@ class Cost:
             self.figures[f"{stage}_seconds"] = round(seconds, 3)
             write_json(self.path, self.figures)
 
-    def finish(self, engine: Engine, shards: list[Shard]) -> None:
-        peaks = [TensorFile(engine.final(shard)).metadata["peak_bytes"] for shard in shards]
-        self.figures["synthesis_peak_bytes"] = max(peaks)
-        self.figures["device"] = (
-            torch.cuda.get_device_name(engine.run.device)
-            if engine.run.device.type == "cuda"
-            else "cpu"
-        )
+    def finish(self, peak_bytes: int, device: torch.device) -> None:
+        """Note what the synthesis took of which device, once all is done."""
+        self.figures["synthesis_peak_bytes"] = peak_bytes
+        self.figures["device"] = device_name(device)
         write_json(self.path, self.figures)
 
 

@@ -1,39 +1,23 @@
 """Files that appear whole or not at all, and never execute anything when they are read."""
 
 import errno
-import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors import SafetensorError
 
 from ddkit.runtime.errors import Busy, DdkitError, Unwritable
 from ddkit.runtime.interrupt import check_stop
 
 TEMPORARY = re.compile(r"\..+\.(safetensors|json|toml|png|html|md|csv|txt)\.[a-z0-9_]{8}")
-METADATA_KEY = "ddkit"  # one key only: safetensors writes several in random order
-_choosing: ContextVar[frozenset[Path]] = ContextVar("folders of choices", default=frozenset())
-
-
-def cache_folder(kind: str) -> Path:
-    """Return the folder of the user's cache for one `kind` of file, such as "pools".
-
-    It lies in the environment variable DDKIT_CACHE, else in ~/.cache/ddkit.
-    """
-    root = os.environ.get("DDKIT_CACHE")
-    return Path(root or "~/.cache/ddkit").expanduser() / kind
 
 
 @contextmanager
@@ -89,74 +73,6 @@ def read_json(path: Path) -> Any:
         raise DdkitError(f"cannot read {path} ({error}): remove it and start again") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Any = None) -> None:
-    """Write tensors and one JSON value to `path` as safetensors, whole or not at all."""
-    header = {METADATA_KEY: json.dumps(metadata, sort_keys=True)}
-    cpu: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        own = tensor.detach().cpu().contiguous()
-        address = own.untyped_storage().data_ptr()
-        cpu[name] = own.clone() if address in seen else own  # safetensors refuses shared memory
-        seen.add(address)
-    with replacing(path) as temporary:
-        save_file(cpu, temporary, metadata=header)
-
-
-class TensorFile:
-    """A safetensors file, read lazily: a tensor costs memory only while its pages are in use."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        try:
-            self._file = safe_open(str(path), framework="pt", device="cpu")
-            header = self._file.metadata() or {}
-            self.names = frozenset(self._file.keys())
-        except FileNotFoundError as error:
-            raise DdkitError(f"no such file: {path}") from error
-        except (SafetensorError, OSError, ValueError) as error:
-            raise DdkitError(
-                f"{path} is no complete safetensors file ({error}); it may be truncated: "
-                "copy it again or make it anew"
-            ) from error
-        if METADATA_KEY not in header:
-            raise DdkitError(f"{path} was not written by ddkit: its header has no 'ddkit' entry")
-        try:
-            self.metadata: Any = json.loads(header[METADATA_KEY])
-        except (ValueError, RecursionError) as error:
-            raise DdkitError(f"{path} is damaged: its header is no JSON; copy it again") from error
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.names
-
-    def __getitem__(self, name: str) -> Tensor:
-        """Return one tensor, memory-mapped; raises `DdkitError` where the file lacks it."""
-        if name not in self.names:
-            raise DdkitError(
-                f"{self.path} has no tensor '{name}'; it is of another kind or version"
-            )
-        try:
-            tensor: Tensor = self._file.get_tensor(name)
-        except (SafetensorError, OSError, RuntimeError, ValueError, OverflowError) as error:
-            raise DdkitError(
-                f"{self.path} holds no readable tensor '{name}' ({error}): copy it again or make "
-                "it anew"
-            ) from error
-        return tensor
-
-    def get(self, name: str) -> Tensor | None:
-        """Return one tensor, or None where the file lacks it."""
-        return self[name] if name in self else None  # noqa: SIM401 - no dict
-
-    def read(self, prefix: str = "") -> dict[str, Tensor]:
-        """Return all tensors whose names begin with `prefix`, without the prefix."""
-        return {
-            name.removeprefix(prefix): self[name]
-            for name in sorted(self.names)
-            if name.startswith(prefix)
-        }
-
-
 @contextmanager
 def locked(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold `folder` for this process; a second one waits, or gets a `Busy` at once.
@@ -184,46 +100,6 @@ def locked(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def settled(folder: Path, name: str, choose: Callable[[], Any]) -> Any:
-    """Return what `choose` (→ a JSON value) returned when it was first asked for in a folder.
-
-    For choices that follow from measurements, which differ from time to time: work that goes on
-    keeps to what it chose, and so do its parts in other processes. `choose` may ask for other
-    choices in the same folder.
-    """
-    path = folder / "settled.json"
-    held = _choosing.get()
-    lock = nullcontext() if folder in held else locked(folder / ".settled", "the choices", True)
-    with lock:
-        choices = read_json(path) if path.exists() else {}
-        if name in choices:
-            return choices[name]
-        token = _choosing.set(held | {folder})
-        try:
-            chosen = choose()
-        finally:
-            _choosing.reset(token)
-        others = read_json(path) if path.exists() else {}
-        write_json(path, {**others, name: chosen})
-        return chosen
-
-
-def stable_hash(value: Any) -> str:
-    """Return a short hash of a JSON value: equal values, equal hash, on every machine."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def by_content(value: Any) -> Any:
-    """Return a JSON value with the paths of files in it replaced by hashes of what is in them."""
-    if isinstance(value, dict):
-        return {key: by_content(item) for key, item in value.items()}
-    if isinstance(value, str) and ("." in value or "/" in value) and Path(value).is_file():
-        with Path(value).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    return value
-
-
 def unwritable(path: Path, error: OSError) -> Unwritable:
     """Return the error for a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -241,27 +117,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the state of an optimiser as named tensors: "<parameter>.<state>"."""
-    return {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, state in optimiser.state_dict()["state"].items()
-        for name, value in state.items()
-        if value is not None
-    }
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` returned, into an optimiser of the same parameters."""
-    state: dict[int, dict[str, Tensor]] = {}
-    parameters = [value for group in optimiser.param_groups for value in group["params"]]
-    for key, tensor in tensors.items():
-        index, name = key.split(".", 1)
-        own = tensor.clone()  # the file's pages are read-only
-        if own.shape == parameters[int(index)].shape:  # fused kernels want one memory layout
-            own = torch.empty_like(parameters[int(index)], dtype=own.dtype).copy_(own)
-        state.setdefault(int(index), {})[name] = own
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})

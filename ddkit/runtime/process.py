@@ -10,7 +10,7 @@ from ddkit.runtime.allocator import keep_large_blocks
 from ddkit.runtime.arithmetic import (
     CONVOLUTIONS,
     OPERATIONS,
-    Asked,
+    ArithmeticRequest,
     Loop,
     Precision,
     rounding_kept,
@@ -44,7 +44,7 @@ def settle(
 
 def usual_precision(device: torch.device, precision: Precision | Literal["auto"]) -> Precision:
     """Return what a run computes in where a loop does not choose for itself."""
-    return Asked(precision).candidates(Loop(device, ("fp32", "tf32")))[0].precision
+    return ArithmeticRequest(precision).candidates(Loop(device, ("fp32", "tf32")))[0].precision
 
 
 @contextmanager

@@ -22,7 +22,10 @@ from ddkit.runtime.progress import Silent
 from ddkit.runtime.sizes import BEYOND, readable
 from ddkit.synthesis.engine import take_step
 from ddkit.synthesis.leaves import LeafState
-from ddkit.synthesis.objective import Objective, Shard
+from ddkit.synthesis.objective import Objective
+from ddkit.synthesis.shards import Shard
+
+SECOND = 16  # the larger of the two measured sizes, where so many fit
 
 
 class HeldPool(Pool):
@@ -32,7 +35,7 @@ class HeldPool(Pool):
         self, run: Run, networks: Sequence[nn.Module], members: Sequence[MemberInfo],
         extras: Sequence[Mapping[str, Tensor]] = (),
     ):  # fmt: skip
-        super().__init__(Path(), run.device, keep=len(networks))
+        super().__init__(Path(), run.device, max_loaded=len(networks))
         self.members = tuple(members)
         self.description = {"network": run.config.network}
         self._networks.update(enumerate(networks))
@@ -45,17 +48,17 @@ class HeldPool(Pool):
         return dict(self._extras[index]) if self._extras else {}
 
 
-def untrained(run: Run) -> nn.Module:
+def untrained_network(run: Run) -> nn.Module:
     """Return a network of the run as pools give them: frozen, in eval mode, on the device."""
     return run.network(run.generator("network to measure")).eval().requires_grad_(False)
 
 
-def member(role: str, number: int = 0) -> MemberInfo:
+def made_up_member(role: str, number: int = 0) -> MemberInfo:
     """Return what a pool would say of a member that is not trained: epoch `number` of a task."""
     return MemberInfo(role, number, role, number, number, {}, None)
 
 
-def tried(run: Run, **options: Any) -> Run:
+def trial_run(run: Run, **options: Any) -> Run:
     """Return the run with other options, without a budget and silent: for steps that are tried."""
     return replace(
         run,
@@ -65,7 +68,7 @@ def tried(run: Run, **options: Any) -> Run:
     )
 
 
-def part_of(shard: Shard, images: int) -> Shard:
+def first_images(shard: Shard, images: int) -> Shard:
     """Return a shard of the first images of another one."""
     return Shard(shard.index, shard.slots[:images], shard.classes[:images])
 
@@ -88,7 +91,7 @@ def step_peak(objective: Objective, shard: Shard) -> int:
         take_step(objective, shard, leaves, 0, arithmetic)
 
     peaks = []
-    for arithmetic in objective.run.may_choose(objective.bears, layouts=objective.lays_out):
+    for arithmetic in objective.run.may_choose(objective.precisions, layouts=objective.lays_out):
         objective.compute_with(arithmetic)
         peaks.append(peak_of(partial(step, arithmetic), objective.run.device))
     objective.compute_with(EXACT)
@@ -111,12 +114,63 @@ def peak_of(work: Callable[[], object], device: torch.device) -> int:
     return memory.peak
 
 
-def check_said(name: str, size: int, peak: Callable[[int], int], budget: int) -> int:
+def check_requested(name: str, size: int, peak: Callable[[int], int], budget: int) -> int:
     """Return what the size that was said takes; raises `DdkitError` where it exceeds the budget."""
-    bytes_needed = peak(size)
-    if bytes_needed > budget:
+    taken = peak(size)
+    if taken > budget:
         raise DdkitError(
             f"--memory-budget {readable(budget)} is too small for {name}={size}, which needs "
-            f"{readable(bytes_needed)}: lower it, or leave it out"
+            f"{readable(taken)}: lower it, or leave it out"
         )
-    return bytes_needed
+    return taken
+
+
+def largest_fitting(peak: Callable[[int], int], budget: int, limit: int, what: str) -> int:
+    """Return the largest size of 1 … `limit` whose peak memory is within `budget`.
+
+    Two sizes are measured: memory grows by as much with each further image. The answer is measured
+    too, and lowered while it does not fit after all.
+
+    Args:
+        peak: size → bytes, `BEYOND` where there are not so many.
+        budget: in bytes.
+        limit: the largest size that makes sense.
+        what: what has this size, for the error message, such as "a segment".
+
+    Raises:
+        DdkitError: size 1 does not fit; the message says how much it needs.
+    """
+    least = peak(1)
+    if least >= BEYOND:
+        raise DdkitError(
+            f"{what} of 1 image, the smallest, does not fit the device beside what is there "
+            "already: free some of its memory, or take a smaller network"
+        )
+    if least > budget:
+        raise DdkitError(
+            f"--memory-budget {readable(budget)} is too small: {what} of 1 image, the smallest, "
+            f"needs {readable(least)}"
+        )
+    if limit == 1:
+        return 1
+    second = min(limit, SECOND)
+    slope = max(1.0, (peak(second) - least) / (second - 1))
+    size = min(limit, 1 + int((budget - least) / slope))
+    while size > 1 and peak(size) > budget:
+        size = max(1, int(size * 0.95))
+    return size
+
+
+def bytes_needed(peak: Callable[[int], int], budget: int, size: int) -> int:
+    """Return the bytes that a size needs, as two smaller ones say; measured only where it fits.
+
+    Args:
+        peak, budget: as for `largest_fitting`; one image alone is not measured, which has no
+            statistics.
+    """
+    first, second = min(2, size), min(SECOND, size)
+    low, high = peak(first), peak(second)
+    if second == size:
+        return high
+    guess = low + (high - low) * (size - first) // (second - first)
+    return peak(size) if guess <= budget else guess

@@ -20,15 +20,17 @@ from ddkit.run import Run
 from ddkit.runtime.arithmetic import EXACT, Arithmetic
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.execution.local import LOCAL
-from ddkit.runtime.execution.units import Executor, Job, Unit
-from ddkit.runtime.files import TensorFile, write_tensors
+from ddkit.runtime.execution.units import Executor, Unit
 from ddkit.runtime.interrupt import Stopped, stop_requested
 from ddkit.runtime.memory import PeakMemory
 from ddkit.runtime.progress import Task
+from ddkit.runtime.tensors import TensorFile, write_tensors
 from ddkit.runtime.timing import BLOCKS, step_seconds
+from ddkit.synthesis.images import Synthetic
 from ddkit.synthesis.journal import Journal
 from ddkit.synthesis.leaves import LeafState
-from ddkit.synthesis.objective import Objective, Shard, Synthetic
+from ddkit.synthesis.objective import Objective
+from ddkit.synthesis.shards import Shard
 
 CHECKPOINT_SECONDS = 30.0  # at most; in the beginning whenever the time has doubled
 SHOW_SECONDS = 0.5  # reading the loss waits for the device: seldom enough to cost nothing
@@ -57,10 +59,9 @@ class Engine:
                 size=self.objective.steps,
             )
             for shard in shards
-            if not self.final(shard).exists()
+            if not self.shard_path(shard).exists()
         ]
-        job = Job.of(
-            self.run,
+        job = self.run.job(
             "synthesis",
             "ddkit.pipeline.work:optimise_shard",
             snapshot_every=self.snapshot_every,
@@ -68,7 +69,7 @@ class Engine:
         done = (len(shards) - len(units)) * self.objective.steps
         executor.run(job, units, self.run.progress, done)
         for shard in shards:  # those that were done elsewhere, or earlier
-            self.journal.finished(shard.index, self.final(shard))
+            self.journal.finished(shard.index, self.shard_path(shard))
 
     def pace(self, steps: int, seconds: float) -> float:
         """Return the seconds of a step of the first shard; nothing is stored.
@@ -93,12 +94,12 @@ class Engine:
             take_step(self.objective, shard, leaves, 0, arithmetic)
         return self.objective.decode(shard, values(leaves)), memory.peak
 
-    def final(self, shard: Shard) -> Path:
+    def shard_path(self, shard: Shard) -> Path:
         """Return the file a finished shard is in."""
         return self.run.folder / "shards" / f"shard-{shard.index:05d}.safetensors"
 
     def checkpoint(self, shard: Shard) -> Path:
-        return self.final(shard).with_suffix(".checkpoint.safetensors")
+        return self.shard_path(shard).with_suffix(".checkpoint.safetensors")
 
     def optimise(self, shard: Shard, task: Task) -> None:
         """Optimise one shard from its checkpoint, if there is one, to its file.
@@ -143,9 +144,9 @@ class Engine:
         self._check_sound(shard, leaves, losses, good, steps)
         final = self.objective.decode(shard, values(leaves))
         tensors = pack(final) | {"initial": initial, "slots": shard.slots, "losses": losses}
-        write_tensors(self.final(shard), tensors, {"peak_bytes": peak})
+        write_tensors(self.shard_path(shard), tensors, {"peak_bytes": peak})
         self.checkpoint(shard).unlink(missing_ok=True)
-        self.journal.finished(shard.index, self.final(shard))
+        self.journal.finished(shard.index, self.shard_path(shard))
 
     def _images(self, shard: Shard, leaves: dict[str, LeafState]) -> Tensor:
         return self.objective.decode(shard, values(leaves)).images
@@ -164,7 +165,7 @@ class Engine:
             return self._steps(chain([0], again), arithmetic)
 
         arithmetic = self.run.arithmetic(
-            "the synthesis", self.objective.bears, trial, layouts=self.objective.lays_out
+            "the synthesis", self.objective.precisions, trial, layouts=self.objective.lays_out
         )
         self.objective.compute_with(arithmetic)
         return arithmetic
@@ -233,7 +234,7 @@ class Engine:
     def _snapshot(self, shard: Shard, leaves: dict[str, LeafState], step: int) -> None:
         folder = self.run.folder / "snapshots" / f"step-{step:06d}"
         images = self.objective.decode(shard, values(leaves))
-        write_tensors(folder / self.final(shard).name, pack(images) | {"slots": shard.slots})
+        write_tensors(folder / self.shard_path(shard).name, pack(images) | {"slots": shard.slots})
 
     def _check_cover(self, shards: Sequence[Shard]) -> None:
         slots = torch.cat([torch.arange(0), *(shard.slots for shard in shards)])

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddkit.distilled.dataset import as_pixels
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.loggers import Logger
+from ddkit.runtime.tensors import TensorFile
 from ddkit.runtime.vision import torchvision
+from ddkit.synthesis.images import as_pixels
 
 IMAGES = 64  # of a shard, in one picture
 CELL = 32  # pixels that an image is enlarged to at least

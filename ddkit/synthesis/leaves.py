@@ -1,12 +1,34 @@
-"""The update of one leaf: the whole tensor, or only the rows that a step drew."""
+"""Leaves: tensors that are optimised, whole or only in the rows that a step drew."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
 
-from ddkit.runtime.files import optimiser_tensors, restore_optimiser
-from ddkit.synthesis.objective import Leaf
+from ddkit.runtime.tensors import optimiser_tensors, restore_optimiser
+
+OptimiserFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
+
+
+@dataclass
+class Leaf:
+    """A tensor that is optimised, with all that its update needs.
+
+    Attributes:
+        value: the initial value. Rows are images where the objective draws rows of it.
+        optimiser: builds the optimiser of this leaf alone.
+        schedule: the factor on the learning rate at a fraction 0 ≤ t < 1 of all steps.
+        constraint: changes the value in place after each step, such as clipping to valid pixels.
+        limit: a magnitude that no value reaches unless it runs away; the run is then stopped.
+    """
+
+    value: Tensor
+    optimiser: OptimiserFactory
+    schedule: Callable[[float], float] | None = None
+    constraint: Callable[[Tensor], None] | None = None
+    limit: float = inf
 
 
 class LeafState:

@@ -6,79 +6,22 @@ object in its inner loop.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import cos, inf, pi
-from typing import TYPE_CHECKING, Literal
+from math import cos, pi
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from ddkit.runtime.arithmetic import Arithmetic, Precision
-from ddkit.runtime.errors import DdkitError
+from ddkit.synthesis.images import Synthetic
+from ddkit.synthesis.initial import initial_inputs
+from ddkit.synthesis.leaves import Leaf
+from ddkit.synthesis.shards import Shard, group_shards
 
 if TYPE_CHECKING:
     from ddkit.run import Run
 
 DECODED = 1024  # images at a time that become pixels on the device
-OptimiserFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A part of the synthetic set that is distilled on its own, and may be on another machine.
-
-    Attributes:
-        index: its number.
-        slots: int64 (n,), which images of the whole set it holds. The set is class-major: slot s
-            is image s % ipc of class s // ipc.
-        classes: int64 (n,), the class of each.
-    """
-
-    index: int
-    slots: Tensor
-    classes: Tensor
-
-    def __len__(self) -> int:
-        return len(self.slots)
-
-
-@dataclass(frozen=True)
-class Synthetic:
-    """Finished images in data space, before they are labelled.
-
-    Attributes:
-        images: (n, channels, height, width) float32, nominally 0 … 1, or uint8 0 … 255.
-        classes: int64 (n,).
-        learning_rate: the student's, where the method learned one (β of TESLA).
-        label_logits: (n, classes) float32, where the method learned labels.
-    """
-
-    images: Tensor
-    classes: Tensor
-    learning_rate: float | None = None
-    label_logits: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.classes)
-
-
-@dataclass
-class Leaf:
-    """A tensor that is optimised, with all that its update needs.
-
-    Attributes:
-        value: the initial value. Rows are images where the objective draws rows of it.
-        optimiser: builds the optimiser of this leaf alone.
-        schedule: the factor on the learning rate at a fraction 0 ≤ t < 1 of all steps.
-        constraint: changes the value in place after each step, such as clipping to valid pixels.
-        limit: a magnitude that no value reaches unless it runs away; the run is then stopped.
-    """
-
-    value: Tensor
-    optimiser: OptimiserFactory
-    schedule: Callable[[float], float] | None = None
-    constraint: Callable[[Tensor], None] | None = None
-    limit: float = inf
 
 
 class Objective(ABC):
@@ -90,7 +33,7 @@ class Objective(ABC):
     advice: str = "lower the learning rate"
     """What to do when the loss is not finite any more, for the error message."""
 
-    bears: Sequence[Precision] = ("fp32", "tf32")
+    precisions: Sequence[Precision] = ("fp32", "tf32")
     """The precisions that the steps are known to bear; a CUDA device measures which is fastest."""
 
     def __init__(self, run: "Run"):
@@ -106,6 +49,10 @@ class Objective(ABC):
     def lays_out(self) -> bool:
         """Whether the method has `compute_with`."""
         return type(self).compute_with is not Objective.compute_with
+
+    def measured(self) -> Mapping[str, Any]:
+        """Return options as this run settles them by measuring; it is rehearsed with these."""
+        return {}
 
     def shards(self) -> Sequence[Shard]:
         """Return the parts of the set, each slot in one of them.
@@ -167,7 +114,7 @@ class ImageObjective(Objective):
         return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas)
 
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
-        images = self.run.initial_inputs(shard)
+        images = initial_inputs(self.run, shard)
         constraint = None
         if self.clip and self.run.space.kind != "zca":
             low, high = self.run.space.valid_range()  # on the device, as the images will be
@@ -185,33 +132,3 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
     "cosine": lambda t: 0.5 * (1 + cos(pi * t)),
 }
-
-
-def group_shards(run: "Run", groups: int) -> list[Shard]:
-    """Split the set into groups of image indices, equal up to one index, with all classes in each.
-
-    `groups` is at most the images per class.
-    """
-    slots = torch.arange(run.total).view(len(run.classes), run.ipc)
-    parts = torch.tensor_split(slots, groups, dim=1)
-    return [run.shard(index, part.flatten()) for index, part in enumerate(parts)]
-
-
-def class_balanced_shards(run: "Run", batch_size: int) -> list[Shard]:
-    """Split the set into class-balanced parts of about `batch_size` images.
-
-    With few classes a part holds several image indices of all classes together; with more classes
-    than `batch_size`, a slice of the classes at one image index, all slices alike.
-    """
-    if batch_size < 1:
-        raise DdkitError(f"option 'batch_size' must be 1 or more (got {batch_size})")
-    classes = len(run.classes)
-    slots = torch.arange(run.total).view(classes, run.ipc)
-    together = max(1, batch_size // classes)
-    slices = -(-classes // batch_size)  # of equal size: a last one of few images has no statistics
-    parts = [
-        block.flatten()
-        for columns in torch.split(slots, together, dim=1)
-        for block in torch.tensor_split(columns, slices, dim=0)
-    ]
-    return [run.shard(index, part) for index, part in enumerate(parts)]

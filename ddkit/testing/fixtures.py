@@ -10,9 +10,10 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from ddkit.config import MethodOptions, RunConfig
+from ddkit.config import RunConfig
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
+from ddkit.methods.options import MethodOptions
 from ddkit.run import Run
 from ddkit.testing.data import made_up_split
 

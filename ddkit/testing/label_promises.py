@@ -5,16 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddkit.distilled.dataset import (
-    ARTIFACT,
-    DistilledDataset,
-    as_pixels,
-    load,
-    write_distilled,
-)
+from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
+from ddkit.distilled.writing import write_distilled
 from ddkit.labels import Labels
-from ddkit.pipeline import distill as pipeline
-from ddkit.synthesis.objective import Synthetic
+from ddkit.pipeline.prepare import describe
+from ddkit.pipeline.stages import Stage
+from ddkit.synthesis.images import Synthetic, as_pixels
 from ddkit.testing.method import MethodUnderTest, attempted
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Subject
@@ -61,7 +57,7 @@ class LabelPromises(MethodUnderTest):
         if "evaluate" not in subject.plugin.overridden():
             pytest.skip("the core's protocols are the method's")
         distilled = artifact(subject, images, fitting)
-        run = subject.run("evaluation").for_stage("evaluate")
+        run = Stage(subject.run("evaluation"), "evaluate").run
         found = subject.plugin.evaluate(run, distilled, self.network, [0])
         if len(found.accuracies) != 1 or not 0 <= found.accuracies[0] <= 1:
             raise Broken(f"the accuracies of one seed are {found.accuracies}")
@@ -98,5 +94,5 @@ def artifact(subject: Subject, images: Synthetic, labels: Labels) -> DistilledDa
     """Write the artifact as the pipeline does, and open it."""
     run = subject.run("artifact")
     path = run.folder / ARTIFACT
-    write_distilled(path, images, labels, run.space, pipeline.describe(run))
+    write_distilled(path, images, labels, run.space, describe(run))
     return load(path)

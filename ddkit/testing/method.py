@@ -8,7 +8,7 @@ import pytest
 from ddkit.labels import Labels
 from ddkit.pools.pool import Pool
 from ddkit.runtime.process import unchanged
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic
 from ddkit.testing.data import MADE_UP, watched
 from ddkit.testing.subject import Subject
 

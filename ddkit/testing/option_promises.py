@@ -4,10 +4,12 @@ from math import isfinite
 
 import pytest
 
-from ddkit.config import MethodOptions, StageName, load_config, validated
+from ddkit.config import StageName, load_config
+from ddkit.methods.options import MethodOptions
 from ddkit.pipeline.plan import plan
 from ddkit.pipeline.rehearse import Data
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.settings import validated
 from ddkit.testing.method import MethodUnderTest, attempted
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Subject

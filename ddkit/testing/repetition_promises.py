@@ -10,7 +10,8 @@ from torch import Tensor
 from ddkit.labels import Labels
 from ddkit.pools.pool import Pool
 from ddkit.synthesis.engine import Engine, pack
-from ddkit.synthesis.objective import Shard, Synthetic
+from ddkit.synthesis.images import Synthetic
+from ddkit.synthesis.shards import Shard
 from ddkit.testing.method import MethodUnderTest
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Stepper, Subject

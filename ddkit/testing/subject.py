@@ -10,19 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddkit.config import MethodOptions, RunConfig
+from ddkit.config import RunConfig
 from ddkit.labels import Labels
+from ddkit.methods.options import MethodOptions
 from ddkit.methods.plugin import Plugin, lookup
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
-from ddkit.pipeline.stages import pool_plan
+from ddkit.pipeline.stages import Stage, Stages
 from ddkit.pools.pool import Pool
 from ddkit.pools.training import train_pool
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import EXACT
 from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.images import Synthetic
 from ddkit.synthesis.leaves import LeafState
-from ddkit.synthesis.objective import Objective, Shard, Synthetic
+from ddkit.synthesis.objective import Objective
+from ddkit.synthesis.shards import Shard
 from ddkit.testing.data import WATCHED, Watched
 from ddkit.testing.generators import odd_generators
 
@@ -72,7 +76,7 @@ class Subject:
     def run(self, name: str, **common: Any) -> Run:
         """Return the run in a folder of its own."""
         config = self.resolved(**common) if common else self.config
-        return pipeline.prepare(config, self.folder / name)
+        return prepare(config, self.folder / name)
 
     @cached_property
     def pool(self) -> Pool:
@@ -82,7 +86,8 @@ class Subject:
         """Train the pool in a folder of its own."""
         run = self.run(name)
         with self.watching("build_pool"):
-            tasks, _, description = pool_plan(run, "synthesis")
+            plan = Stage(run, "synthesis").plan
+            tasks, description = plan.tasks, plan.description
             if not tasks:
                 return Pool(run.folder, run.device)
             train_pool(tasks, run.folder, description, run.space, run.device)
@@ -94,7 +99,7 @@ class Subject:
         run.settled("arithmetic of the synthesis", lambda: asdict(EXACT))  # nothing is measured
         pool = Pool.open(self.pool.folder, run.device) if len(self.pool) else self.pool
         with self.watching("synthesis_loss"):
-            engine = pipeline.engine_of(run, pool)
+            engine = pipeline.engine_of(Stages(run), pool)
         engine.checkpoint_seconds = 0.0
         return engine
 
@@ -106,7 +111,7 @@ class Subject:
     def shards_fault(self) -> str | None:
         """What is wrong with the shards of the set, for every number of groups it may have."""
         ipc = self.config.ipc
-        for groups in (1,) if self.options.cuts_itself else range(1, ipc + 1):
+        for groups in (1,) if self.options.makes_own_shards else range(1, ipc + 1):
             objective = self.engine(f"groups-{groups}", groups=groups).objective
             shards, total = objective.shards(), objective.run.total
             slots = sorted(slot for shard in shards for slot in shard.slots.tolist())
@@ -140,7 +145,7 @@ class Subject:
 
     def label(self, name: str, images: Synthetic) -> Labels:
         """Label finished images in a folder of its own."""
-        stage = self.run(name).for_stage("relabel")
+        stage = Stage(self.run(name), "relabel").run
         with self.watching("relabel"):
             return self.plugin.relabel(stage, self.pool, images)
 

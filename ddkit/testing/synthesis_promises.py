@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ddkit.pools.pool import Pool
 from ddkit.runtime.memory import PeakMemory
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic
 from ddkit.testing.method import MethodUnderTest, attempted
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Stepper, Subject

@@ -24,9 +24,9 @@ from ddkit.training.loop import (
     Batches,
     Diverged,
     Position,
-    Recipe,
     fit,
 )
+from ddkit.training.recipe import Recipe
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

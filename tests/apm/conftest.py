@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ddkit import Run
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import Stage
 
 NETWORK = "convnet:depth=2:width=8"
 SMALL = (
@@ -33,7 +34,7 @@ def apm_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ru
         flags = {"ipc": 1, "threads": 1, "network": NETWORK, **common}
         small = SMALL if method == "apm" else ()
         request = Request(method, flags, data or {}, [*small, *settings], "none", sources or {})
-        return pipeline.prepare(resolve(request), tmp_path / "run").for_stage(stage)
+        return Stage(prepare(resolve(request), tmp_path / "run"), stage).run
 
     return make
 

@@ -11,12 +11,16 @@ from torch import Tensor, nn
 from ddkit import HardLabels, Run, networks
 from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
 from ddkit.data.sources import load as sources
-from ddkit.distilled.dataset import DistilledDataset, load, write_distilled
+from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.distilled.writing import write_distilled
 from ddkit.evaluation.accuracy import protocol_for
 from ddkit.methods.plugin import Plugin
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import describe
+from ddkit.pipeline.stages import Stage
 from ddkit.runtime.seeds import generator
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic
+from ddkit.synthesis.initial import initial_real
 from ddkit.training import loop as training
 
 NETWORK = "convnet:depth=2:width=8"
@@ -27,7 +31,7 @@ RECIPE = ("evaluation_epochs=6", "lr_student=0.1", "student_momentum=0.5", "stud
 def distilled(apm_run) -> tuple[Run, DistilledDataset]:
     """Return a run and its artifact of ten images, with logits."""
     run = apm_run("rounds=1", "teachers=1", *RECIPE, "student_batch=4")
-    return run.for_stage("evaluate"), load(pipeline.distill(run.config, run.folder))
+    return Stage(run, "evaluate").run, load(pipeline.distill(run.config, run.folder))
 
 
 def by_hand(
@@ -117,11 +121,11 @@ def test_hard_labels_get_the_cores_protocol_for_them(
     apm_run, tmp_path, monkeypatch, networks_tested
 ):
     run = apm_run(stage="evaluate")
-    images = Synthetic(run.initial_real(), torch.arange(10))
+    images = Synthetic(initial_real(run), torch.arange(10))
     path = tmp_path / "hard.safetensors"
-    write_distilled(path, images, HardLabels(images.classes), run.space, pipeline.describe(run))
+    write_distilled(path, images, HardLabels(images.classes), run.space, describe(run))
     dsa = protocol_for("dsa").with_recipe(epochs=2)  # for 1000
-    monkeypatch.setattr("ddkit.protocols.DSA", dsa)
+    monkeypatch.setattr("ddkit.evaluation.protocols.DSA", dsa)
     found = own_protocol(run, load(path), NETWORK, [0])
     assert (found.protocol, found.labels, found.learning_rate) == ("dsa", "hard", 0.01)
     hard = {"epochs": 2, "lr": 0.01, "momentum": 0.9, "decay": 5e-4, "size": 256, "dsa": True,
@@ -138,7 +142,7 @@ def test_logits_of_every_epoch_are_trained_towards_with_l1_too(apm_run):
         "rounds=0", *settings, sources={"relabel": "teddy"}, network=NETWORK + ":norm=batch"
     )
     artifact = load(pipeline.distill(run.config, run.folder))
-    found = own_protocol(run.for_stage("evaluate"), artifact, NETWORK, [0])
+    found = own_protocol(Stage(run, "evaluate").run, artifact, NETWORK, [0])
     assert (found.protocol, found.labels, found.learning_rate) == ("l1", "epoch", 0.02)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import prediction_matching
+from ddkit_apm.memory import check_budget
 from ddkit_apm.objective import ApmObjective
 from ddkit_apm.students import as_function
 
@@ -17,6 +18,7 @@ from ddkit.pipeline import stages as stage_pools
 from ddkit.runtime import interrupt
 from ddkit.runtime.interrupt import Stopped
 from ddkit.runtime.memory import PeakMemory
+from ddkit.synthesis.initial import initial_inputs
 
 NARROW = "convnet:depth=2:width=4"  # images take much, weights little
 QUICK = ("student_epochs=2", "student_batch=4", "train_epochs=1", "rounds=2")
@@ -36,7 +38,7 @@ def needed(run: Run, *segments: int) -> list[int]:
     """Return the bytes of a round's update for each segment: networks, images, what is live."""
     objective = ApmObjective(run, stage_pools.open_pool(run, "synthesis"))
     shard = objective.shards()[0]
-    inputs = run.initial_inputs(shard)
+    inputs = initial_inputs(run, shard)
     teacher = objective.pool.network(0)
     states = [run.network(run.generator("any", n)).state_dict() for n in range(2)]
     students = [as_function(objective.skeleton, state) for state in states]
@@ -207,7 +209,7 @@ def test_the_early_figure_is_that_of_the_round(narrow_run, synthesised):
     """What untrained networks need is what trained ones need."""
     run = narrow_run(memory_budget="9kB")
     with pytest.raises(DdkitError) as early:
-        run.options.check(run)
+        check_budget(run)
     with pytest.raises(DdkitError) as late:
         synthesised(run)
     assert str(early.value) == str(late.value)
@@ -221,7 +223,7 @@ def test_momentum_of_the_whole_set_counts_where_it_moves_on(narrow_run):
     sizes = []
     for run in (drawn, dense):
         with pytest.raises(DdkitError) as error:
-            run.options.check(run)
+            check_budget(run)
         sizes.append(size(str(error.value)))
     image = 8 * 8 * 4
     # the leaf and its momentum are 40 images instead of 10; a gradient of 40 and a copy of 10 come

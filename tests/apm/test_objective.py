@@ -14,10 +14,11 @@ from ddkit.distilled.dataset import load
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
 from ddkit.runtime import interrupt
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.interrupt import Stopped
 from ddkit.runtime.seeds import derive
+from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.initial import initial_real
 
 BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
 SHORT = ("student_epochs=1", "checkpoints=1")  # where students do not matter
@@ -29,7 +30,7 @@ def objective_of(run: Run) -> ApmObjective:
 
 def start_of(run: Run) -> Tensor:
     """Return the images of a run before the first round, as network inputs."""
-    return (run.initial_real() - run.space.mean) / run.space.std
+    return (initial_real(run) - run.space.mean) / run.space.std
 
 
 def students_of(objective: ApmObjective) -> tuple[int, list[dict[str, Tensor]]]:
@@ -176,7 +177,7 @@ def test_rounds_are_sgd_with_momentum_at_a_third_of_the_rate_from_the_middle_on(
     found = snapshots_of(run)
     expected = moved_by_hand(run, objective_of(run))
     assert len(found) == len(expected)
-    start = run.initial_real()
+    start = initial_real(run)
     for images, inputs in zip(found, expected, strict=True):
         assert (images - start).norm() > 1e-2
         assert_close(images - start, run.space.decode(inputs) - start, 1e-3)
@@ -396,13 +397,13 @@ def shards_of(run: Run, order: list[int], folder: str) -> dict[int, TensorFile]:
     objective.shards = lambda: [shards[index] for index in order]
     engine = Engine(run, objective)
     engine.synthesise()
-    return {shard.index: TensorFile(engine.final(shard)) for shard in shards}
+    return {shard.index: TensorFile(engine.shard_path(shard)) for shard in shards}
 
 
 def test_groups_start_from_the_images_of_a_run_without_and_have_each_slot_once(apm_run):
     run = apm_run("rounds=1", ipc=3, groups=2)
     files = shards_of(run, [0, 1], "run")
-    initial = run.initial_real()
+    initial = initial_real(run)
     assert sorted(torch.cat([file["slots"] for file in files.values()]).tolist()) == list(range(30))
     for file in files.values():
         torch.testing.assert_close(file["initial"], initial[file["slots"]], rtol=0, atol=1e-5)
@@ -483,7 +484,7 @@ def test_pixels_are_not_clipped(apm_run, space):
 def test_whitened_images_start_as_the_real_ones(apm_run, synthesised):
     run = apm_run("rounds=0", data={"space": "zca"})
     file = synthesised(run)
-    torch.testing.assert_close(file["images"], run.initial_real(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(file["images"], initial_real(run), rtol=0, atol=1e-4)
 
 
 def test_images_may_start_as_noise(apm_run, synthesised):
@@ -496,7 +497,7 @@ def test_images_may_start_as_noise(apm_run, synthesised):
 def test_no_rounds_leave_the_images_as_they_start(apm_run, synthesised):
     run = apm_run("rounds=0")
     file = synthesised(run)
-    torch.testing.assert_close(file["images"], run.initial_real(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(file["images"], initial_real(run), rtol=0, atol=1e-5)
     assert len(file["losses"]) == 0
 
 

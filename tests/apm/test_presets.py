@@ -7,14 +7,10 @@ from ddkit import networks
 from ddkit.data.split import Split
 from ddkit.distilled.dataset import load
 from ddkit.methods.plugin import lookup
+from ddkit.methods.presets import find_preset, preset_names
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.resolve import (
-    Request,
-    find_preset,
-    preset_names,
-    resolve,
-)
-from ddkit.runtime.files import TensorFile
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.tensors import TensorFile
 
 SHRINK = {
     "teachers": 1, "train_epochs": 1, "train_batch": 8, "rounds": 2, "student_epochs": 2,

@@ -10,8 +10,10 @@ from ddkit import MethodOptions, SoftLabels, option
 from ddkit.bench.cells import cells, companion, make_cell, pace_key, run_folder, run_key
 from ddkit.bench.config import IMBALANCE
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline import stages as stage_pools
-from ddkit.pools.pool import Member, MemberTask
+from ddkit.pipeline.prepare import prepare
+from ddkit.pipeline.stages import Stage
+from ddkit.pools.tasks import Member, MemberTask
+from ddkit.synthesis.initial import initial_real
 
 
 class Stepped(MethodOptions):
@@ -72,8 +74,7 @@ def test_distillation_seeds_share_a_pool(config, soft, tmp_path):
     first, second = cells(config(soft, seeds=2))
     assert (first.config.seed, second.config.seed) == (0, 1)
     folders = {
-        stage_pools.pool_plan(pipeline.prepare(cell.config, tmp_path), "synthesis")[1]
-        for cell in (first, second)
+        Stage(prepare(cell.config, tmp_path), "synthesis").plan.folder for cell in (first, second)
     }
     assert len(folders) == 1
 
@@ -151,7 +152,7 @@ def test_a_labelled_companion_has_the_labels_and_the_pool_of_the_method(config, 
     assert ours.labels.kind == theirs.labels.kind == "soft"
     assert torch.equal(ours.labels.logits, theirs.labels.logits)
     assert len(list((Path(folder).parent / "cache" / "pools").glob("soft-*"))) == 1
-    plain = pipeline.prepare(cell.config, folder).initial_real()
+    plain = initial_real(prepare(cell.config, folder))
     assert torch.allclose(ours.pixels(torch.arange(10)), plain, atol=1 / 255)
 
 

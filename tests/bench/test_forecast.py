@@ -10,7 +10,7 @@ from ddkit.bench import forecast
 from ddkit.bench.forecast import Forecast, Forecaster
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.pipeline.rehearse import Estimate
-from ddkit.pools.pool import Member, MemberTask
+from ddkit.pools.tasks import Member, MemberTask
 
 ESTIMATE = Estimate(
     pool_seconds=100.0, synthesis_seconds=20.0, relabel_seconds=1.0, peak_bytes=9000,

@@ -9,8 +9,8 @@ from ddkit import DdkitError
 from ddkit.bench import harness
 from ddkit.bench.cells import cells, run_folder
 from ddkit.bench.harness import Harness
+from ddkit.config import load_config
 from ddkit.data.sources import load as sources
-from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison
 from ddkit.runtime import interrupt
 from ddkit.runtime.files import locked
@@ -284,7 +284,7 @@ def test_what_is_wrong_with_a_method_leaves_no_folder(config, method, folder):
 
 
 def test_two_seeds_train_one_pool(bench, method, fading):
-    from ddkit.pools.pool import Member, MemberTask
+    from ddkit.pools.tasks import Member, MemberTask
 
     trained = []
 
@@ -303,6 +303,6 @@ def test_two_seeds_train_one_pool(bench, method, fading):
 def test_runs_lie_where_their_names_say(bench, method, config):
     done = bench(method())
     entry = done.store.all("set")[0]
-    found = pipeline.load_config(done.folder / entry.result["folder"] / "config.toml")
+    found = load_config(done.folder / entry.result["folder"] / "config.toml")
     assert run_folder(done.folder, found) == done.folder / entry.result["folder"]
     assert entry.result["folder"].startswith("runs/toy-digits-ipc1-seed0-")

@@ -10,7 +10,7 @@ from ddkit.bench.harness import Harness
 from ddkit.data.sources import load as sources
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.accuracy import Evaluation
-from ddkit.pools.pool import Member, MemberTask
+from ddkit.pools.tasks import Member, MemberTask
 
 WAYS = {
     "sources.load": lambda run: sources.load(run.config.data, "test"),

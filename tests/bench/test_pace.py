@@ -10,7 +10,7 @@ from ddkit.bench.harness import Harness
 from ddkit.bench.pace import steps_within
 from ddkit.runtime.progress import Silent
 from ddkit.synthesis.engine import Engine
-from ddkit.synthesis.objective import group_shards
+from ddkit.synthesis.shards import group_shards
 
 
 class Stepped(MethodOptions):

@@ -7,7 +7,7 @@ import pytest
 
 from ddkit.bench.results import Row, read_results
 from ddkit.bench.store import Store
-from ddkit.runtime.files import stable_hash
+from ddkit.runtime.cache import stable_hash
 
 COST = {"pool_training_seconds": 8.0, "synthesis_seconds": 2.0, "relabel_seconds": 1.0,
         "synthesis_peak_bytes": 1000}  # fmt: skip

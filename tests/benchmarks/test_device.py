@@ -267,8 +267,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from ddkit import pipeline
-from ddkit.distilled import load
+from ddkit.pipeline import distill as pipeline
+from ddkit.distilled.dataset import load
 from benchmarks.device.parts import Bench
 from benchmarks.device import rows
 from benchmarks.device.rows.until import distilled_until

@@ -13,12 +13,13 @@ import torch
 
 from ddkit.data.sources import load as sources
 from ddkit.data.split import Split
-from ddkit.distilled.dataset import stored, write_distilled
+from ddkit.distilled.writing import write_distilled
 from ddkit.labels import HardLabels, Labels
 from ddkit.methods.hookspecs import hookimpl
 from ddkit.methods.plugin import METHODS
-from ddkit.pipeline import distill as pipeline
-from ddkit.synthesis.objective import Synthetic
+from ddkit.pipeline.prepare import describe
+from ddkit.synthesis.images import Synthetic, stored
+from ddkit.synthesis.initial import initial_real
 
 
 @pytest.fixture
@@ -63,11 +64,11 @@ def artifact(run, tmp_path) -> Callable[..., Path]:
         work = run(**config)
         if images is None:
             classes = torch.arange(len(work.classes)).repeat_interleave(work.ipc)
-            images = Synthetic(work.initial_real(), classes)
+            images = Synthetic(initial_real(work), classes)
         images = replace(images, images=stored(images.images, store))
         labels = labels or HardLabels(images.classes)
         path = tmp_path / name
-        write_distilled(path, images, labels, work.space, pipeline.describe(work), part_bytes)
+        write_distilled(path, images, labels, work.space, describe(work), part_bytes)
         return path
 
     return make

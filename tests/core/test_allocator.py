@@ -20,8 +20,8 @@ FAULTS = """
 import resource, sys
 import torch
 import ddkit
-from ddkit import pipeline
-from ddkit.progress import Silent
+from ddkit.pipeline import distill as pipeline
+from ddkit.runtime.progress import Silent
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

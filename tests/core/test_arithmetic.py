@@ -17,17 +17,19 @@ from ddkit.runtime.arithmetic import (
     EXACT,
     PRECISIONS,
     Arithmetic,
-    Asked,
+    ArithmeticRequest,
     Loop,
     fastest,
     usual,
 )
-from ddkit.runtime.files import read_json, restore_optimiser
+from ddkit.runtime.files import read_json
 from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.tensors import restore_optimiser
 from ddkit.synthesis.engine import Engine
 from ddkit.synthesis.objective import ImageObjective
 from ddkit.training import loop as training
-from ddkit.training.loop import Recipe, fit, trial
+from ddkit.training.loop import fit, training_trial
+from ddkit.training.recipe import Recipe
 from ddkit.training.stacked import fit_together
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -74,17 +76,20 @@ def taking(monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
 
     def make(seconds):
-        def trial(arithmetic: Arithmetic):
+        def training_trial(arithmetic: Arithmetic):
             while True:
                 clock[0] += seconds(arithmetic)
                 yield
 
-        return trial
+        return training_trial
 
     return make
 
 
-@pytest.mark.parametrize("asked", [Asked(), Asked("fp32", "off"), Asked(compiled="auto")])
+@pytest.mark.parametrize(
+    "asked",
+    [ArithmeticRequest(), ArithmeticRequest("fp32", "off"), ArithmeticRequest(compiled="auto")],
+)
 def test_a_cpu_has_no_choice_and_measures_nothing(asked):
     loop = Loop(CPU, PRECISIONS, layouts=True, steps=10**9)
     assert not asked.measures(loop)
@@ -93,27 +98,29 @@ def test_a_cpu_has_no_choice_and_measures_nothing(asked):
 
 def test_cuda_measures_what_the_loop_bears():
     every = [Arithmetic(name, last) for name in ("tf32", "bf16") for last in (False, True)]
-    assert Asked().candidates(Loop(CUDA, PRECISIONS, layouts=True)) == every
-    assert Asked().candidates(Loop(CUDA, ("fp32", "tf32"), layouts=True)) == every[:2]
-    assert Asked().candidates(Loop(CUDA, ("fp32",), layouts=True)) == [EXACT, LAST]
-    assert Asked().candidates(Loop(CUDA, PRECISIONS)) == every[::2]  # it ignores the layout
+    assert ArithmeticRequest().candidates(Loop(CUDA, PRECISIONS, layouts=True)) == every
+    assert ArithmeticRequest().candidates(Loop(CUDA, ("fp32", "tf32"), layouts=True)) == every[:2]
+    assert ArithmeticRequest().candidates(Loop(CUDA, ("fp32",), layouts=True)) == [EXACT, LAST]
+    assert (
+        ArithmeticRequest().candidates(Loop(CUDA, PRECISIONS)) == every[::2]
+    )  # it ignores the layout
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_no_clock_decides_where_a_precision_is_named_and_nothing_is_compiled(name):
     loop = Loop(CUDA, PRECISIONS, layouts=True, steps=10**9)
-    assert Asked(name, "off").choose(loop, never) == Arithmetic(name)
-    assert not Asked(name, "off").measures(loop)
-    assert Asked(name, "auto").measures(loop)
-    assert Asked("auto", "off").measures(loop)
+    assert ArithmeticRequest(name, "off").choose(loop, never) == Arithmetic(name)
+    assert not ArithmeticRequest(name, "off").measures(loop)
+    assert ArithmeticRequest(name, "auto").measures(loop)
+    assert ArithmeticRequest("auto", "off").measures(loop)
 
 
 def test_what_is_asked_for_is_taken_as_far_as_the_loop_bears_it():
-    assert Asked("bf16").candidates(Loop(CPU, PRECISIONS)) == [BF16]
-    assert Asked("bf16").candidates(Loop(CPU, ("fp32", "tf32"))) == [Arithmetic("tf32")]
+    assert ArithmeticRequest("bf16").candidates(Loop(CPU, PRECISIONS)) == [BF16]
+    assert ArithmeticRequest("bf16").candidates(Loop(CPU, ("fp32", "tf32"))) == [Arithmetic("tf32")]
     training = Loop(CPU, PRECISIONS, steps=1)
-    assert Asked("fp32", "on").choose(training, never) == Arithmetic(compiled=True)
-    assert Asked("fp32", "on").choose(Loop(CPU, PRECISIONS), never) == EXACT
+    assert ArithmeticRequest("fp32", "on").choose(training, never) == Arithmetic(compiled=True)
+    assert ArithmeticRequest("fp32", "on").choose(Loop(CPU, PRECISIONS), never) == EXACT
 
 
 def test_only_what_is_clearly_faster_is_chosen():
@@ -129,7 +136,7 @@ def test_what_fails_is_not_chosen(taking, fails):
         return 1.0
 
     (works,) = {"tf32", "bf16"} - {fails}
-    assert Asked().choose(Loop(CUDA, PRECISIONS), taking(seconds)).precision == works
+    assert ArithmeticRequest().choose(Loop(CUDA, PRECISIONS), taking(seconds)).precision == works
 
 
 @pytest.mark.parametrize(("steps", "tried"), [(100, False), (1000, True)])
@@ -141,7 +148,7 @@ def test_long_loops_are_tried_compiled(taking, steps, tried):
         return 0.1 if arithmetic.compiled else 0.5
 
     loop = Loop(CUDA, ("fp32", "tf32"), layouts=True, steps=steps)
-    chosen = Asked().choose(loop, taking(seconds))
+    chosen = ArithmeticRequest().choose(loop, taking(seconds))
     assert chosen == Arithmetic("tf32", compiled=tried)
     assert any(arithmetic.compiled for arithmetic in seen) is tried
 
@@ -228,8 +235,10 @@ def test_what_is_to_be_compiled_is_chosen_first(taking):
         return 0.1 if arithmetic == BF16 else 0.5
 
     loop = Loop(CUDA, PRECISIONS, layouts=True, steps=10)
-    assert Asked(compiled="on").choose(loop, taking(seconds)) == replace(BF16, compiled=True)
-    assert seen == set(Asked().candidates(loop))
+    assert ArithmeticRequest(compiled="on").choose(loop, taking(seconds)) == replace(
+        BF16, compiled=True
+    )
+    assert seen == set(ArithmeticRequest().candidates(loop))
 
 
 @pytest.fixture
@@ -276,7 +285,7 @@ def test_a_compiled_training_is_the_same_up_to_rounding():
 
 def test_a_trial_trains_on_one_batch_without_an_end():
     model, batch = network(), next(batches(0))
-    for _ in islice(trial(model, batch, RECIPE, EXACT), 300):
+    for _ in islice(training_trial(model, batch, RECIPE, EXACT), 300):
         pass
     assert F.cross_entropy(model(batch[0]), batch[1]) < 0.1
 

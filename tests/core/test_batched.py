@@ -13,7 +13,8 @@ from ddkit import networks
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.interrupt import Stopped
 from ddkit.training import loop as training
-from ddkit.training.loop import Diverged, Recipe, fit
+from ddkit.training.loop import Diverged, fit
+from ddkit.training.recipe import Recipe
 from ddkit.training.stacked import fit_together, speedup
 
 K, STEPS, BATCH, CLASSES = 3, 4, 6, 5

@@ -3,13 +3,8 @@
 import pytest
 
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.sizes import (
-    BEYOND,
-    largest_fitting,
-    needed,
-    parse_bytes,
-    readable,
-)
+from ddkit.runtime.sizes import BEYOND, parse_bytes, readable
+from ddkit.synthesis.budget import bytes_needed, largest_fitting
 
 REFUSED = r"^a size is a number with a unit, such as 6\.5GB or 800MB$"
 
@@ -135,11 +130,11 @@ def test_what_the_device_has_not_even_for_one_is_said():
 @pytest.mark.parametrize("size", [1, 2, 16, 17, 99])
 def test_what_a_size_needs_is_said_by_two_small_ones(size):
     peak, asked = measured(lambda count: 100 + 10 * count)
-    assert needed(peak, 50, size) == 100 + 10 * size
+    assert bytes_needed(peak, 50, size) == 100 + 10 * size
     assert max(asked) <= 16  # what does not fit is never tried
-    assert needed(peak, 2000, size) == 100 + 10 * size
+    assert bytes_needed(peak, 2000, size) == 100 + 10 * size
     assert asked[-1] == size  # what seems to fit is
 
 
 def test_a_size_that_needs_more_than_small_ones_say_is_found_out():
-    assert needed(lambda size: 10 * size if size <= 20 else size**2, 1000, 50) == 2500
+    assert bytes_needed(lambda size: 10 * size if size <= 20 else size**2, 1000, 50) == 2500

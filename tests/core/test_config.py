@@ -5,17 +5,11 @@ from typing import Literal
 
 import pytest
 
-from ddkit.config import (
-    MethodOptions,
-    RunConfig,
-    StageConfig,
-    load_config,
-    option,
-    parse_setting,
-    validated,
-)
+from ddkit.config import RunConfig, StageConfig, load_config
+from ddkit.methods.options import MethodOptions, option
 from ddkit.runtime.described import describe
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.settings import parse_setting, validated
 
 
 class Options(MethodOptions):

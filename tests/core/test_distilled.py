@@ -10,12 +10,12 @@ from safetensors import safe_open
 from torch.utils.data import DataLoader
 
 from ddkit.data.augmentation.views import draw_views
-from ddkit.distilled.dataset import as_pixels, load, stored
+from ddkit.distilled.dataset import load
 from ddkit.labels import EpochLabels, SoftLabels, joined
 from ddkit.pipeline import distill as pipeline
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile, write_tensors
-from ddkit.synthesis.objective import Synthetic
+from ddkit.runtime.tensors import TensorFile, write_tensors
+from ddkit.synthesis.images import Synthetic, as_pixels, stored
 
 
 def synthetic(low: float = 0.0, high: float = 1.0, count: int = 6) -> Synthetic:

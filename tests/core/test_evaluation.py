@@ -25,11 +25,12 @@ from ddkit.evaluation.training import create, train_on
 from ddkit.labels import EpochLabels, SoftLabels, joined
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison
+from ddkit.pipeline.prepare import prepare
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Silent
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic
 from ddkit.training import loop as training
-from ddkit.training.loop import Recipe
+from ddkit.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 NET = "convnet:depth=1:width=4"
@@ -237,7 +238,7 @@ def test_tuning_never_reads_the_test_split(run, data, artifact, monkeypatch):
     distilled = load(artifact(train=data["train"]))
     for holdout in (0.0, 0.25):
         config = run(data={"name": "digits", "holdout": holdout}).config
-        work = pipeline.prepare(config, run().folder)
+        work = prepare(config, run().folder)
         split = comparison.tuning_split(work)
         assert len(split) == (9 if holdout else 3)
         assert tuned(DSA, distilled, split, NET, CPU).recipe.lr > 0

@@ -26,11 +26,13 @@ from ddkit.evaluation.training import (
 )
 from ddkit.labels import EpochLabels, SoftLabels, joined
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.memory import PeakMemory
 from ddkit.runtime.timing import BLOCKS
 from ddkit.training import stacked as batched
-from ddkit.training.loop import Diverged, Recipe
+from ddkit.training.loop import Diverged
+from ddkit.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 NET = "convnet:depth=1:width=4"
@@ -156,7 +158,7 @@ def test_accuracies_are_those_of_training_in_turn_but_for_rounding(tmp_path):
     flags = {"ipc": 1, "network": "convnet:width=16", "threads": 1}
     config = resolve(Request("random", flags, {"name": "digits"}, [], "none"))
     distilled = load(pipeline.distill(config, tmp_path / "random"))
-    test = open_test(pipeline.prepare(config, tmp_path / "random"))
+    test = open_test(prepare(config, tmp_path / "random"))
     protocol = protocol_for("dsa").with_recipe(epochs=60)
     both = [
         evaluate_with(protocol, distilled, test, config.network, range(8), CPU, together=together)

@@ -5,19 +5,19 @@ import torch
 
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
+from ddkit.runtime.cache import settled
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import settled
 from ddkit.runtime.memory import weights_of
 from ddkit.runtime.sizes import BEYOND
 from ddkit.synthesis.budget import (
     HeldPool,
-    check_said,
-    member,
-    part_of,
+    check_requested,
+    first_images,
+    made_up_member,
     peak_of,
     step_peak,
-    tried,
-    untrained,
+    trial_run,
+    untrained_network,
 )
 from ddkit.synthesis.objective import ImageObjective
 
@@ -44,7 +44,7 @@ def test_images_gradient_momentum_and_what_is_live_count(run):
     shard = objective.shards()[0]
     # value, momentum, square or its slopes, gradient
     assert 4 * 30 * IMAGE <= step_peak(objective, shard) <= 5.2 * 30 * IMAGE
-    half = step_peak(objective, part_of(shard, 15))
+    half = step_peak(objective, first_images(shard, 15))
     assert half == pytest.approx(step_peak(objective, shard) / 2, rel=0.05)
 
 
@@ -58,7 +58,7 @@ def test_rows_that_are_not_drawn_take_their_place_but_no_step(run):
 class Products(Squares):
     """Its loss multiplies by a matrix, of which autocast makes a copy in half the bytes."""
 
-    bears = PRECISIONS
+    precisions = PRECISIONS
     matrix = torch.zeros(64, 1000)
 
     def loss(self, shard, leaves, step):
@@ -73,13 +73,13 @@ def test_what_counts_is_the_largest_of_the_ways_in_which_a_run_may_compute(run, 
     exact, cast = peak(precision="fp32"), peak(precision="bf16")
     assert cast > exact + 0.9 * Products.matrix.nbytes / 2
     choices = [Arithmetic("bf16"), Arithmetic("fp32")]
-    monkeypatch.setattr(Run, "may_choose", lambda *bears, **layouts: choices)
+    monkeypatch.setattr(Run, "may_choose", lambda *precisions, **layouts: choices)
     assert peak() == cast
 
 
 def test_what_is_tried_is_laid_out_as_before_when_it_ends(run):
     work = run(network="convnet:depth=2:width=4", ipc=1, init="noise")
-    pool = HeldPool(work, [untrained(work)], [member("teacher")])
+    pool = HeldPool(work, [untrained_network(work)], [made_up_member("teacher")])
     seen = []
 
     class LaidOut(Squares):
@@ -100,13 +100,15 @@ def test_what_the_device_has_not_is_beyond():
 
     assert peak_of(work, torch.device("cpu")) == BEYOND
     with pytest.raises(DdkitError, match="segment=3, which needs more than the device has: lower"):
-        check_said("segment", 3, lambda size: BEYOND + 7, 1000)
+        check_requested("segment", 3, lambda size: BEYOND + 7, 1000)
 
 
 def test_networks_in_memory_are_a_pool(run):
     work = run(network="convnet:depth=1:width=2")
-    network = untrained(work)
-    pool = HeldPool(work, [network, network], [member("teacher"), member("expert", 1)])
+    network = untrained_network(work)
+    pool = HeldPool(
+        work, [network, network], [made_up_member("teacher"), made_up_member("expert", 1)]
+    )
     assert pool.with_role("expert") == [1]
     assert pool.network(1) is network
     assert not network.training
@@ -118,7 +120,7 @@ def test_networks_in_memory_are_a_pool(run):
 
 def test_a_run_is_tried_with_other_options_and_no_budget(run):
     work = run(memory_budget=5)
-    other = tried(work)
+    other = trial_run(work)
     assert other.config.memory_budget is None
     assert work.config.memory_budget == 5
 

@@ -5,10 +5,13 @@ import json
 import pytest
 import torch
 
-from ddkit.config import MethodOptions, RunConfig
+from ddkit.config import RunConfig
+from ddkit.methods.options import MethodOptions
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.errors import DdkitError
-from ddkit.synthesis.objective import ImageObjective, group_shards
+from ddkit.synthesis.initial import initial_inputs
+from ddkit.synthesis.objective import ImageObjective
+from ddkit.synthesis.shards import Shard, group_shards
 
 
 @pytest.mark.parametrize(("ipc", "groups", "sizes"), [
@@ -38,9 +41,9 @@ def test_an_objective_is_cut_into_the_groups_that_the_run_asks_for(run):
 
 def test_groups_start_from_the_same_real_images_as_the_whole_set(run):
     work = run(ipc=5)
-    whole = work.initial_inputs(work.shard(0, torch.arange(15)))
+    whole = initial_inputs(work, Shard.of(work, 0, torch.arange(15)))
     for shard in group_shards(work, 3):
-        assert torch.equal(work.initial_inputs(shard), whole[shard.slots])
+        assert torch.equal(initial_inputs(work, shard), whole[shard.slots])
 
 
 def refusal(method: str, **common) -> str:

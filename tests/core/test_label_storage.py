@@ -19,9 +19,9 @@ from ddkit.labels.codecs import Int8, TopK
 from ddkit.labels.coded import Coded, encoded
 from ddkit.labels.converting import in_form, loss_of, with_epochs
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile, write_tensors
 from ddkit.runtime.seeds import generator
-from ddkit.synthesis.objective import Synthetic
+from ddkit.runtime.tensors import TensorFile, write_tensors
+from ddkit.synthesis.images import Synthetic
 
 COUNT, CLASSES, EPOCHS, T = 6, 5, 4, 4.0
 ROWS = torch.arange(COUNT)

@@ -6,8 +6,7 @@ from math import sqrt
 import pytest
 import torch
 
-from ddkit.synthesis.leaves import LeafState
-from ddkit.synthesis.objective import Leaf
+from ddkit.synthesis.leaves import Leaf, LeafState
 
 CPU = torch.device("cpu")
 STEPS = 7

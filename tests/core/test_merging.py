@@ -15,8 +15,8 @@ from ddkit.distilled.merging import merge
 from ddkit.labels import DrawnViews, Ensemble, EpochLabels, RecipeLabels, SoftLabels, joined
 from ddkit.labels.coded import encoded
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile, write_tensors
-from ddkit.synthesis.objective import Synthetic
+from ddkit.runtime.tensors import TensorFile, write_tensors
+from ddkit.synthesis.images import Synthetic
 
 CLASSES = 3
 # where the images of a set of ipc 1 and of one of ipc 2 go, class by class

@@ -12,13 +12,15 @@ from ddkit.data.options import DataOptions
 from ddkit.distilled.dataset import ARTIFACT
 from ddkit.labels import SoftLabels
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import baseline_config, prepare
 from ddkit.pipeline.resolve import Request, resolve, with_relabel
+from ddkit.pipeline.stages import Stage
 from ddkit.pools import named as named_pool
 from ddkit.pools.imported import import_replay
 from ddkit.pools.pool import Pool
+from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.cost import read_cost
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import cache_folder
 from ddkit.synthesis.objective import ImageObjective
 
 SPEC = "convnet:depth=1:width=4"
@@ -114,7 +116,7 @@ def test_the_random_baseline_is_labelled_by_the_same_pool(seen, imported, tmp_pa
     run = config(pool=imported())
     own = load(pipeline.distill(run, tmp_path / "run"))
     seen.clear()
-    baseline = load(pipeline.distill(pipeline.baseline_config(run), tmp_path / "baseline"))
+    baseline = load(pipeline.distill(baseline_config(run), tmp_path / "baseline"))
     assert seen["relabel"][1].folder == cache_folder("pools") / "mine"
     # "toy" moves no image: so both sets are the same, down to the labels
     assert torch.equal(baseline.labels.logits, own.labels.logits)
@@ -124,8 +126,9 @@ def test_the_random_baseline_is_labelled_by_the_same_pool(seen, imported, tmp_pa
 def test_a_finished_set_is_labelled_anew_by_the_same_pool(seen, imported, tmp_path):
     run = config(pool=imported(), method="random", plugin="random")
     pipeline.distill(run, tmp_path / "run")
-    work = pipeline.prepare(with_relabel(run, "toy", []), tmp_path)
-    pipeline.relabel_into(work, load(tmp_path / "run").synthetic(), tmp_path / "other.safetensors")
+    work = prepare(with_relabel(run, "toy", []), tmp_path)
+    images = load(tmp_path / "run").synthetic()
+    pipeline.relabel_into(Stage(work, "relabel"), images, tmp_path / "other.safetensors")
     assert seen["relabel"][1].folder == cache_folder("pools") / "mine"
     assert load(tmp_path / "other.safetensors").space.mean.tolist() == [0.25]
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.memory import PeakMemory
+from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.initial import initial_real
 from ddkit.synthesis.objective import ImageObjective
 
 
@@ -72,7 +73,7 @@ def test_what_was_measured_changes_nothing(run, tmp_path):
             engine.first_step()
             assert not objective.run.folder.exists()
         engine.synthesise()
-        return TensorFile(engine.final(objective.shards()[0]))["images"]
+        return TensorFile(engine.shard_path(objective.shards()[0]))["images"]
 
     assert images(True).equal(images(False))
 
@@ -82,8 +83,8 @@ def test_the_first_step_says_what_the_run_will_measure(run):
     engine = Engine(objective.run, objective)
     images, peak = engine.first_step()
     engine.synthesise()
-    assert peak == TensorFile(engine.final(objective.shards()[0])).metadata["peak_bytes"]
-    assert (images.images != objective.run.initial_real()).any()
+    assert peak == TensorFile(engine.shard_path(objective.shards()[0])).metadata["peak_bytes"]
+    assert (images.images != initial_real(objective.run)).any()
     with PeakMemory() as memory:
         engine.first_step()
     assert memory.peak > peak  # the leaves lie there before the step

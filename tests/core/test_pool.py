@@ -8,14 +8,16 @@ import torch
 from torch import nn
 
 from ddkit import networks
-from ddkit.config import MethodOptions, StageConfig, option
-from ddkit.pipeline import distill as pipeline
+from ddkit.config import StageConfig
+from ddkit.methods.options import MethodOptions, option
 from ddkit.pipeline import stages as stage_pools
-from ddkit.pools.pool import Member, MemberTask, Pool
+from ddkit.pools.pool import Pool
+from ddkit.pools.tasks import Member, MemberTask
 from ddkit.pools.training import train_pool
 from ddkit.runtime.arithmetic import Arithmetic
+from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile
+from ddkit.runtime.tensors import TensorFile
 
 SPEC = "convnet:depth=1:width=4:norm=batch"
 DESCRIPTION = {"network": SPEC, "classes": 3, "shape": [1, 8, 8]}
@@ -105,7 +107,7 @@ def test_a_network_is_frozen_and_in_eval_mode(pool):
 @pytest.mark.parametrize("keep", [1, 2, 5])
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 2, 0, 1, 0], [1, 0, 1, 2, 1, 0, 0, 2]])
 def test_any_order_of_members_gives_the_networks_that_were_stored(pool, keep, order):
-    pool.keep = keep
+    pool.max_loaded = keep
     images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(9))
     expected = [fresh(seed)(images) for seed in range(3)]
     for index in order:
@@ -116,7 +118,7 @@ def test_any_order_of_members_gives_the_networks_that_were_stored(pool, keep, or
 
 
 def test_as_many_networks_as_are_kept_are_valid_at_once(pool):
-    pool.keep = 2
+    pool.max_loaded = 2
     images = torch.randn(4, 1, 8, 8)
     first, second = pool.network(2), pool.network(0)
     assert torch.equal(first(images), fresh(2)(images))
@@ -144,7 +146,7 @@ def test_members_are_held_as_far_as_there_is_room(pool, monkeypatch, room, free,
 
 
 def test_room_for_less_than_what_is_valid_changes_nothing(pool):
-    pool.keep, pool.room = 2, BYTES
+    pool.max_loaded, pool.room = 2, BYTES
     first, second = pool.network(0), pool.network(1)
     images = torch.randn(4, 1, 8, 8)
     assert torch.equal(first(images), fresh(0)(images))
@@ -172,7 +174,7 @@ def test_members_that_are_held_are_laid_out_anew_where_they_are(tmp_path, space)
 
     description = {**DESCRIPTION, "network": deep}
     pool = build(tmp_path / "pool", [MemberTask("deep", task)], space, description)
-    pool.keep = 2
+    pool.max_loaded = 2
     held = [pool.network(index) for index in (0, 1)]
     last, first = (Arithmetic(channels_last=last) for last in (True, False))
     images = torch.randn(4, 1, 8, 8)
@@ -299,7 +301,7 @@ def key(method, run):
         described = stage_pools.pool_description(
             run(**{"network": SPEC, **fields}), StageConfig(plugin="toy", options=options or {})
         )
-        return pipeline.stable_hash(described)
+        return stable_hash(described)
 
     return key
 

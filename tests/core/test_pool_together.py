@@ -11,13 +11,14 @@ from ddkit import (
     Member,
     MemberTask,
     Pool,
-    Together,
+    Stacked,
     networks,
 )
 from ddkit.pools import training as pool_training
 from ddkit.runtime.errors import DdkitError
 from ddkit.training import loop as training
-from ddkit.training.loop import Recipe, fit
+from ddkit.training.loop import fit
+from ddkit.training.recipe import Recipe
 from ddkit.training.stacked import fit_together
 
 SPEC = "convnet:depth=1:width=4:norm=batch"
@@ -44,7 +45,7 @@ class Experts:
     asked: int = 0
 
     def tasks(self) -> list[MemberTask]:
-        together = Together(self.size, self.train_together, self.worthwhile)
+        together = Stacked(self.size, self.train_together, self.worthwhile)
         return [MemberTask(name, self.alone(name), together=together) for name in EXPERTS]
 
     def worthwhile(self) -> bool:

@@ -18,11 +18,11 @@ from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison
 from ddkit.pipeline import relabel as relabelling
 from ddkit.pipeline import work
+from ddkit.pipeline.prepare import begun, check_inputs, prepare
 from ddkit.pipeline.rehearse import Data, rehearse
-from ddkit.pipeline.relabel import Wanted
+from ddkit.pipeline.relabel import RelabelRequest
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.arithmetic import OPERATIONS, Arithmetic, usual
-from ddkit.runtime.execution.units import Job
 from ddkit.runtime.process import settle, unchanged
 from ddkit.runtime.progress import Silent
 
@@ -117,7 +117,7 @@ def test_all_that_a_run_computes_is_as_it_says(name, precision, rounding, holdou
     assert {row.evaluation.precision for row in rows} == {"fp32"}  # what a CPU does
     if load(path).labels.kind != "hard":
         with Roundings() as seen:
-            relabelling.relabel(path, tmp_path / "again.safetensors", Wanted(), Silent())
+            relabelling.relabel(path, tmp_path / "again.safetensors", RelabelRequest(), Silent())
         assert seen.convolutions == {rounding}
 
 
@@ -160,9 +160,9 @@ def test_a_rehearsal_computes_as_the_run_says(tmp_path):
 def test_units_of_several_runs_in_one_worker_compute_each_as_its_run_says(holdout, tmp_path):
     work._engine.cache_clear()
     config = config_of(*METHODS["teddy"], precision="fp32")
-    run = pipeline.begun(config, tmp_path / "run", Silent())
-    pipeline.check_inputs(run)
-    common = {**Job.of(run, "job", "function").arguments, "snapshot_every": 0}
+    run = begun(config, tmp_path / "run", Silent()).run
+    check_inputs(run)
+    common = {**run.job("job", "function").arguments, "snapshot_every": 0}
     with Roundings() as seen:
         for shard in (0, 1):
             work.optimise_shard(Silent(), **common, shard=shard)
@@ -173,10 +173,10 @@ def test_units_of_several_runs_in_one_worker_compute_each_as_its_run_says(holdou
 def test_seeds_that_a_worker_trains_are_of_the_driver_s_precision(holdout, tmp_path):
     work._comparison.cache_clear()
     path = pipeline.distill(config_of("random", precision="fp32"), tmp_path / "run")
-    run = pipeline.prepare(config_of("random", precision="fp32"), path.parent)
+    run = prepare(config_of("random", precision="fp32"), path.parent)
     protocol = protocols.DSA.model_dump(mode="json")
     arguments = {
-        **Job.of(run, "seeds", "function").arguments, "artifact": str(path), "dataset": str(path),
+        **run.job("seeds", "function").arguments, "artifact": str(path), "dataset": str(path),
         "protocol": protocol, "network": "convnet:depth=1:width=4", "together": False,
     }  # fmt: skip
     with Roundings() as seen:

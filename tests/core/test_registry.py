@@ -9,8 +9,8 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from ddkit.config import MethodOptions
 from ddkit.labels import HardLabels
+from ddkit.methods.options import MethodOptions
 from ddkit.methods.plugin import METHODS, Plugin, lookup
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.registry import Registry
@@ -143,7 +143,7 @@ def test_a_method_tells_which_hooks_are_its_own_in_the_order_of_a_run(method):
 def test_the_default_labels_are_the_classes(method, run):
     import torch
 
-    from ddkit.synthesis.objective import Synthetic
+    from ddkit.synthesis.images import Synthetic
 
     images = Synthetic(torch.zeros(2, 1, 8, 8), torch.tensor([0, 2]))
     labels = Plugin(method()).relabel(run(), None, images)

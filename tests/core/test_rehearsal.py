@@ -20,9 +20,9 @@ from ddkit.pipeline.rehearse import (
 )
 from ddkit.pipeline.resolve import Request, resolve, with_relabel
 from ddkit.pools.cache import size
-from ddkit.pools.pool import Member, MemberTask
+from ddkit.pools.tasks import Member, MemberTask
+from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.cost import read_cost
-from ddkit.runtime.files import cache_folder
 from ddkit.synthesis.engine import Engine
 
 TEDDY = ("unit=step", "first=1", "last=5", "every=1", "train_batch=256", "recalibrate=200",

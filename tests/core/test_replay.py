@@ -12,8 +12,9 @@ from ddkit.data.space import InputSpace
 from ddkit.pools import imported as imported_pool
 from ddkit.pools.imported import import_replay
 from ddkit.pools.pool import Pool
+from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import cache_folder, locked
+from ddkit.runtime.files import locked
 
 SPEC = "convnet:depth=1:width=4"
 SHAPE = (1, 8, 8)

@@ -9,13 +9,9 @@ import pytest
 
 from ddkit.config import StageConfig
 from ddkit.methods.plugin import ALIASES, METHODS, Alias
+from ddkit.methods.presets import preset_names
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.resolve import (
-    Request,
-    preset_names,
-    resolve,
-    with_relabel,
-)
+from ddkit.pipeline.resolve import Request, resolve, with_relabel
 from ddkit.runtime.errors import DdkitError
 
 PLUGIN = """

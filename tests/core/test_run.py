@@ -1,15 +1,18 @@
 """What a method works with: initial images, generators, and no test split."""
 
 import ast
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from ddkit.data.split import Split
+from ddkit.pipeline.prepare import start_of
 from ddkit.run import Run
 from ddkit.runtime.errors import DdkitError
+from ddkit.synthesis.initial import initial_inputs, initial_real
+from ddkit.synthesis.shards import Shard
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +22,7 @@ def test_a_class_with_fewer_images_than_are_asked_for_is_refused_by_name(run, ma
     keep = torch.ones(len(train), dtype=torch.bool)
     keep[(train.labels == 1).nonzero()[:2]] = False
     with pytest.raises(DdkitError) as caught:
-        run(train=train.subset(keep.nonzero()[:, 0]), ipc=3).initial_real()
+        initial_real(run(train=train.subset(keep.nonzero()[:, 0]), ipc=3))
     assert str(caught.value) == (
         "class 'b' has 2 training images, fewer than --ipc 3: "
         "lower --ipc, leave the class out (--classes) or --init noise"
@@ -30,14 +33,14 @@ def test_a_class_with_fewer_images_than_are_asked_for_is_refused_by_name(run, ma
 def test_initial_real_images_do_not_depend_on_the_cut_into_shards(run, sizes):
     work = run(ipc=2)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
-    whole = work.initial_inputs(work.shard(0, torch.arange(6)))
+    whole = initial_inputs(work, Shard.of(work, 0, torch.arange(6)))
     for index, slots in enumerate(order.split(sizes)):
-        assert torch.equal(work.initial_inputs(work.shard(index, slots)), whole[slots])
+        assert torch.equal(initial_inputs(work, Shard.of(work, index, slots)), whole[slots])
 
 
 def test_initial_real_images_are_of_their_class_and_different(run, make_split):
     work = run(ipc=8, train=(train := make_split(each=8)))
-    images = work.initial_real()
+    images = initial_real(work)
     assert images.dtype == torch.float32
     for slot, image in enumerate(images):
         same = (train.images.float() / 255 == image).flatten(1).all(1).nonzero()[:, 0]
@@ -46,19 +49,19 @@ def test_initial_real_images_are_of_their_class_and_different(run, make_split):
 
 
 def test_fewer_images_per_class_are_the_first_of_more(run):
-    few, many = run(ipc=2).initial_real(), run(ipc=5).initial_real()
+    few, many = initial_real(run(ipc=2)), initial_real(run(ipc=5))
     assert torch.equal(few.view(3, 2, -1), many.view(3, 5, -1)[:, :2])
 
 
 def test_initial_images_follow_the_seed(run):
-    assert torch.equal(run(seed=1).initial_real(), run(seed=1).initial_real())
-    assert not torch.equal(run(seed=1).initial_real(), run(seed=2).initial_real())
+    assert torch.equal(initial_real(run(seed=1)), initial_real(run(seed=1)))
+    assert not torch.equal(initial_real(run(seed=1)), initial_real(run(seed=2)))
 
 
 @pytest.mark.parametrize("space", ["standard", "unit"])
 def test_noise_is_standard_normal_in_the_space_of_the_network(run, space):
     work = run(ipc=100, init="noise", space=space)
-    noise = work.initial_inputs(work.shard(0, torch.arange(300)))
+    noise = initial_inputs(work, Shard.of(work, 0, torch.arange(300)))
     assert noise.shape == (300, 1, 8, 8)
     assert noise.mean().item() == pytest.approx(0, abs=0.03)
     assert noise.std().item() == pytest.approx(1, abs=0.03)
@@ -67,8 +70,9 @@ def test_noise_is_standard_normal_in_the_space_of_the_network(run, space):
 def test_a_run_may_start_from_an_artifact(run, artifact, tmp_path):
     path = artifact(seed=7)
     work = run(init=str(path))
-    inputs = work.initial_inputs(work.shard(0, torch.tensor([4, 1])))
-    expected = run(seed=7).initial_real()[[4, 1]]
+    work = replace(work, start=start_of(work.config, work.train))
+    inputs = initial_inputs(work, Shard.of(work, 0, torch.tensor([4, 1])))
+    expected = initial_real(run(seed=7))[[4, 1]]
     torch.testing.assert_close(work.space.decode(inputs), expected)
 
 
@@ -76,7 +80,7 @@ def test_an_artifact_of_another_size_is_refused(run, artifact):
     path = artifact()
     work = run(init=str(path), ipc=3)
     with pytest.raises(DdkitError) as caught:
-        work.initial_inputs(work.shard(0, torch.arange(9)))
+        start_of(work.config, work.train)
     assert str(caught.value) == (
         f"--init {path} holds 6 images of (1, 8, 8), this run distils 9 of (1, 8, 8): "
         "use the same classes, ipc and size"

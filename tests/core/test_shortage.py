@@ -9,10 +9,11 @@ from ddkit_matching.objective import MatchingObjective
 
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.resolve import Request, resolve
-from ddkit.pipeline.shortage import enough_memory, short_of, ways_out
+from ddkit.pipeline.shortage import ways_out
 from ddkit.pipeline.work import optimise_shard
 from ddkit.runtime.errors import OutOfMemory
 from ddkit.runtime.progress import Silent
+from ddkit.runtime.shortage import enough_memory, short_of
 
 CUDA = torch.OutOfMemoryError(
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB"
@@ -82,7 +83,6 @@ WAYS = [
     ("tesla", {}, "synthesis", ["--memory-budget 8.0GB", "--groups 2", "batch_syn=…, now all)"]),
     ("dm", {}, "synthesis", ["--groups 2", "a smaller batch_real"]),
     ("dm", {"groups": 5}, "synthesis", ["a smaller batch_real"]),
-    ("random", {}, "evaluate", ["a smaller --batch-size", "a smaller network"]),
 ]  # fmt: skip
 
 

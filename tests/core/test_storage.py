@@ -11,18 +11,20 @@ import torch
 from safetensors.torch import save_file
 
 from ddkit.runtime import files as storage
+from ddkit.runtime import tensors
+from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.files import (
-    TensorFile,
-    cache_folder,
     locked,
-    optimiser_tensors,
     replacing,
-    restore_optimiser,
-    stable_hash,
     write_json,
-    write_tensors,
     write_text,
+)
+from ddkit.runtime.tensors import (
+    TensorFile,
+    optimiser_tensors,
+    restore_optimiser,
+    write_tensors,
 )
 
 
@@ -72,7 +74,7 @@ def write_tensor_file(path: Path) -> None:
     ("write", "patched"),
     [
         (lambda path: write_text(path, "new"), "pathlib.Path.write_text"),
-        (write_tensor_file, "ddkit.runtime.files.save_file"),
+        (write_tensor_file, "ddkit.runtime.tensors.save_file"),
     ],
     ids=["text", "tensors"],
 )
@@ -98,7 +100,7 @@ def test_a_full_disk_that_safetensors_reports_in_its_own_way(tmp_path, monkeypat
     def full(*arguments, **keywords):
         raise storage.SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(storage, "save_file", full)
+    monkeypatch.setattr(tensors, "save_file", full)
     message = refusal(write_tensor_file, tmp_path / "a")
     assert message.startswith(f"cannot write {tmp_path / 'a'}: ")
     assert "No space left on device" in message
@@ -200,8 +202,8 @@ def test_safetensors_of_others_are_refused(tmp_path, metadata):
 LOCK = """
 import sys
 from pathlib import Path
-from ddkit.errors import DdkitError
-from ddkit.storage import locked
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import locked
 try:
     with locked(Path(sys.argv[1]), "the run"):
         print("held")

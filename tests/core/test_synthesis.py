@@ -12,17 +12,13 @@ import pytest
 import torch
 
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.engine import Engine
-from ddkit.synthesis.objective import (
-    ImageObjective,
-    Leaf,
-    Objective,
-    Shard,
-    Synthetic,
-    class_balanced_shards,
-)
+from ddkit.synthesis.images import Synthetic
+from ddkit.synthesis.leaves import Leaf
+from ddkit.synthesis.objective import ImageObjective, Objective
+from ddkit.synthesis.shards import Shard, class_balanced_shards
 
 STEPS = 6
 
@@ -37,7 +33,9 @@ class Quadratic(Objective):
     momentum = 0.9
 
     def shards(self):
-        return [self.run.shard(n, s) for n, s in enumerate(torch.arange(6).split(6 // self.parts))]
+        return [
+            Shard.of(self.run, n, s) for n, s in enumerate(torch.arange(6).split(6 // self.parts))
+        ]
 
     def initialise(self, shard):
         self.state = torch.zeros(())
@@ -89,7 +87,7 @@ def result(run, folder: Path, objective=Quadratic, **options) -> dict[int, dict[
     engine.synthesise()
     for shard in objective.shards():
         assert not engine.checkpoint(shard).exists()
-    return {s.index: TensorFile(engine.final(s)).read() for s in objective.shards()}
+    return {s.index: TensorFile(engine.shard_path(s)).read() for s in objective.shards()}
 
 
 def same(one: dict, other: dict) -> bool:
@@ -217,14 +215,15 @@ SCRIPT = '''
 import os, signal, sys
 from pathlib import Path
 import torch
-from ddkit.config import MethodOptions, RunConfig
+from ddkit.methods.options import MethodOptions
+from ddkit.config import RunConfig
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.objective import ImageObjective
+from ddkit.synthesis.objective import ImageObjective
 from ddkit.run import Run
-from ddkit.storage import replacing
-import ddkit.storage
-from ddkit.synthesis import Engine
+from ddkit.runtime.files import replacing
+import ddkit.runtime.tensors
+from ddkit.synthesis.engine import Engine
 
 class Toy(ImageObjective):
     steps, deadly = 5, None
@@ -255,7 +254,7 @@ def dies_while_writing(folder):
             Path(path).write_bytes(b"half a file")
             os.kill(os.getpid(), signal.SIGKILL)
         return save(tensors, path, metadata)
-    save, ddkit.runtime.files.save_file = ddkit.runtime.files.save_file, save_file
+    save, ddkit.runtime.tensors.save_file = ddkit.runtime.tensors.save_file, save_file
     synthesise(folder)
 
 if __name__ == "__main__":
@@ -367,7 +366,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_file(run, tmp_path, at):
 def test_shards_that_do_not_hold_each_image_once_are_refused(run, tmp_path, slots):
     class Wrong(Quadratic):
         def shards(self):
-            return [self.run.shard(n, torch.tensor(s)) for n, s in enumerate(slots)]
+            return [Shard.of(self.run, n, torch.tensor(s)) for n, s in enumerate(slots)]
 
     with pytest.raises(DdkitError) as caught:
         result(run, tmp_path / "a", Wrong)
@@ -380,7 +379,10 @@ def test_shards_that_do_not_hold_each_image_once_are_refused(run, tmp_path, slot
 def test_two_shards_of_one_number_are_refused(run, tmp_path):
     class Twice(Quadratic):
         def shards(self):
-            return [self.run.shard(0, torch.arange(3)), self.run.shard(0, torch.arange(3, 6))]
+            return [
+                Shard.of(self.run, 0, torch.arange(3)),
+                Shard.of(self.run, 0, torch.arange(3, 6)),
+            ]
 
     with pytest.raises(DdkitError, match=r"Objective.shards\(\) is at fault"):
         result(run, tmp_path / "a", Twice)
@@ -438,7 +440,7 @@ def test_images_are_kept_in_the_valid_range(run, tmp_path):
         objective = objective(run(folder=tmp_path / objective.__name__, **config))
         engine = Engine(objective.run, objective)
         engine.synthesise()
-        return TensorFile(engine.final(objective.shards()[0]))["images"]
+        return TensorFile(engine.shard_path(objective.shards()[0]))["images"]
 
     class Free(Shrinking):
         clip = False
@@ -468,5 +470,5 @@ def test_class_balanced_shards_need_a_batch_size(run):
 
 
 def test_a_shard_knows_the_classes_of_its_slots(run):
-    assert isinstance(shard := run(ipc=2).shard(3, torch.tensor([5, 0, 3])), Shard)
+    assert isinstance(shard := Shard.of(run(ipc=2), 3, torch.tensor([5, 0, 3])), Shard)
     assert (shard.classes.tolist(), len(shard)) == ([2, 0, 1], 3)

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from ddkit import DdkitError, HardLabels, Synthetic, load, load_network, networks
 from ddkit.data.space import InputSpace
-from ddkit.distilled.dataset import write_distilled
+from ddkit.distilled.writing import write_distilled
 from ddkit.networks.saved import save_network
 
 
@@ -30,11 +30,16 @@ def made(distilled, spec):
     )
 
 
+def about(data):
+    """Return what is stored with a network that was trained on a set."""
+    return data.space, data.class_names, data.shape, {}
+
+
 @pytest.mark.parametrize("kind", ["standard", "zca"])
 def test_saved_and_loaded_it_answers_alike(distilled, tmp_path, kind):
     data = distilled(kind)
     network = made(data, "convnet:width=4:norm=batch")
-    save_network(tmp_path / "w.safetensors", network, "convnet:width=4:norm=batch", data, {})
+    save_network(tmp_path / "w.safetensors", network, "convnet:width=4:norm=batch", *about(data))
     again, space = load_network(tmp_path / "w.safetensors")
     pixels = data.pixels(torch.arange(4))
     expected = network.eval()(data.space.encode(pixels))
@@ -44,7 +49,7 @@ def test_saved_and_loaded_it_answers_alike(distilled, tmp_path, kind):
 def test_plain_torch_takes_the_weights(distilled, tmp_path):
     data = distilled()
     network = made(data, "convnet:width=4")
-    save_network(tmp_path / "w.safetensors", network, "convnet:width=4", data, {})
+    save_network(tmp_path / "w.safetensors", network, "convnet:width=4", *about(data))
     made(data, "convnet:width=4").load_state_dict(load_file(tmp_path / "w.safetensors"))
 
 
@@ -53,7 +58,7 @@ def test_a_file_of_code_is_not_executed_because_a_file_names_it(distilled, tmp_p
     (tmp_path / "evil.py").write_text("open('sprung', 'w').close()\n")
     monkeypatch.chdir(tmp_path)
     save_network(
-        tmp_path / "w.safetensors", made(data, "convnet:width=4"), "evil.py:make", data, {}
+        tmp_path / "w.safetensors", made(data, "convnet:width=4"), "evil.py:make", *about(data)
     )
     with pytest.raises(DdkitError, match="make it yourself"):
         load_network(tmp_path / "w.safetensors")

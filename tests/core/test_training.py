@@ -13,11 +13,11 @@ from ddkit.runtime.interrupt import Stopped
 from ddkit.training import loop as training
 from ddkit.training.loop import (
     Position,
-    Recipe,
     accuracy,
     fit,
     seeded,
 )
+from ddkit.training.recipe import Recipe
 
 SIZE, BATCH = 20, 6
 STEPS = 4  # 6 + 6 + 6 + 2 images

@@ -33,6 +33,7 @@ from ddkit.distilled.dataset import load
 from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import plan as planning
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.rehearse import Data
 from ddkit.pipeline.resolve import Request as Asked
 from ddkit.pipeline.resolve import resolve
@@ -103,7 +104,7 @@ def performed(request: Request, folder: Path) -> dict[str, Any]:
     if request.stopped:
         again, found["stops"] = distilled_with_stops(config, folder / "stopped")
         found["bytes"].append(digest(again))
-    run = pipeline.prepare(config, folder / "run")
+    run = prepare(config, folder / "run")
     data = (load(artifact), open_test(run), config.network, [0, 1], run.device)
     found["evaluated"] = [
         [

@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddkit.data.augmentation.augment import draw_boxes, draw_flips, resample
 from ddkit.data.augmentation.dsa import (
+    DSA_STRATEGY,
     OPERATIONS,
-    STRATEGY,
     apply_dsa,
     draw_dsa,
 )
@@ -62,7 +62,7 @@ def differentiate_twice(function) -> None:  # type: ignore[no-untyped-def]
         torch.autograd.grad((slope**2).sum(), images)
 
 
-@pytest.mark.parametrize("strategy", [*OPERATIONS, STRATEGY])
+@pytest.mark.parametrize("strategy", [*OPERATIONS, DSA_STRATEGY])
 def test_dsa_adds_nothing_in_any_order(strategy):
     generator = torch.Generator().manual_seed(1)
     parameters = draw_dsa(6, (8, 11), generator, strategy=strategy, mode="multiple")

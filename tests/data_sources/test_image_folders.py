@@ -1,8 +1,8 @@
 import pytest
 
 from ddkit.data.options import DataOptions
-from ddkit.data.pixels.tiers import opened
 from ddkit.data.sources.folders import read
+from ddkit.data.sources.load import opened
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Silent
 

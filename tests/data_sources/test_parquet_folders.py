@@ -4,9 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ddkit.data.options import DataOptions
-from ddkit.data.pixels.tiers import opened
 from ddkit.data.sources import parquet as rows
 from ddkit.data.sources.folders import read
+from ddkit.data.sources.load import opened
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Silent
 

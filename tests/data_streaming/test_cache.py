@@ -230,8 +230,8 @@ def test_files_are_found_from_any_one_on(listing, monkeypatch):
 BUILD = """
 import sys
 from ddkit.data.options import DataOptions
-from ddkit.data.sources import load
-from ddkit.progress import Silent
+from ddkit.data.sources.load import load
+from ddkit.runtime.progress import Silent
 class Loud(Silent):
     def task(self, name, total, done=0):
         print("built")

@@ -13,7 +13,7 @@ import torch
 
 from ddkit.data.loading.resident import Resident
 from ddkit.data.pixels.originals import Listing, Originals
-from ddkit.data.pixels.tiers import opened
+from ddkit.data.sources.load import opened
 from ddkit.data.space import InputSpace
 from ddkit.runtime.progress import Silent
 

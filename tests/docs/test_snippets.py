@@ -15,10 +15,10 @@ import click
 import pytest
 from ddkit_cli.main import ddkit
 
-from ddkit.config import parse_setting
 from ddkit.data.options import DataOptions
 from ddkit.methods.plugin import Plugin, lookup
-from ddkit.pipeline.resolve import find_preset, preset_names
+from ddkit.methods.presets import find_preset, preset_names
+from ddkit.runtime.settings import parse_setting
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,8 +15,8 @@ from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime import interrupt
 from ddkit.runtime.execution.units import Job, Unit
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.progress import Silent
+from ddkit.runtime.tensors import TensorFile
 
 IMPORTABLE = Path(__file__).with_name("importable")
 TEDDY = (

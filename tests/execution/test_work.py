@@ -4,12 +4,13 @@ import pytest
 
 from ddkit.bench.config import read_config
 from ddkit.bench.harness import Harness
+from ddkit.bench.work import measure_cell
 from ddkit.data.access import check_unsealed
-from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
 from ddkit.pipeline import work
+from ddkit.pipeline.prepare import check_inputs, prepare
+from ddkit.pipeline.stages import Stage
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.execution.units import Job
 from ddkit.runtime.files import read_json, write_json
 from ddkit.runtime.progress import Silent
 
@@ -17,16 +18,17 @@ from ddkit.runtime.progress import Silent
 @pytest.fixture
 def begun(config_of, tmp_path):
     """Return a run that was begun, with the arguments that all its units share."""
-    run = pipeline.prepare(config_of("teddy", "iterations=2"), tmp_path / "run")
+    run = prepare(config_of("teddy", "iterations=2"), tmp_path / "run")
     run.config.save(run.folder / "config.toml")
-    pipeline.check_inputs(run)
+    check_inputs(run)
     work._engine.cache_clear()
-    return run, dict(Job.of(run, "job", "function").arguments)
+    return run, dict(run.job("job", "function").arguments)
 
 
 def test_a_group_is_trained_in_the_drivers_folder(begun):
     run, common = begun
-    tasks, folder, _ = stage_pools.pool_plan(run, "synthesis")
+    plan = Stage(run, "synthesis").plan
+    tasks, folder = plan.tasks, plan.folder
     names = [task.name for task in tasks]
     work.train_group(Silent(), **common, stage="synthesis", pool=str(folder), tasks=names)
     assert [(folder / f"{name}.safetensors").exists() for name in names] == [True]
@@ -44,8 +46,8 @@ def test_a_shard_is_optimised_once_and_the_data_are_loaded_once(begun, monkeypat
     run, common = begun
     stage_pools.open_pool(run, "synthesis")
     loaded = []
-    original = pipeline.prepare
-    monkeypatch.setattr(pipeline, "prepare", lambda *a: loaded.append(1) or original(*a))
+    original = prepare
+    monkeypatch.setattr(work, "prepare", lambda *a: loaded.append(1) or original(*a))
     finished = run.folder / "shards" / "shard-00002.safetensors"
     work.optimise_shard(Silent(), **common, snapshot_every=0, shard=2)
     assert list(finished.parent.iterdir()) == [finished]
@@ -69,7 +71,7 @@ def test_a_machine_with_other_data_is_refused(begun):
 def test_units_cannot_open_the_test_split(begun, monkeypatch):
     run, common = begun
     stage_pools.open_pool(run, "synthesis")
-    monkeypatch.setattr(pipeline, "prepare", lambda *a: check_unsealed("test"))
+    monkeypatch.setattr(work, "prepare", lambda *a: check_unsealed("test"))
     with pytest.raises(DdkitError, match="the test split is closed"):
         work.optimise_shard(Silent(), **common, snapshot_every=0, shard=0)
     with pytest.raises(DdkitError, match="the test split is closed"):
@@ -80,7 +82,7 @@ def test_a_cell_that_this_machine_does_not_know_is_refused(tmp_path):
     bench = read_config(None, {"methods": ("random",)})
     Harness(bench, tmp_path)
     with pytest.raises(DdkitError, match="has no cell abc here: ddkit and its plugins must be"):
-        work.measure_cell(
+        measure_cell(
             Silent(), bench=bench.model_dump(mode="json"), folder=str(tmp_path), attempt="1",
             cell="abc",
         )  # fmt: skip
@@ -88,7 +90,7 @@ def test_a_cell_that_this_machine_does_not_know_is_refused(tmp_path):
 
 def test_a_unit_gets_what_it_can_be_found_by(begun):
     run, _ = begun
-    job = Job.of(run, "pool", "somewhere:else", stage="relabel")
+    job = run.job("pool", "somewhere:else", stage="relabel")
     assert (job.threads, job.gpu) == (1, False)
     assert job.arguments == {
         "config": run.config.model_dump(mode="json"), "folder": str(run.folder),

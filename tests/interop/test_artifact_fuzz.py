@@ -13,9 +13,9 @@ import ddkit
 from ddkit.data.augmentation.views import draw_views
 from ddkit.data.space import InputSpace
 from ddkit.data.zca import Zca
-from ddkit.distilled.dataset import write_distilled
+from ddkit.distilled.writing import write_distilled
 from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels, joined
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic
 from tests.interop.conftest import Reader, fuzz
 
 QUICK, SLOW = 200, 10_000

@@ -17,7 +17,7 @@ from PIL import Image
 from ddkit.data.space import InputSpace
 from ddkit.distilled.interop.exchange import Given
 from ddkit.distilled.interop.formats import layout_of
-from ddkit.runtime.files import write_tensors
+from ddkit.runtime.tensors import write_tensors
 from tests.interop.conftest import Reader, fuzz
 
 QUICK, CHILD, SLOW = 200, 100, 10_000  # CHILD: where each file goes to the child

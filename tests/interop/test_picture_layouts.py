@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.datasets import ImageFolder
 
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import write_tensors
+from ddkit.runtime.tensors import write_tensors
 from tests.interop.conftest import all_pixels
 
 NAMES = ("cat", "dog", "emu")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ddkit.distilled.interop import child
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import write_tensors
+from ddkit.runtime.tensors import write_tensors
 from tests.interop.conftest import MEAN, NAMES, STD, normalised
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2, 2])

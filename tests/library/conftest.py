@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import ddkit
-from ddkit.runtime.files import TensorFile
+from ddkit.runtime.tensors import TensorFile
 
 STEPS = 6
 WORDS: dict[str, Any] = {

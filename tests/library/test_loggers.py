@@ -16,8 +16,8 @@ import ddkit
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime import loggers, registry
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.progress import Silent
+from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis import engine as synthesis
 from ddkit.synthesis.journal import picture
 

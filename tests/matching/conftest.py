@@ -8,8 +8,9 @@ import pytest
 from ddkit_matching.options import MatchingOptions
 
 from ddkit import Run
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import Stage
 
 NETWORK = "convnet:depth=2:width=8"
 
@@ -22,7 +23,7 @@ def matching_run(tmp_path: Path) -> Callable[..., Run]:
         flags = {"ipc": 1, "threads": 1, "network": NETWORK, **common}
         small = ("updates=4", "batch_real=16")
         config = resolve(Request(method, flags, {"classes": 3}, [*small, *settings], "none"))
-        return pipeline.prepare(config, tmp_path / "run").for_stage("synthesis")
+        return Stage(prepare(config, tmp_path / "run"), "synthesis").run
 
     return make
 

@@ -15,10 +15,10 @@ from ddkit import DdkitError, Run, load
 from ddkit.data.augmentation.dsa import DsaParameters, draw_dsa
 from ddkit.pipeline import distill as pipeline
 from ddkit.runtime import interrupt
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.interrupt import Stopped
 from ddkit.runtime.memory import PeakMemory
 from ddkit.runtime.seeds import derive
+from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.engine import Engine
 
 BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
@@ -226,7 +226,7 @@ def test_groups_know_nothing_of_each_other(matching_run):
         objective.shards = lambda shards=shards, order=order: [shards[i] for i in order]
         engine = Engine(work, objective)
         engine.synthesise()
-        files.append([TensorFile(engine.final(shard)) for shard in shards])
+        files.append([TensorFile(engine.shard_path(shard)) for shard in shards])
     for first, second in zip(*files, strict=True):
         assert torch.equal(first["images"], second["images"])
         assert (first["images"] != first["initial"]).flatten(1).any(1).all()

@@ -12,14 +12,10 @@ from ddkit.methods.plugin import (
     Plugin,
     lookup,
 )
+from ddkit.methods.presets import find_preset, preset_names
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.resolve import (
-    Request,
-    find_preset,
-    preset_names,
-    resolve,
-)
-from ddkit.runtime.files import TensorFile
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.tensors import TensorFile
 
 NAMES = ("dc", "dsa", "dm")
 PRESETS = [(method, name) for method in NAMES for name in preset_names(method)]

@@ -10,7 +10,7 @@ from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.vision import torchvision
 
 CREATE = """
-from ddkit.errors import DdkitError
+from ddkit.runtime.errors import DdkitError
 from ddkit.networks import create
 try:
     create("resnet18", classes=2, shape=(3, 8, 8), meta=True)

@@ -11,7 +11,9 @@ from ddkit.config import RunConfig
 from ddkit.methods.plugin import Plugin
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import Stage
 
 NETWORK = "convnet:depth=2:width=8"
 SMALL = ("train_epochs=2", "train_batch=256")
@@ -41,8 +43,8 @@ def objective(configured, tmp_path) -> Callable[..., SelectionObjective]:
     """Return a function that makes the objective of a run, its pool trained."""
 
     def make(*settings: str, **common: Any) -> SelectionObjective:
-        run = pipeline.prepare(configured(*settings, **common), tmp_path / "run")
-        run = run.for_stage("synthesis")
+        run = prepare(configured(*settings, **common), tmp_path / "run")
+        run = Stage(run, "synthesis").run
         return Plugin("selection").synthesis_loss(run, stage_pools.open_pool(run, "synthesis"))
 
     return make

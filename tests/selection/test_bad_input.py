@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddkit.runtime.files import cache_folder
+from ddkit.runtime.cache import cache_folder
 
 FEATURELESS = """
 from torch import nn

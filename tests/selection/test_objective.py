@@ -8,13 +8,14 @@ from ddkit_selection.objective import SelectionObjective
 from ddkit_selection.options import SelectionOptions
 from ddkit_selection.rules import RULES
 
-from ddkit.distilled.dataset import stored
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.prepare import prepare
 from ddkit.pools.pool import Pool
 from ddkit.runtime import interrupt
+from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import cache_folder
+from ddkit.synthesis.images import stored
 
 ALIASES = ("herding", "k-center")
 
@@ -125,7 +126,7 @@ def test_teachers_of_another_method_are_good_for_it_the_last_of_them(
     configured, tmp_path, objective
 ):
     few = ("teachers=3", "train_epochs=1", "together=1")
-    run = pipeline.prepare(configured(*few, method="apm"), tmp_path / "apm")
+    run = prepare(configured(*few, method="apm"), tmp_path / "apm")
     name = stage_pools.open_pool(run, "synthesis").folder.name
     work = objective("teachers=2", network=None, pool=name)
     assert work.members == [1, 2]
@@ -136,7 +137,7 @@ def test_teachers_of_another_method_are_good_for_it_the_last_of_them(
 
 def test_experts_are_no_teachers_but_no_obstacle_to_pixels(configured, tmp_path):
     few = ("experts=1", "train_epochs=2", "max_start_epoch=1", "expert_epochs=1", "together=1")
-    run = pipeline.prepare(configured(*few, method="tesla"), tmp_path / "tesla")
+    run = prepare(configured(*few, method="tesla"), tmp_path / "tesla")
     name = stage_pools.open_pool(run, "synthesis").folder.name
     with pytest.raises(DdkitError) as error:
         pipeline.distill(configured(network=None, pool=name), tmp_path / "refused")

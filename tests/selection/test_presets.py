@@ -9,13 +9,11 @@ from ddkit.methods.plugin import (
     Plugin,
     lookup,
 )
+from ddkit.methods.presets import find_preset, preset_names
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.resolve import (
-    Request,
-    find_preset,
-    preset_names,
-    resolve,
-)
+from ddkit.pipeline.prepare import prepare
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import Stage
 
 ALL = [(method, name) for method in ("herding", "k-center") for name in preset_names(method)]
 
@@ -71,6 +69,6 @@ def test_a_preset_is_applied_and_runs(method, name, tmp_path):
 
 def test_the_pool_has_as_many_teachers_as_the_options_ask_for(configured, tmp_path):
     for count in (1, 3):
-        run = pipeline.prepare(configured(f"teachers={count}"), tmp_path / "run")
-        tasks = Plugin("selection").build_pool(run.for_stage("pool"))
+        run = prepare(configured(f"teachers={count}"), tmp_path / "run")
+        tasks = Plugin("selection").build_pool(Stage(run, "pool").run)
         assert [task.name for task in tasks] == [f"teacher-{index:04d}" for index in range(count)]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ddkit import Run
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import Stage
 
 SMALL = (
     "unit=step", "first=1", "last=5", "every=2", "train_batch=64", "recalibrate=200",
@@ -24,6 +25,6 @@ def teddy_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     def make(*settings: str, data: dict[str, Any] | None = None, **common: Any) -> Run:
         flags = {"ipc": 1, "threads": 1, "network": "convnet:width=8:norm=batch", **common}
         config = resolve(Request("teddy", flags, data or {}, [*SMALL, *settings], "none"))
-        return pipeline.prepare(config, tmp_path / "run").for_stage("synthesis")
+        return Stage(prepare(config, tmp_path / "run"), "synthesis").run
 
     return make

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from ddkit_teddy.checking import check_run
 from ddkit_teddy.objective import TeddyObjective
 from ddkit_teddy.segments import segmented_loss
 
 from ddkit import DdkitError, Run
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.memory import PeakMemory
+from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.engine import Engine
 
 
@@ -54,7 +55,7 @@ def synthesised(run: Run, folder: str = "run") -> TensorFile:
     objective = TeddyObjective(run, stage_pools.open_pool(run, "synthesis"))
     engine = Engine(run, objective)
     engine.synthesise()
-    return TensorFile(engine.final(objective.shards()[0]))
+    return TensorFile(engine.shard_path(objective.shards()[0]))
 
 
 def chosen(run: Run, folder: str = "run") -> int:
@@ -178,7 +179,7 @@ def test_a_segment_that_was_said_is_kept_or_refused(narrow_run):
     assert chosen(run) == 6
     run = narrow_run("segment=6", memory_budget=tight)
     with pytest.raises(DdkitError, match=r"too small for segment=6, which needs [\d.]+ kB: lower"):
-        run.options.check(run)
+        check_run(run)
 
 
 def test_without_a_budget_nothing_is_chosen(narrow_run):

@@ -6,7 +6,7 @@ from ddkit_teddy.objective import TeddyObjective
 
 from ddkit import DdkitError, Pool
 from ddkit.pipeline import stages as stage_pools
-from ddkit.synthesis.objective import class_balanced_shards
+from ddkit.synthesis.shards import class_balanced_shards
 
 
 def objective_of(run) -> TeddyObjective:
@@ -76,14 +76,14 @@ def test_crops_are_drawn_per_image_and_differentiable(teddy_run):
 
 
 def test_the_loss_falls_and_pixels_stay_valid(teddy_run, tmp_path):
-    from ddkit.runtime.files import TensorFile
+    from ddkit.runtime.tensors import TensorFile
     from ddkit.synthesis.engine import Engine
 
     run = teddy_run("iterations=40", "schedule=constant")
     objective = objective_of(run)
     engine = Engine(run, objective)
     engine.synthesise()
-    file = TensorFile(engine.final(objective.shards()[0]))
+    file = TensorFile(engine.shard_path(objective.shards()[0]))
     losses = file["losses"]
     assert losses[-5:].mean() < 0.9 * losses[:5].mean()
     assert file["images"].min() > -1e-4

@@ -6,13 +6,9 @@ import torch
 from ddkit.data.split import Split
 from ddkit.distilled.dataset import load
 from ddkit.methods.plugin import lookup
+from ddkit.methods.presets import find_preset, preset_names
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.resolve import (
-    Request,
-    find_preset,
-    preset_names,
-    resolve,
-)
+from ddkit.pipeline.resolve import Request, resolve
 
 ALL = [(method, name) for method in ("teddy", "sre2l") for name in preset_names(method)]
 SHRINK = {

@@ -7,7 +7,7 @@ import torch
 from ddkit_teddy.pruning import prune, ratio_for
 
 from ddkit import networks
-from ddkit.networks.pruned import prune_as, size
+from ddkit.networks.pruned import network_size, prune_as
 
 IMAGENET = (3, 224, 224)
 
@@ -50,7 +50,7 @@ def test_default_ratio_leaves_the_papers_size_of_resnet18():
     macs, parameters = count_by_hand(network, IMAGENET)
     assert parameters == 7_717_661  # 7.72 M in appendix D.1
     assert round(macs / 1e9, 1) == 1.2  # GFLOPs in appendix D.1
-    assert size(network, IMAGENET)[1] == parameters
+    assert network_size(network, IMAGENET)[1] == parameters
 
 
 def small(norm: str = "batch"):
@@ -94,8 +94,8 @@ def test_the_classifier_keeps_all_its_classes():
 def test_a_target_share_is_met(what):
     ratio = ratio_for(small, 4, (1, 8, 8), **{what: 0.5})
     network = small()
-    before = size(network, (1, 8, 8))
+    before = network_size(network, (1, 8, 8))
     prune(network, ratio, 4, (1, 8, 8), torch.Generator().manual_seed(1))
-    after = size(network, (1, 8, 8))
+    after = network_size(network, (1, 8, 8))
     place = 1 if what == "parameters" else 0
     assert after[place] / before[place] == pytest.approx(0.5, abs=0.08)  # 16 channels: coarse steps

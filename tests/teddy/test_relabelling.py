@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ddkit_teddy.relabelling import average, label, labelling_members
+from ddkit_teddy.relabelling import averaged_logits, label, labelling_members
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -15,17 +15,16 @@ from ddkit import (
     SoftLabels,
     Synthetic,
 )
-from ddkit.distilled.dataset import load, write_distilled
+from ddkit.distilled.dataset import load
+from ddkit.distilled.writing import write_distilled
 from ddkit.labels import DrawnViews
-from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
-from ddkit.runtime.files import (
-    TensorFile,
-    read_json,
-    stable_hash,
-    write_json,
-    write_tensors,
-)
+from ddkit.pipeline.prepare import describe
+from ddkit.pipeline.stages import Stage
+from ddkit.runtime.cache import stable_hash
+from ddkit.runtime.files import read_json, write_json
+from ddkit.runtime.tensors import TensorFile, write_tensors
+from ddkit.synthesis.initial import initial_real
 
 
 class Scale(nn.Module):
@@ -41,13 +40,13 @@ class Scale(nn.Module):
 
 def test_averages_of_hand_computed_outputs():
     images = torch.tensor([[[[1.0, 2.0]]]])  # sum 3, maximum 2
-    logits = average([Scale(1.0), Scale(3.0)], images, "logits")
+    logits = averaged_logits([Scale(1.0), Scale(3.0)], images, "logits")
     torch.testing.assert_close(logits, torch.tensor([[6.0, 4.0]]))
     first, second = (
         torch.softmax(torch.tensor([3.0, 2.0]), 0),
         torch.softmax(torch.tensor([9.0, 6.0]), 0),
     )
-    mean = average([Scale(1.0), Scale(3.0)], images, "probabilities")
+    mean = averaged_logits([Scale(1.0), Scale(3.0)], images, "probabilities")
     torch.testing.assert_close(mean.exp(), ((first + second) / 2).unsqueeze(0))
 
 
@@ -79,9 +78,9 @@ def slow_view(images, views, row, size):
 
 
 def labelled(teddy_run, *settings, ipc=1, **common):
-    run = teddy_run(*settings, ipc=ipc, **common).for_stage("relabel")
+    run = Stage(teddy_run(*settings, ipc=ipc, **common), "relabel").run
     pool = stage_pools.open_pool(run, "relabel")
-    real = run.initial_real()
+    real = initial_real(run)
     images = Synthetic(real, torch.arange(run.total) // ipc)
     return run, pool, images, label(run, pool, images)
 
@@ -135,7 +134,7 @@ def test_a_recipe_gives_the_logits_that_are_stored_otherwise(teddy_run):
 
 def recipe_artifact(teddy_run, path: Path) -> Path:
     run, _, images, recipe = labelled(teddy_run, labels_as="recipe")
-    write_distilled(path, images, recipe, run.space, pipeline.describe(run))
+    write_distilled(path, images, recipe, run.space, describe(run))
     return path
 
 

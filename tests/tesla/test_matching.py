@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddkit import networks
-from ddkit.data.augmentation.dsa import STRATEGY, apply_dsa, draw_dsa
+from ddkit.data.augmentation.dsa import DSA_STRATEGY, apply_dsa, draw_dsa
 from ddkit.runtime.memory import PeakMemory
 
 CLASSES = 3
@@ -95,7 +95,7 @@ def problem(
     hard: bool = False,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
-    strategy: str = STRATEGY,
+    strategy: str = DSA_STRATEGY,
 ) -> Problem:
     """Return a matching on noise; batches are drawn apart, so that they overlap."""
     random = torch.Generator().manual_seed(seed)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from ddkit_tesla.checking import check_run
 from ddkit_tesla.memory import kept_graphs
 from ddkit_tesla.objective import TeslaObjective
 
@@ -140,7 +141,7 @@ def test_a_run_that_goes_on_keeps_what_it_chose(narrow_run, synthesised, monkeyp
 
 def refusal(run: Run) -> str:
     with pytest.raises(DdkitError) as error:
-        run.options.check(run)
+        check_run(run)
     return str(error.value)
 
 
@@ -166,7 +167,7 @@ def test_too_small_a_budget_is_refused_before_an_expert_is_trained(narrow_run, m
     )
     assert smallest(line) == pytest.approx(expected, rel=0.1)
     enough = narrow_run(memory_budget=int(smallest(line)))
-    enough.options.check(enough)
+    check_run(enough)
 
 
 def test_what_was_said_is_kept_or_refused(narrow_run, synthesised):
@@ -197,7 +198,7 @@ def test_a_network_that_needs_the_whole_batch_gets_it_or_is_refused(narrow_run, 
     )
     assert smallest(line) == pytest.approx(needed(narrow_run(**common), 0, 0), rel=0.1)
     less = narrow_run("batch_syn=8", **common, memory_budget=int(0.8 * whole))
-    less.options.check(less)
+    check_run(less)
 
 
 def graphs(run: Run, folder: str = "run") -> int:

@@ -6,14 +6,10 @@ import torch
 from ddkit.data.split import Split
 from ddkit.distilled.dataset import load
 from ddkit.methods.plugin import lookup
+from ddkit.methods.presets import find_preset, preset_names
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.resolve import (
-    Request,
-    find_preset,
-    preset_names,
-    resolve,
-)
-from ddkit.runtime.files import TensorFile
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.tensors import TensorFile
 
 OWN = ("digits", "fashion-mnist")  # ddkit's own settings, for a CPU
 ALL = [(method, name) for method in ("tesla", "mtt") for name in preset_names(method)]

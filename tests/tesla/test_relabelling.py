@@ -16,7 +16,8 @@ from ddkit import (
 from ddkit.distilled.dataset import load
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
-from ddkit.runtime.files import TensorFile
+from ddkit.runtime.tensors import TensorFile
+from ddkit.synthesis.initial import initial_real
 
 BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
 TEDDY = tuple(
@@ -30,7 +31,7 @@ TEDDY = tuple(
 
 def made(run: Run) -> tuple[Pool, Synthetic]:
     """Return the run's pool, and images that no expert has seen."""
-    real = run.initial_real()
+    real = initial_real(run)
     images = (real + 0.1 * torch.rand(real.shape, generator=torch.Generator().manual_seed(0))) / 1.1
     return stage_pools.open_pool(run, "relabel"), Synthetic(images, torch.arange(run.total))
 
@@ -164,6 +165,6 @@ def test_tesla_labels_random_images(tesla_run):
     pool = stage_pools.open_pool(run, "relabel")
     assert len(trajectories(pool)) == 2
     rows = torch.arange(10)
-    torch.testing.assert_close(distilled.pixels(rows), run.initial_real(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(distilled.pixels(rows), initial_real(run), rtol=0, atol=1e-6)
     expected = by_hand(run, pool, distilled.pixels(rows), 1, 2)
     torch.testing.assert_close(distilled.labels.targets(rows, 0), expected, rtol=1e-4, atol=1e-4)

@@ -12,8 +12,9 @@ from ddkit.distilled.dataset import load
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
 from ddkit.runtime import interrupt
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.interrupt import Stopped
+from ddkit.runtime.tensors import TensorFile
+from ddkit.synthesis.initial import initial_real
 
 PLAIN = ("experts=1", "max_start_epoch=1", "expert_epochs=2", "augmentation=none")
 
@@ -237,5 +238,5 @@ def test_pixels_are_not_clipped(tesla_run, space):
 def test_no_iterations_leave_the_images_as_they_start(tesla_run, synthesised):
     run = tesla_run("iterations=0")
     file = synthesised(run)
-    torch.testing.assert_close(file["images"], run.initial_real(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(file["images"], initial_real(run), rtol=0, atol=1e-5)
     assert float(file["learning_rate"]) == pytest.approx(0.05)

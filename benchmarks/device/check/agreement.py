@@ -12,7 +12,9 @@ from benchmarks.device.parts import Bench
 from ddkit.distilled.dataset import load
 from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.stages import open_pool
+from ddkit.pipeline.prepare import prepare
+from ddkit.pipeline.stages import Stages, open_pool
+from ddkit.synthesis.initial import initial_real
 from ddkit.training.loop import seeded
 
 CPU = torch.device("cpu")
@@ -49,9 +51,9 @@ def change_of(method: str, device: torch.device, bench: Bench) -> Tensor:
         precision="fp32",
     )
     pool = pool_of(run, role, epochs=range(3)) if role else open_pool(run, "synthesis")
-    engine = pipeline.engine_of(run, pool)
+    engine = pipeline.engine_of(Stages(run), pool)
     images, _ = engine.first_step()
-    return images.images - run.initial_real()
+    return images.images - initial_real(run)
 
 
 def runs_agree(bench: Bench) -> str:
@@ -78,7 +80,7 @@ def evaluations_repeat(bench: Bench) -> str:
     config = config_of(bench, "Teddy")
     folder = bench.scratch()
     dataset = load(distilled(config, folder))
-    run = pipeline.prepare(config, folder / "run")
+    run = prepare(config, folder / "run")
     test = open_test(run)
     found = []
     for name in ("dsa", "soft"):

@@ -20,7 +20,7 @@ from benchmarks.device.parts import Bench
 from benchmarks.device.timing import in_turn
 from ddkit.distilled.dataset import load
 from ddkit.evaluation.accuracy import default_protocol, evaluate_with, open_test
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import prepare
 from ddkit.runtime.arithmetic import EXACT, Arithmetic, usual
 from ddkit.runtime.files import read_json
 from ddkit.runtime.timing import wait_for
@@ -53,7 +53,7 @@ def float32_is_kept(name: str, bench: Bench) -> str:
     config, folder = config_of(bench, name), bench.scratch()
     with Rounded() as seen:
         dataset = load(distilled(config, folder))
-        run = pipeline.prepare(config, folder / "run")
+        run = prepare(config, folder / "run")
         protocol = default_protocol(dataset).with_recipe(epochs=2)
         evaluate_with(protocol, dataset, open_test(run), config.network, [0, 1], run.device)
     said = ", ".join(f"{count} {kind}" for kind, count in seen.found.most_common())

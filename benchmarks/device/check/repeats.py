@@ -8,9 +8,9 @@ from pathlib import Path
 from benchmarks.device.check.checking import WrongError, checked, demand
 from benchmarks.device.check.runs import METHODS, config_of, distilled
 from benchmarks.device.parts import Bench
-from ddkit.runtime.files import TensorFile
 from ddkit.runtime.interrupt import Stopped, request_stop, stopping_on_signals
 from ddkit.runtime.progress import Silent
+from ddkit.runtime.tensors import TensorFile
 
 STOPS = 40  # at most: one for each loop of a run is far fewer
 

@@ -16,7 +16,9 @@ from ddkit.config import RunConfig
 from ddkit.data.sources.registered import is_registered
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import Stage, Stages
 from ddkit.runtime.arithmetic import EXACT, Arithmetic
 from ddkit.runtime.progress import Progress
 from ddkit.synthesis.engine import Engine, take_step
@@ -146,9 +148,9 @@ class Steps:
 
     def __init__(self, bench: Bench, name: str, *settings: str, **flags: Any):
         config = config_of(bench, name, *settings, **flags)
-        self.run = pipeline.prepare(config, bench.scratch()).for_stage("synthesis")
+        self.run = Stage(prepare(config, bench.scratch()), "synthesis").run
         pool = stage_pools.open_pool(self.run, "synthesis")
-        self.engine: Engine = pipeline.engine_of(self.run, pool)
+        self.engine: Engine = pipeline.engine_of(Stages(self.run), pool)
         self.shard = self.engine.objective.shards()[0]
         self.leaves: dict[str, LeafState] = self.engine._leaves(self.shard)
         self.taken = 0

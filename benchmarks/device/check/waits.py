@@ -19,7 +19,8 @@ from ddkit.data.space import InputSpace
 from ddkit.distilled.dataset import load
 from ddkit.evaluation.accuracy import protocol_for
 from ddkit.evaluation.training import TrainingSet
-from ddkit.training.loop import Recipe, fit
+from ddkit.training.loop import fit
+from ddkit.training.recipe import Recipe
 from ddkit.training.stacked import fit_together
 
 WARM_UP, STEPS = 4, 4  # the first steps bring networks to the device

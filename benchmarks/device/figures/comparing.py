@@ -36,15 +36,15 @@ def compared(
     sides: Sides,
     seconds: float,
     *,
-    bears: Sequence[Precision] = PRECISIONS,
+    precisions: Sequence[Precision] = PRECISIONS,
     layouts: bool = True,
 ) -> Iterator[Line]:
     """Serve the lines of a step, one per arithmetic.
 
     Args:
-        bears, layouts: which arithmetics; see `arithmetics`.
+        precisions, layouts: which arithmetics; see `arithmetics`.
     """
-    chosen = arithmetics(bench.device, bears, layouts=layouts)
+    chosen = arithmetics(bench.device, precisions, layouts=layouts)
     for arithmetic in chosen:
         bare = within(arithmetic, bench.device, sides.bare(arithmetic))
         ours = sides.ours(arithmetic)

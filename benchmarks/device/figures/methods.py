@@ -22,8 +22,10 @@ from benchmarks.teddy_step import ddkit_steps, plain_steps
 from benchmarks.tesla_step import floor
 from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
 from ddkit.networks.features import last_linear_input
+from ddkit.pipeline.stages import Stage
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import Arithmetic, usual
+from ddkit.synthesis.initial import initial_real
 from ddkit.synthesis.objective import Objective
 
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -49,7 +51,9 @@ def tesla_lines(bench: Bench, seconds: float) -> Iterator[Line]:
         lambda arithmetic: numbered(floor(objective, objective.shards()[0], exact=True)),
     )
     name = title(bench, f"TESLA iteration, T = {steps}", 10)
-    yield from compared(bench, name, sides, seconds, bears=TeslaObjective.bears, layouts=False)
+    yield from compared(
+        bench, name, sides, seconds, precisions=TeslaObjective.precisions, layouts=False
+    )
 
 
 def apm_lines(bench: Bench, seconds: float) -> Iterator[Line]:
@@ -68,7 +72,9 @@ def apm_lines(bench: Bench, seconds: float) -> Iterator[Line]:
     update = ApmObjective(reused, pool_of(reused, "teacher"))  # whose student is trained once
     sides = Sides(partial(own_step, update), partial(bare_update, bench, 10 * ipc))
     name = title(bench, f"APM update (Eq. 4), K = {CHECKPOINTS}", 10 * ipc)
-    yield from compared(bench, name, sides, seconds / 2, bears=ApmObjective.bears, layouts=False)
+    yield from compared(
+        bench, name, sides, seconds / 2, precisions=ApmObjective.precisions, layouts=False
+    )
 
 
 def dm_lines(bench: Bench, seconds: float) -> Iterator[Line]:
@@ -79,7 +85,9 @@ def dm_lines(bench: Bench, seconds: float) -> Iterator[Line]:
     objective = MatchingObjective(run)
     sides = Sides(partial(own_step, objective), partial(bare_dm, bench, run, real))
     name = title(bench, f"DM update, {real} real images of each class", 100)
-    yield from compared(bench, name, sides, seconds, bears=MatchingObjective.bears, layouts=False)
+    yield from compared(
+        bench, name, sides, seconds, precisions=MatchingObjective.precisions, layouts=False
+    )
 
 
 def teddy_lines(bench: Bench, seconds: float, *, resnet: bool) -> Iterator[Line]:
@@ -117,7 +125,7 @@ def made_up_run(
         images=images,
         settings=settings,
     )
-    return run.for_stage("synthesis")
+    return Stage(run, "synthesis").run
 
 
 def own_step(objective: Objective, arithmetic: Arithmetic) -> Step:
@@ -151,7 +159,7 @@ def bare_dm(bench: Bench, run: Run, real: int, arithmetic: Arithmetic) -> Step:
     device = bench.device
     inputs = run.resident.inputs(torch.arange(len(run.train)))
     members = torch.arange(len(run.train), device=device).view(-1, CLASSES).T  # made up in turn
-    own = run.initial_real().to(device).requires_grad_()
+    own = initial_real(run).to(device).requires_grad_()
     optimiser = torch.optim.SGD([own], 1.0, 0.5, fused=own.is_cuda or None)
     model = network(bench).requires_grad_(False)
     drawn = draw_dsa(1, (32, 32), torch.Generator().manual_seed(0)).to(device)

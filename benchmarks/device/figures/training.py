@@ -19,7 +19,8 @@ from benchmarks.device.timing import Step, in_turn
 from ddkit import networks
 from ddkit.runtime.arithmetic import Arithmetic, usual
 from ddkit.runtime.timing import wait_for
-from ddkit.training.loop import Recipe, fit
+from ddkit.training.loop import fit
+from ddkit.training.recipe import Recipe
 from ddkit.training.stacked import Loss, fit_together
 
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -156,7 +157,7 @@ def batch(bench: Bench, size: int) -> tuple[Tensor, Tensor]:
 
 
 def spec(bench: Bench, norm: str = "") -> str:
-    """Return the network of all figures: ConvNet-3, as wide as the bench bears."""
+    """Return the network of all figures: ConvNet-3, as wide as the bench precisions."""
     return f"convnet:depth=3:width={16 if bench.small else 128}{norm}"
 
 

@@ -15,7 +15,6 @@ from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.evaluation.accuracy import (
     Evaluation,
-    device_name,
     evaluate_with,
     open_test,
     protocol_for,
@@ -23,10 +22,11 @@ from ddkit.evaluation.accuracy import (
 )
 from ddkit.evaluation.training import train_on
 from ddkit.evaluation.units import joined
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.run import Run
 from ddkit.runtime.cost import read_cost
+from ddkit.runtime.machine import device_name
 
 EVALUATION = 0.12  # the share of a row's time in which networks are trained on the set
 PACED = 4  # epochs that tell how many fit
@@ -97,7 +97,7 @@ def lines(row: Published, bench: Bench, seconds: float) -> Iterator[Line]:
         path = distilled_until(config, bench.scratch(), every, until, shorter)
         dataset = load(path)
         config = RunConfig.model_validate(dataset.config)
-        run = pipeline.prepare(config, path.parent)
+        run = prepare(config, path.parent)
         test = test or open_test(run)
         costs.append(read_cost(path.parent))
         for epochs, result in evaluated(run, dataset, test, row.networks, seed, began + share):

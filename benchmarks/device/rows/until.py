@@ -9,9 +9,9 @@ from ddkit.config import RunConfig
 from ddkit.methods.plugin import Plugin
 from ddkit.pipeline import distill as pipeline
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile, write_tensors
 from ddkit.runtime.interrupt import Stopped, request_stop, stopping_on_signals
 from ddkit.runtime.progress import Silent
+from ddkit.runtime.tensors import TensorFile, write_tensors
 
 
 class Until(Silent):

@@ -22,9 +22,9 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
         click.echo("names: " + ", ".join(DATA.names()))
         click.echo("also: a local folder (parquet or ImageFolder), a Hugging Face name (org/name)")
         return
-    from ddkit.config import validated
     from ddkit.data.options import DataOptions
     from ddkit.data.sources.load import load
+    from ddkit.runtime.settings import validated
 
     said = {key: value for key, value in flags.items() if value is not None}
     options = validated(DataOptions, {"name": name, **said}, "the data set")

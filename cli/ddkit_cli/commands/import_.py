@@ -84,9 +84,9 @@ def import_(
 
 def described(data: str | None, flags: dict[str, Any]) -> dict[str, Any]:
     """Return what a request says of the data, or of the classes where no data are named."""
-    from ddkit.config import validated
     from ddkit.data.options import DataOptions
     from ddkit.runtime.errors import DdkitError
+    from ddkit.runtime.settings import validated
 
     said = {key: value for key, value in flags.items() if value is not None}
     unit = said.get("space") == "unit"

@@ -50,7 +50,7 @@ def _list_methods(as_json: bool) -> None:
 
 def _show(name: str, as_json: bool) -> None:
     from ddkit.methods.plugin import Plugin, lookup
-    from ddkit.pipeline.resolve import preset_names
+    from ddkit.methods.presets import preset_names
     from ddkit.runtime.described import describe
     from ddkit_cli import display
 

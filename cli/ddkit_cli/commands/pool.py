@@ -71,7 +71,8 @@ def inspect(
     on training data, is given at several stages (Teddy, section 3.3): members near the student are
     good stand-ins for it.
     """
-    from ddkit.pools.cache import find, student_distances
+    from ddkit.pipeline.distances import student_distances
+    from ddkit.pools.cache import find
     from ddkit.pools.pool import Pool
     from ddkit.runtime.interrupt import stopping_on_signals
     from ddkit_cli import display
@@ -143,11 +144,11 @@ def import_pool(
     The data flags say what the experts were trained on, as for `ddkit distill`. Nothing in the
     files is executed, and they are not needed afterwards.
     """
-    from ddkit.config import validated
     from ddkit.data.options import DataOptions
     from ddkit.pools.cache import size
     from ddkit.pools.imported import import_replay
     from ddkit.pools.pool import Pool
+    from ddkit.runtime.settings import validated
     from ddkit_cli import display
 
     said = {key: value for key, value in flags.items() if value is not None}

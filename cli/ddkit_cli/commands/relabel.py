@@ -38,7 +38,7 @@ def relabel(
     from ddkit.runtime.interrupt import stopping_on_signals
     from ddkit_cli import display
 
-    wanted = relabelling.Wanted(
+    wanted = relabelling.RelabelRequest(
         relabel_from, settings, pool, network, asked_form(labels_as), label_views, keep_epochs
     )
     progress = display.progress_for(quiet or as_json)

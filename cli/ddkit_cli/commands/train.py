@@ -33,10 +33,10 @@ def train(
     from ddkit.evaluation.training import train_on
     from ddkit.networks.saved import save_network
     from ddkit.pipeline import evaluate as comparison
-    from ddkit.pipeline.shortage import enough_memory
-    from ddkit.run import find_device
     from ddkit.runtime.interrupt import stopping_on_signals
+    from ddkit.runtime.machine import find_device
     from ddkit.runtime.process import settle
+    from ddkit.runtime.shortage import enough_memory
     from ddkit_cli import display
 
     distilled = load(artifact)
@@ -56,9 +56,8 @@ def train(
         progress.task(f"{chosen.name} on {spec}", chosen.recipe.epochs) as bar,
     ):
         model = train_on(distilled, chosen, spec, seed, where, lambda _: bar.advance())
-    save_network(
-        out, model, spec, distilled, {"protocol": chosen.model_dump(mode="json"), "seed": seed}
-    )
+    how = {"protocol": chosen.model_dump(mode="json"), "seed": seed}
+    save_network(out, model, spec, distilled.space, distilled.class_names, distilled.shape, how)
     if as_json:
         display.as_json({"weights": out, "network": spec, "epochs": chosen.recipe.epochs})
     else:

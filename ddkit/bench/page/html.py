@@ -17,8 +17,9 @@ from ddkit.bench.page import charts, columns, heat, images
 from ddkit.bench.results import Results, Row
 from ddkit.bench.store import Store
 from ddkit.bench.tables import HOW_TO_READ, as_json, csv_text, duration
-from ddkit.config import RunConfig, validated
+from ddkit.config import RunConfig
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.settings import validated
 
 STYLES = ("base.css", "tables.css", "figures.css", "print.css")
 SCRIPTS = ("theme.js", "tables.js", "figures.js")

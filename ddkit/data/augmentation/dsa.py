@@ -17,7 +17,7 @@ from ddkit.data.augmentation.augment import crop
 from ddkit.data.augmentation.sampling import LinearMap, sample
 from ddkit.runtime.errors import unknown
 
-STRATEGY = "color_crop_cutout_flip_scale_rotate"
+DSA_STRATEGY = "color_crop_cutout_flip_scale_rotate"
 Mode = Literal["single", "multiple"]
 Size = tuple[int, int]  # height and width
 
@@ -67,7 +67,7 @@ def draw_dsa(
     size: Size,
     generator: Generator,
     *,
-    strategy: str = STRATEGY,
+    strategy: str = DSA_STRATEGY,
     mode: Mode = "single",
     flip: bool = True,
 ) -> DsaParameters:

@@ -13,12 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError, Unwritable
 from ddkit.runtime.files import (
-    cache_folder,
     locked,
     read_json,
-    stable_hash,
     unwritable,
     write_json,
 )

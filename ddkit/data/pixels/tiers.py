@@ -33,10 +33,10 @@ from ddkit.data.pixels.cache import (
 from ddkit.data.pixels.decoding import decode
 from ddkit.data.pixels.detailed import Detailed
 from ddkit.data.pixels.encoded import Encoded, Store
-from ddkit.data.pixels.originals import Listing, Originals
-from ddkit.data.split import Split
+from ddkit.data.pixels.originals import Originals
+from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.errors import DdkitError, Unwritable, unknown
-from ddkit.runtime.files import cache_folder, free_disk
+from ddkit.runtime.files import free_disk
 from ddkit.runtime.memory import free_memory
 from ddkit.runtime.progress import Progress
 
@@ -45,22 +45,6 @@ SHARE = 1 / 4  # of the free memory, that pixels may take: networks and other ru
 DISK_SHARE = 1 / 4  # of the free disk, for what could be decoded again
 WORTH_KEEPING = 2**22  # bytes; fewer are decoded in a fraction of a second
 DECODED_SIDE = 128  # larger images would take more room decoded than most disks have
-
-
-def opened(
-    listing: Listing, side: int | None, progress: Progress, detail: int | None = None
-) -> Split:
-    """Return a split with its pixels in the tier that suits them, scaled and cropped to `side`.
-
-    With `detail`, the split can also crop the same images of that larger side (see `Detailed`).
-    Raises `DdkitError` for images that can't be read or differ in size, a full disk, and a tier
-    that there is not.
-    """
-    if detail is None:
-        images = pixels_at(listing.images, side, progress)
-    else:
-        images = detailed(listing.images, side, detail, progress)
-    return Split(images, listing.labels, listing.classes)
 
 
 def pixels_at(images: Originals, side: int | None, progress: Progress) -> Tensor | Pixels:

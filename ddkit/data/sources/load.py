@@ -8,8 +8,9 @@ import torch
 
 from ddkit.data.access import check_unsealed, kept
 from ddkit.data.options import DataOptions
-from ddkit.data.pixels import tiers
 from ddkit.data.pixels.detailed import Detailed
+from ddkit.data.pixels.originals import Listing
+from ddkit.data.pixels.tiers import detailed, pixels_at
 from ddkit.data.sources import folders, hub
 from ddkit.data.sources.names import DATA
 from ddkit.data.sources.registered import is_registered, registered
@@ -66,9 +67,9 @@ def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
     own = is_registered(name)
     if not own and name not in DATA.entries():
         if folders.is_path(name):
-            return tiers.opened(folders.read(options, split), side, progress, detail)
+            return opened(folders.read(options, split), side, progress, detail)
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-            return tiers.opened(hub.read(options, split), side, progress, detail)
+            return opened(hub.read(options, split), side, progress, detail)
     source: Source = registered if own else DATA.load(name)
     found = choose_classes(source(options, split), options.classes)
     scaled = resized(found, side)
@@ -76,3 +77,19 @@ def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
         return scaled
     details = resized(found, detail).take(torch.arange(len(found)))
     return replace(scaled, images=Detailed(scaled.pixels, details))
+
+
+def opened(
+    listing: Listing, side: int | None, progress: Progress, detail: int | None = None
+) -> Split:
+    """Return a split with its pixels in the tier that suits them, scaled and cropped to `side`.
+
+    With `detail`, the split can also crop the same images of that larger side (see `Detailed`).
+    Raises `DdkitError` for images that can't be read or differ in size, a full disk, and a tier
+    that there is not.
+    """
+    if detail is None:
+        images = pixels_at(listing.images, side, progress)
+    else:
+        images = detailed(listing.images, side, detail, progress)
+    return Split(images, listing.labels, listing.classes)

@@ -14,8 +14,8 @@ from ddkit.data.pixels.cache import CHUNK_BYTES, Cache, Chunk
 from ddkit.data.pixels.decoding import ImageFile
 from ddkit.data.pixels.originals import Originals, Reader
 from ddkit.data.sources.parquet import Rows, numbered
+from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import stable_hash
 from ddkit.runtime.progress import Progress
 
 

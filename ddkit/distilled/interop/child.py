@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ddkit.distilled.interop.refusal import Refusal
-from ddkit.runtime.files import write_tensors
+from ddkit.runtime.tensors import write_tensors
 
 SPARE = 2**28  # bytes of memory beside what follows from the size of a file
 GROWTH = 4  # tensors may share storage in a file, and are written apart

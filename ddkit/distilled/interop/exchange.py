@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ddkit.data.space import InputSpace
-from ddkit.distilled.dataset import DistilledDataset, as_pixels
+from ddkit.distilled.dataset import DistilledDataset
 from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
 from ddkit.runtime.errors import DdkitError
+from ddkit.synthesis.images import as_pixels
 
 LabelKind = Literal["hard", "logits", "probabilities"]
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)

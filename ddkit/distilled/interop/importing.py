@@ -16,7 +16,6 @@ from ddkit.data.sources import load as sources
 from ddkit.data.sources import selection
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.distilled.dataset import as_pixels, stored, write_distilled
 from ddkit.distilled.interop.exchange import (
     Given,
     Imported,
@@ -26,11 +25,11 @@ from ddkit.distilled.interop.exchange import (
 from ddkit.distilled.interop.formats import LAYOUTS, layout_of, recognised
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.distilled.merging import check_target, make_room
-from ddkit.pipeline.evaluate import IMPORTED
+from ddkit.distilled.writing import IMPORTED, write_distilled
 from ddkit.pools.imported import space_of
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress
-from ddkit.synthesis.objective import Synthetic
+from ddkit.synthesis.images import Synthetic, as_pixels, stored
 
 Store = Literal["uint8", "float16", "float32"]
 ONLY = {"factor": ("idc",), "soft_labels": ("sre2l", "rded")}  # what means nothing to others

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile
+from ddkit.runtime.tensors import TensorFile
 
 PATIENCE = 300  # seconds until an answer; the child's own limit on computing is lower
 

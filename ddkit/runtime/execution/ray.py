@@ -18,12 +18,13 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ddkit.pipeline.resolve import available_cores
+from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.execution.reports import Board, Display, reporting
 from ddkit.runtime.execution.units import Job, Unit
-from ddkit.runtime.files import cache_folder, locked, stable_hash
+from ddkit.runtime.files import locked
 from ddkit.runtime.interrupt import Stopped, stop_requested, stopping_on_signals
+from ddkit.runtime.machine import available_cores
 from ddkit.runtime.progress import Progress
 
 POLL_SECONDS = 0.5

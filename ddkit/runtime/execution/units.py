@@ -7,12 +7,9 @@ it, and however often it is begun, it ends in the same bytes.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ddkit.runtime.progress import Progress, Task
-
-if TYPE_CHECKING:
-    from ddkit.run import Run
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,6 @@ class Job:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
     gpu: bool = False
-
-    @classmethod
-    def of(cls, run: "Run", title: str, function: str, **arguments: Any) -> "Job":
-        """Return a job of a run's own units: they get its configuration and folder."""
-        common = {
-            "config": run.config.model_dump(mode="json"),
-            "folder": str(run.folder.absolute()),
-            **arguments,
-        }
-        return cls(title, function, common, run.config.threads, run.device.type == "cuda")
 
 
 @dataclass(frozen=True)

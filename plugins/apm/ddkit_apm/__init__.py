@@ -15,6 +15,7 @@ from ddkit import (
     hookimpl,
 )
 from ddkit_apm.evaluating import own_protocol
+from ddkit_apm.memory import check_budget
 from ddkit_apm.objective import ApmObjective
 from ddkit_apm.options import ApmOptions
 from ddkit_apm.relabelling import label
@@ -24,6 +25,11 @@ from ddkit_apm.teachers import teachers
 @hookimpl
 def method_config() -> type[MethodOptions]:
     return ApmOptions
+
+
+@hookimpl
+def check(run: Run) -> None:
+    check_budget(run)
 
 
 @hookimpl

@@ -2,8 +2,14 @@
 
 from collections.abc import Sequence
 
-from ddkit import DistilledDataset, Evaluation, Run
-from ddkit.evaluation.accuracy import default_protocol, evaluate_on_test, protocol_for
+from ddkit import (
+    DistilledDataset,
+    Evaluation,
+    Run,
+    default_protocol,
+    evaluate_on_test,
+    protocol_for,
+)
 from ddkit_apm.options import ApmOptions
 from ddkit_apm.students import recipe
 

@@ -7,12 +7,18 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ddkit import DdkitError, Run
-from ddkit.runtime.memory import weights_of
-from ddkit.runtime.progress import Silent
-from ddkit.runtime.sizes import largest_fitting, readable
-from ddkit.synthesis.budget import check_said, peak_of, untrained
-from ddkit.synthesis.objective import group_shards
+from ddkit import (
+    DdkitError,
+    Run,
+    Silent,
+    check_requested,
+    group_shards,
+    largest_fitting,
+    peak_of,
+    readable,
+    untrained_network,
+    weights_of,
+)
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import Logits, prediction_matching
 from ddkit_apm.options import ApmOptions
@@ -25,12 +31,14 @@ def check_budget(run: Run) -> None:
 
     Memory does not depend on what weights are: untrained networks need as much.
     """
+    if run.config.memory_budget is None:
+        return
     options: ApmOptions = run.options
     largest = group_shards(run, run.config.groups)[0]
     size = min(options.batch_syn or len(largest), len(largest))
     inputs = torch.zeros(size, *run.shape, device=run.device)
     classes = torch.zeros(size, dtype=torch.int64, device=run.device)
-    network = untrained(run)
+    network = untrained_network(run)
     dense = options.dense_momentum and size < len(largest)
     whole = len(largest) * inputs[0].nbytes if dense else inputs.nbytes
     silent = replace(run, progress=Silent())
@@ -73,7 +81,7 @@ def fitting_segment(
 
     if options.segment:
         segment = options.segment
-        check_said("segment", segment, peak, budget)
+        check_requested("segment", segment, peak, budget)
     else:
         segment = largest_fitting(peak, budget, len(inputs), "a segment")
     batch = min(options.student_batch, len(inputs))

@@ -5,11 +5,18 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
-from ddkit.runtime.moving import sent
-from ddkit.runtime.seeds import derive
-from ddkit.synthesis.gradients import with_gradients
-from ddkit.training.loop import Diverged
+from ddkit import (
+    DdkitError,
+    Diverged,
+    ImageObjective,
+    Leaf,
+    Pool,
+    Run,
+    Shard,
+    derive,
+    sent,
+    with_gradients,
+)
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import Logits, prediction_matching
 from ddkit_apm.memory import fitting_segment

@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from ddkit import MethodOptions, option
-from ddkit.config import StageName
-from ddkit.training.loop import SCHEDULE
+from ddkit import SCHEDULE, MethodOptions, StageName, option
 from ddkit_apm.matching import checkpoint_epochs
 
 if TYPE_CHECKING:
-    from ddkit import Run
+    pass
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
@@ -136,12 +134,6 @@ class ApmOptions(MethodOptions):
 
     def volume(self, stage: StageName) -> float:
         return self.teachers if stage == "pool" else 1.0
-
-    def check(self, run: "Run") -> None:
-        if run.config.memory_budget is not None:
-            from ddkit_apm.memory import check_budget
-
-            check_budget(run)
 
     @model_validator(mode="after")
     def _check_checkpoints(self) -> "ApmOptions":

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic
-from ddkit.labels.making import logits_of
+from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic, logits_of
 from ddkit_apm.options import ApmOptions
 from ddkit_apm.teachers import members
 

@@ -6,12 +6,19 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ddkit import Run
-from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
-from ddkit.data.loading.batching import batch_count, batches_of
-from ddkit.runtime.moving import sent
-from ddkit.runtime.seeds import derive, generator
-from ddkit.training import loop as training
+from ddkit import (
+    Batches,
+    Recipe,
+    Run,
+    apply_dsa,
+    batch_count,
+    batches_of,
+    derive,
+    draw_dsa,
+    fit,
+    generator,
+    sent,
+)
 from ddkit_apm.distances import DISTANCES
 from ddkit_apm.matching import checkpoint_epochs
 from ddkit_apm.options import ApmOptions
@@ -19,9 +26,9 @@ from ddkit_apm.options import ApmOptions
 State = dict[str, Tensor]
 
 
-def recipe(options: ApmOptions, epochs: int) -> training.Recipe:
+def recipe(options: ApmOptions, epochs: int) -> Recipe:
     """Return how students are trained: ×0.1 from the middle on."""
-    return training.Recipe(
+    return Recipe(
         epochs=epochs,
         batch_size=options.student_batch,
         optimiser="sgd",
@@ -47,7 +54,7 @@ def train_student(
     distance = DISTANCES[options.distance]
     size = min(options.student_batch, len(inputs))
 
-    def batches(epoch: int) -> training.Batches:
+    def batches(epoch: int) -> Batches:
         order = torch.randperm(len(inputs), generator=generator(seed, "order", epoch))
         for number, rows in enumerate(batches_of(sent(order, inputs.device), size)):
             seen = inputs[rows]
@@ -59,7 +66,7 @@ def train_student(
 
     wanted = set(checkpoint_epochs(options.student_epochs, options.checkpoints))
     kept = []
-    for position in training.fit(
+    for position in fit(
         network,
         batches,
         recipe(options, options.student_epochs),

@@ -1,8 +1,6 @@
 """The teachers: networks trained on real data until they have converged, one checkpoint each."""
 
-from ddkit import DdkitError, Pool, Run
-from ddkit.pools.real_training import RealTraining
-from ddkit.training.loop import Recipe
+from ddkit import DdkitError, Pool, RealTraining, Recipe, Run
 from ddkit_apm.options import ApmOptions
 
 ROLE = "teacher"

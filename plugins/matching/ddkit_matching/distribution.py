@@ -7,7 +7,7 @@ the same mean feature in networks that nobody trained.
 import torch
 from torch import Tensor, nn
 
-from ddkit.networks.features import last_linear_input
+from ddkit import last_linear_input
 
 
 def distribution_loss(network: nn.Module, real: Tensor, synthetic: Tensor, label: int) -> Tensor:

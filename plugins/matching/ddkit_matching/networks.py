@@ -3,17 +3,20 @@
 import torch
 from torch import Tensor, nn
 
-from ddkit import Run
-from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
-from ddkit.data.loading.batching import batch_count, batches_of
-from ddkit.networks import average_statistics
-from ddkit.runtime.moving import sent
-from ddkit.runtime.seeds import derive, generator
-from ddkit.training.loop import (
+from ddkit import (
     Batches,
     Recipe,
+    Run,
+    apply_dsa,
+    average_statistics,
+    batch_count,
+    batches_of,
+    derive,
+    draw_dsa,
     fit,
+    generator,
     seeded,
+    sent,
 )
 from ddkit_matching.options import MatchingOptions
 

@@ -5,13 +5,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ddkit import DdkitError, ImageObjective, Leaf, Run, Shard
-from ddkit.data.augmentation.dsa import DsaParameters, apply_dsa, draw_dsa
-from ddkit.networks import batch_norms
-from ddkit.runtime.moving import sent
-from ddkit.runtime.seeds import derive
-from ddkit.synthesis.gradients import with_gradients
-from ddkit.training.loop import Diverged
+from ddkit import (
+    DdkitError,
+    Diverged,
+    DsaParameters,
+    ImageObjective,
+    Leaf,
+    Run,
+    Shard,
+    apply_dsa,
+    batch_norms,
+    derive,
+    draw_dsa,
+    sent,
+    with_gradients,
+)
 from ddkit_matching.distribution import distribution_loss
 from ddkit_matching.gradient import gradient_loss
 from ddkit_matching.networks import freeze, train_on_images

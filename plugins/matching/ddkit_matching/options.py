@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from ddkit import DdkitError, MethodOptions, option
-from ddkit.config import StageName
+from ddkit import MethodOptions, StageName, option
 
 if TYPE_CHECKING:
-    from ddkit import Run
+    pass
 
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -86,23 +85,3 @@ class MatchingOptions(MethodOptions):
             "updates": self.updates or networks * outer,
         }
         return self.model_copy(update=changes)
-
-    def check(self, run: "Run") -> None:
-        for name, count in zip(run.classes, run.train.counts.tolist(), strict=True):
-            if not count:
-                raise DdkitError(
-                    f"class '{name}' has no training images to match: leave it out (--classes)"
-                )
-        if self.match == "distribution":
-            _check_features(run)
-
-
-def _check_features(run: "Run") -> None:
-    """Raise `DdkitError` where the run's network has no features."""
-    import torch
-
-    from ddkit.networks.features import last_linear_input
-
-    network = run.network(run.generator("network to look at")).eval()
-    with torch.no_grad():
-        last_linear_input(network, torch.zeros(1, *run.shape, device=run.device))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ddkit import MemberTask, MethodOptions, Objective, Pool, Run, hookimpl
+from ddkit_selection.checking import check_run
 from ddkit_selection.objective import SelectionObjective
 from ddkit_selection.options import SelectionOptions
 from ddkit_selection.teachers import teachers
@@ -11,6 +12,11 @@ from ddkit_selection.teachers import teachers
 @hookimpl
 def method_config() -> type[MethodOptions]:
     return SelectionOptions
+
+
+@hookimpl
+def check(run: Run) -> None:
+    check_run(run)
 
 
 @hookimpl

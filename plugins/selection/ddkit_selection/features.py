@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ddkit import DdkitError, Pool, Run
-from ddkit.networks.features import last_linear_input
+from ddkit import DdkitError, Pool, Run, last_linear_input
 
 BATCH = 256
 

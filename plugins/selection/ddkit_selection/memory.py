@@ -2,15 +2,16 @@
 
 import torch
 
-from ddkit import DdkitError, Run
-from ddkit.runtime.memory import weights_of
-from ddkit.runtime.sizes import readable
-from ddkit.synthesis.budget import (
+from ddkit import (
+    DdkitError,
     HeldPool,
-    member,
+    Run,
+    made_up_member,
     peak_of,
-    tried,
-    untrained,
+    readable,
+    trial_run,
+    untrained_network,
+    weights_of,
 )
 from ddkit_selection.features import BATCH, network_features, pixel_features
 from ddkit_selection.rules import RULES
@@ -26,12 +27,12 @@ def check_budget(run: Run) -> None:
     labels = run.train.labels
     rows = (labels == torch.bincount(labels).argmax()).nonzero().flatten()
     count = options.teachers if options.features == "network" else 0
-    networks = [untrained(run)] * count
-    pool = HeldPool(run, networks, [member("teacher", number) for number in range(count)])
+    networks = [untrained_network(run)] * count
+    pool = HeldPool(run, networks, [made_up_member("teacher", number) for number in range(count)])
     held = sum(weights_of(network) for network in networks)
 
     def peak(images: int) -> int:
-        work = tried(run)  # with pixels of its own on the device
+        work = trial_run(run)  # with pixels of its own on the device
 
         def choose() -> None:
             part = rows[:images]

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
-from ddkit.runtime.interrupt import check_stop
+from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard, check_stop
 from ddkit_selection.features import network_features, pixel_features
 from ddkit_selection.options import SelectionOptions
 from ddkit_selection.rules import RULES
@@ -21,7 +20,7 @@ class SelectionObjective(ImageObjective):
         self.members: list[int] = []
         if self.options.features == "network":
             self.members = members(pool, self.options.teachers)
-            pool.keep = len(self.members)  # each class goes through all of them
+            pool.max_loaded = len(self.members)  # each class goes through all of them
         self._chosen: dict[int, Tensor] = {}
 
     def initialise(self, shard: Shard) -> dict[str, Leaf]:

@@ -3,14 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ddkit import DdkitError, MethodOptions, option
-from ddkit.config import StageName
-from ddkit.methods.plugin import Plugin
-from ddkit.training.loop import SCHEDULE
-from ddkit_selection.features import check_network
+from ddkit import SCHEDULE, MethodOptions, StageName, option
 
 if TYPE_CHECKING:
-    from ddkit import Run
+    pass
 
 ROLE = "teacher"
 POOL: tuple[StageName, ...] = ("pool",)
@@ -62,29 +58,3 @@ class SelectionOptions(MethodOptions):
 
     def work(self, stage: StageName, per_epoch: int) -> float:
         return self.train_epochs * per_epoch if stage == "pool" else 1.0
-
-    def check(self, run: "Run") -> None:
-        if run.config.init != "real":
-            raise DdkitError(
-                f"--init {run.config.init}: the method '{run.config.method}' chooses the real "
-                "images itself: leave --init out"
-            )
-        if self.features == "network":
-            check_network(run)
-            _check_source(run)
-        if run.config.memory_budget is not None:
-            from ddkit_selection.memory import check_budget
-
-            check_budget(run)
-
-
-def _check_source(run: "Run") -> None:
-    """Raise `DdkitError` where the pool will have no teacher; of a named one the objective does."""
-    source = run.config.pool_stage("synthesis").plugin
-    provided = Plugin(source).options_model().provides
-    if provided and ROLE not in provided:
-        raise DdkitError(
-            f"features of networks need members of the role {ROLE}, and the pool of '{source}' "
-            f"has {' and '.join(provided)}: name another --pool-from, leave it out, or --set "
-            "features=pixels"
-        )

@@ -1,8 +1,6 @@
 """The networks that features come from: trained on all real data, one checkpoint each."""
 
-from ddkit import DdkitError, Pool, Run
-from ddkit.pools.real_training import RealTraining
-from ddkit.training.loop import Recipe
+from ddkit import DdkitError, Pool, RealTraining, Recipe, Run
 from ddkit_selection.options import ROLE, SelectionOptions
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ddkit import Labels, MemberTask, MethodOptions, Objective, Pool, Run, Synthetic, hookimpl
 from ddkit_teddy import post
+from ddkit_teddy.checking import check_run
 from ddkit_teddy.objective import TeddyObjective
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.prior import Trajectory
@@ -13,6 +14,11 @@ from ddkit_teddy.relabelling import label
 @hookimpl
 def method_config() -> type[MethodOptions]:
     return TeddyOptions
+
+
+@hookimpl
+def check(run: Run) -> None:
+    check_run(run)
 
 
 @hookimpl

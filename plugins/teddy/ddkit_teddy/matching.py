@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ddkit import DdkitError
-from ddkit.networks import batch_norms
-from ddkit.runtime.moving import sent
+from ddkit import DdkitError, batch_norms, sent
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ddkit import Objective, Run
-from ddkit.pools.pool import Pool
-from ddkit.runtime.memory import weights_of
-from ddkit.runtime.progress import Silent
-from ddkit.runtime.sizes import largest_fitting, needed, readable
-from ddkit.synthesis.budget import (
+from ddkit import (
     HeldPool,
-    check_said,
-    member,
-    part_of,
+    Objective,
+    Pool,
+    Run,
+    Silent,
+    bytes_needed,
+    check_requested,
+    first_images,
+    largest_fitting,
+    made_up_member,
+    readable,
     step_peak,
-    tried,
-    untrained,
+    trial_run,
+    untrained_network,
+    weights_of,
 )
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.post import pruning_ratio
@@ -34,10 +37,10 @@ def check_budget(run: Run, objective: ObjectiveOf) -> None:
 
     A pool of another method has one member at least; how many is known when it is there.
     """
-    pool_run = run.for_stage("synthesis", pool=True)
+    pool_run = replace(run, options=run.pool_options)
     own = isinstance(pool_run.options, TeddyOptions)
     members = pool_run.options.pool_members() if own else 1
-    network = untrained(run)
+    network = untrained_network(run)
     if own and pool_run.options.pool == "post":
         network = network.cpu()
         prune(
@@ -77,9 +80,9 @@ def fitting_sizes(
     """
     options: TeddyOptions = run.options
     budget: int = run.config.memory_budget or 0
-    infos = [member("teacher", number) for number in range(len(networks))]
+    infos = [made_up_member("teacher", number) for number in range(len(networks))]
     pool = HeldPool(run, networks, infos, extras)
-    plain = objective(tried(run, segment=0), pool)
+    plain = objective(trial_run(run, segment=0), pool)
     largest = max(plain.shards(), key=len)
     classwise = options.statistics == "classwise"  # kept in float32: a quarter of the two sums
     seen = sum(tensor.nbytes for tensor in extras[0].values()) // 4 if classwise else 0
@@ -88,18 +91,18 @@ def fitting_sizes(
     found: dict[int, int] = {}
 
     def whole(images: int) -> int:
-        return held + step_peak(plain, part_of(largest, images))
+        return held + step_peak(plain, first_images(largest, images))
 
     def apart(segment: int) -> int:
         """Measure a step with one member: the others come after it, and take no more."""
-        step = objective(tried(run, segment=segment, teachers=1), pool)
+        step = objective(trial_run(run, segment=segment, teachers=1), pool)
         found[segment] = held + step_peak(step, largest)
         return found[segment]
 
     if options.segment:
-        segment, taken = options.segment, check_said("segment", options.segment, apart, budget)
+        segment, taken = options.segment, check_requested("segment", options.segment, apart, budget)
     else:
-        segment, taken = 0, needed(whole, budget, len(largest))
+        segment, taken = 0, bytes_needed(whole, budget, len(largest))
         what = f"whole batches of {len(largest)} images"
         if taken > budget:
             segment = largest_fitting(apart, budget, len(largest), "a segment")

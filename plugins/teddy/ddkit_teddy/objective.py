@@ -7,11 +7,19 @@ from math import inf
 import torch
 from torch import Tensor
 
-from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard
-from ddkit.data.augmentation.augment import resample
-from ddkit.data.augmentation.views import draw_views
-from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
-from ddkit.synthesis.objective import class_balanced_shards
+from ddkit import (
+    PRECISIONS,
+    Arithmetic,
+    DdkitError,
+    ImageObjective,
+    Leaf,
+    Pool,
+    Run,
+    Shard,
+    class_balanced_shards,
+    draw_views,
+    resample,
+)
 from ddkit_teddy.matching import Reference, running_references, teddy_loss
 from ddkit_teddy.memory import fitting_sizes
 from ddkit_teddy.options import TeddyOptions
@@ -25,7 +33,7 @@ class TeddyObjective(ImageObjective):
     """Eq. 7 over class-balanced batches of images (Algorithm 1)."""
 
     advice = "lower the learning rate (--set lr=…)"
-    bears = PRECISIONS  # statistics are taken in float32
+    precisions = PRECISIONS  # statistics are taken in float32
 
     def __init__(self, run: Run, pool: Pool):
         super().__init__(run)
@@ -44,7 +52,7 @@ class TeddyObjective(ImageObjective):
                 "leave --pool-from out, or name a method that builds one"
             )
         self.drawn = min(self.options.teachers, len(self.members))
-        pool.keep = self.drawn
+        pool.max_loaded = self.drawn
         self._give_room(inf if run.config.memory_budget is None else 0)
         self._references: dict[int, Sequence[Reference]] = {}
 

@@ -5,13 +5,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from ddkit import MethodOptions, option
-from ddkit.config import StageName
-from ddkit.data.loading.resident import Augmentation
-from ddkit.training.loop import SCHEDULE
+from ddkit import SCHEDULE, Augmentation, MethodOptions, StageName, option
 
 if TYPE_CHECKING:
-    from ddkit import Run
+    pass
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
@@ -23,7 +20,7 @@ class TeddyOptions(MethodOptions):
 
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
-    cuts_itself: ClassVar[bool] = True
+    makes_own_shards: ClassVar[bool] = True
     keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_size"
     steps_option: ClassVar[str | None] = "iterations"
@@ -231,20 +228,6 @@ class TeddyOptions(MethodOptions):
         if self.pool == "post":
             return self.members
         return len(range(self.first, self.last + 1, self.every))
-
-    def check(self, run: "Run") -> None:
-        """Refuse networks without batch norms, whose statistics Eq. 7 matches; and small budgets.
-
-        What a named pool holds is measured when the synthesis begins: nothing is trained before.
-        """
-        from ddkit_teddy.matching import matched_layers
-
-        matched_layers(run.network(run.generator("network to look at")))
-        if run.config.memory_budget is not None and run.config.pool is None:
-            from ddkit_teddy.memory import check_budget
-            from ddkit_teddy.objective import TeddyObjective
-
-            check_budget(run, TeddyObjective)
 
     @model_validator(mode="after")
     def _ordered(self) -> "TeddyOptions":

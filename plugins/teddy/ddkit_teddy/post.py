@@ -9,11 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
-from ddkit.data.loading.batching import batch_count
-from ddkit.networks import create
-from ddkit.runtime.seeds import derive
-from ddkit.training.loop import Recipe, fit
+from ddkit import (
+    DdkitError,
+    Member,
+    MemberTask,
+    Recipe,
+    Run,
+    TaskContext,
+    batch_count,
+    create_network,
+    derive,
+    fit,
+)
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.prior import Trajectory, member_of
 from ddkit_teddy.pruning import prune, ratio_for
@@ -143,6 +150,6 @@ def fine_tune(run: Run, network: nn.Module, number: int, checkpoint: Path) -> in
 
 def _network(run: Run) -> nn.Module:
     """Return the architecture on the CPU; its weights are to be loaded."""
-    return create(
+    return create_network(
         run.config.network, classes=len(run.classes), shape=run.shape, generator=torch.Generator()
     )

@@ -8,19 +8,24 @@ from math import ceil
 
 from torch import Tensor, nn
 
-from ddkit import DdkitError, Member, MemberTask, Run, TaskContext
-from ddkit.data.loading.batching import batch_count
-from ddkit.data.loading.resident import Resident
-from ddkit.networks import batch_norms
-from ddkit.networks.pruned import PruningHistory
-from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
-from ddkit.runtime.seeds import derive
-from ddkit.training.loop import (
+from ddkit import (
+    PRECISIONS,
+    Arithmetic,
+    DdkitError,
+    Member,
+    MemberTask,
     Position,
+    PruningHistory,
     Recipe,
+    Resident,
+    Run,
+    TaskContext,
     accuracy,
+    batch_count,
+    batch_norms,
+    derive,
     fit,
-    trial,
+    training_trial,
 )
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.statistics import measure, recalibrate
@@ -85,7 +90,7 @@ class Trajectory:
         network = self.run.network(self.run.generator("trajectory network"))
         generator = self.run.generator("trajectory batches", 0)
         batch = next(self.run.resident.batches(recipe.batch_size, generator))
-        yield from trial(network, batch, recipe, arithmetic)
+        yield from training_trial(network, batch, recipe, arithmetic)
 
     @property
     def per_epoch(self) -> int:

@@ -6,8 +6,7 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from ddkit import DdkitError
-from ddkit.networks.pruned import PruningHistory, size
+from ddkit import DdkitError, PruningHistory, network_size
 
 SEARCH_STEPS = 12  # halvings of the ratio's interval: to 1/4096
 
@@ -84,13 +83,13 @@ def ratio_for(
 
     Found by bisection: which channels are cut hardly matters for the size.
     """
-    whole = size(build(), shape)
+    whole = network_size(build(), shape)
     low, high = 0.0, 1.0
     for _ in range(SEARCH_STEPS):
         middle = (low + high) / 2
         network = build()
         prune(network, middle, classes, shape, torch.Generator().manual_seed(0))
-        left = size(network, shape)
+        left = network_size(network, shape)
         share = left[1] / whole[1] if parameters is not None else left[0] / whole[0]
         low, high = (middle, high) if share > (parameters or macs or 0.0) else (low, middle)
     return (low + high) / 2

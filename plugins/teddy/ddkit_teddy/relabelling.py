@@ -4,10 +4,19 @@ from functools import partial
 
 import torch
 
-from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic
-from ddkit.labels import Ensemble
-from ddkit.labels.making import BATCH, label_epochs, logits_of
-from ddkit.labels.recipe import average
+from ddkit import (
+    LABEL_BATCH,
+    Ensemble,
+    HardLabels,
+    Labels,
+    Pool,
+    Run,
+    SoftLabels,
+    Synthetic,
+    averaged_logits,
+    label_epochs,
+    logits_of,
+)
 from ddkit_teddy.objective import ROLES
 from ddkit_teddy.options import TeddyOptions
 
@@ -28,8 +37,8 @@ def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
 
 def image_labels(run: Run, ensemble: Ensemble, pool: Pool, images: Synthetic) -> SoftLabels:
     """Label the images as they are."""
-    label = partial(average, ensemble.networks(pool), how=ensemble.average)
-    logits = logits_of(label, run, images, BATCH)
+    label = partial(averaged_logits, ensemble.networks(pool), how=ensemble.average)
+    logits = logits_of(label, run, images, LABEL_BATCH)
     return SoftLabels(logits.half(), run.options.temperature)
 
 

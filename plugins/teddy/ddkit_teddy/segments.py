@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddkit.synthesis.gradients import with_gradients
+from ddkit import with_gradients
 from ddkit_teddy.matching import (
     Reference,
     channelwise,

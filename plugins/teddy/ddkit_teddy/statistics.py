@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ddkit.networks import average_statistics
+from ddkit import average_statistics
 from ddkit_teddy.matching import Reference, forward_with_features, matched_layers
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ddkit import Labels, MemberTask, MethodOptions, Objective, Pool, Run, Synthetic, hookimpl
+from ddkit_tesla.checking import check_run
 from ddkit_tesla.experts import check_epochs, experts
 from ddkit_tesla.objective import TeslaObjective
 from ddkit_tesla.options import TeslaOptions
@@ -12,6 +13,11 @@ from ddkit_tesla.relabelling import label
 @hookimpl
 def method_config() -> type[MethodOptions]:
     return TeslaOptions
+
+
+@hookimpl
+def check(run: Run) -> None:
+    check_run(run)
 
 
 @hookimpl

@@ -2,9 +2,7 @@
 
 import torch
 
-from ddkit import DdkitError, Pool, Run
-from ddkit.pools.real_training import RealTraining
-from ddkit.training.loop import Recipe
+from ddkit import DdkitError, Pool, RealTraining, Recipe, Run
 from ddkit_tesla.options import TeslaOptions
 
 ROLE = "expert"

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddkit.data.augmentation.dsa import DsaParameters, apply_dsa
+from ddkit import DsaParameters, apply_dsa
 from ddkit_tesla.students import Parameters, Snapshots, Students
 
 Gradient = Literal["exact", "paper"]

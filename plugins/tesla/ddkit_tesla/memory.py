@@ -8,24 +8,32 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ddkit import DdkitError, Objective, Run
-from ddkit.data.augmentation.dsa import STRATEGY, apply_dsa, draw_dsa
-from ddkit.networks import batch_norms
-from ddkit.pipeline.resolve import available_cores
-from ddkit.pools.pool import Pool
-from ddkit.runtime.memory import free_memory, weights_of
-from ddkit.runtime.sizes import largest_fitting, needed, readable
-from ddkit.synthesis.budget import (
+from ddkit import (
+    DSA_STRATEGY,
+    DdkitError,
     HeldPool,
-    check_said,
-    member,
-    part_of,
+    Objective,
+    Pool,
+    Run,
+    Shard,
+    apply_dsa,
+    available_cores,
+    batch_norms,
+    bytes_needed,
+    check_requested,
+    draw_dsa,
+    first_images,
+    free_memory,
+    group_shards,
+    largest_fitting,
+    made_up_member,
     peak_of,
+    readable,
     step_peak,
-    tried,
-    untrained,
+    trial_run,
+    untrained_network,
+    weights_of,
 )
-from ddkit.synthesis.objective import Shard, group_shards
 from ddkit_tesla.experts import ROLE
 from ddkit_tesla.matching import Batch, Steps
 from ddkit_tesla.options import TeslaOptions
@@ -61,14 +69,14 @@ def fitting_sizes(run: Run, objective: ObjectiveOf) -> dict[str, int]:
     free = options.snapshot_every == 1 and not trial.students_rest
     tried_first, last = ((1,), 0) if free else ((), options.snapshot_every)
     if batch_norms(trial.network):
-        bytes_needed = 0
+        taken = 0
         for every in (*tried_first, last):
-            bytes_needed = needed(partial(trial.whole, every=every), budget, trial.batch)
-            if bytes_needed <= budget:
-                return _noted(trial, 0, every, budget - bytes_needed)
+            taken = bytes_needed(partial(trial.whole, every=every), budget, trial.batch)
+            if taken <= budget:
+                return _noted(trial, 0, every, budget - taken)
         raise DdkitError(
             f"--memory-budget {readable(budget)} is too small: a step on {trial.batch} images "
-            f"needs {readable(bytes_needed)}, and this network has batch norms, whose statistics "
+            f"needs {readable(taken)}, and this network has batch norms, whose statistics "
             "need the whole batch: lower batch_syn, or use a network with instance or group norm"
         )
     least = options.micro_batch or 1
@@ -76,7 +84,7 @@ def fitting_sizes(run: Run, objective: ObjectiveOf) -> dict[str, int]:
     peak = partial(trial.cut, every=every)
     if options.micro_batch:
         size = options.micro_batch
-        check_said("micro_batch", size, peak, budget)
+        check_requested("micro_batch", size, peak, budget)
     else:
         size = largest_fitting(peak, budget, trial.batch, "a micro-batch")
     left = budget - peak(size)
@@ -126,7 +134,7 @@ class Trial:
 
     @classmethod
     def of(cls, run: Run, objective: ObjectiveOf) -> "Trial":
-        return cls(run, objective, untrained(run), group_shards(run, run.config.groups)[0])
+        return cls(run, objective, untrained_network(run), group_shards(run, run.config.groups)[0])
 
     @property
     def batch(self) -> int:
@@ -158,10 +166,12 @@ class Trial:
         options: TeslaOptions = self.run.options
         epochs = options.max_start_epoch + options.expert_epochs
         pool = HeldPool(
-            self.run, [self.network] * epochs, [member(ROLE, number) for number in range(epochs)]
+            self.run,
+            [self.network] * epochs,
+            [made_up_member(ROLE, number) for number in range(epochs)],
         )
         steps = min(TRIED_STEPS, options.student_steps)
-        run = tried(
+        run = trial_run(
             self.run,
             batch_syn=0,
             micro_batch=micro_batch,
@@ -169,7 +179,7 @@ class Trial:
             snapshot_every=1,
             kept_graphs=0,
         )
-        peak = step_peak(self.objective(run, pool), part_of(self.largest, images))
+        peak = step_peak(self.objective(run, pool), first_images(self.largest, images))
         further = self._students(options.student_steps, every) - self._students(steps, 1)
         drawn = min(len(self.largest), options.student_steps * self.batch)
         rest = (drawn - images) * COPIES * prod(self.run.shape) * 4
@@ -214,7 +224,7 @@ class Trial:
         taken = made(2) - made(1)  # what is there in between only is not kept
         if options.augmentation == "dsa":
             pixels.requires_grad_()
-            taken += max(self._augmented(pixels, name) for name in STRATEGY.split("_"))
+            taken += max(self._augmented(pixels, name) for name in DSA_STRATEGY.split("_"))
         return taken / images
 
     def _augmented(self, pixels: Tensor, operation: str) -> int:

@@ -3,15 +3,26 @@
 from collections.abc import Mapping
 from functools import partial
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ddkit import DdkitError, Leaf, Objective, Pool, Run, Shard, Synthetic
-from ddkit.data.augmentation.dsa import draw_dsa
-from ddkit.networks import batch_norms, parse
-from ddkit.runtime.moving import sent
-from ddkit.synthesis.gradients import with_gradients
+from ddkit import (
+    DdkitError,
+    Leaf,
+    Objective,
+    Pool,
+    Run,
+    Shard,
+    Synthetic,
+    batch_norms,
+    draw_dsa,
+    initial_inputs,
+    parse_network,
+    sent,
+    with_gradients,
+)
 from ddkit_tesla.experts import check_epochs, trajectories
 from ddkit_tesla.matching import Batch, match
 from ddkit_tesla.memory import fitting_sizes, kept_graphs
@@ -52,7 +63,7 @@ class TeslaObjective(Objective):
 
         leaves = {
             "images": Leaf(
-                self.run.initial_inputs(shard), partial(sgd, lr=options.lr_images), limit=RUNAWAY
+                initial_inputs(self.run, shard), partial(sgd, lr=options.lr_images), limit=RUNAWAY
             ),
             "learning_rate": Leaf(
                 torch.tensor(options.lr_student),
@@ -65,6 +76,11 @@ class TeslaObjective(Objective):
             logits = one_hot_logits(shard.classes, len(self.run.classes), options.label_confidence)
             leaves["labels"] = Leaf(logits, partial(sgd, lr=options.lr_labels))
         return leaves
+
+    def measured(self) -> Mapping[str, Any]:
+        if self.options.kept_graphs != "auto" or self.run.config.memory_budget is not None:
+            return {}
+        return {"kept_graphs": kept_graphs(self.run, TeslaObjective)}
 
     def _settle(self) -> None:
         """Settle what is measured once for all shards of a run, however often it is stopped."""
@@ -180,7 +196,7 @@ class TeslaObjective(Objective):
     def _check_pool(self) -> None:
         """Raise `DdkitError` where the experts are of another network or too short."""
         own, theirs = self.run.config.network, self.pool.description["network"]
-        if parse(own) != parse(theirs):
+        if parse_network(own) != parse_network(theirs):
             raise DdkitError(
                 f"the pool's experts are of the network {theirs}, the student is {own}: "
                 f"use --network {theirs}, or leave --pool out to train experts"

@@ -1,17 +1,11 @@
 """The options of TESLA: MTT's where the paper's appendix A.12, which has its own, is not public."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from ddkit import MethodOptions, option
-from ddkit.config import StageName
-from ddkit.training.loop import SCHEDULE
-
-if TYPE_CHECKING:
-    from ddkit import Run
+from ddkit import SCHEDULE, MethodOptions, StageName, option
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
@@ -141,14 +135,6 @@ class TeslaOptions(MethodOptions):
     def inner_loop(self) -> tuple[str, int] | None:
         return ("student_steps", 2) if self.snapshot_every == 1 else None  # √T is no line
 
-    def measured(self, run: "Run") -> Mapping[str, Any]:
-        if self.kept_graphs != "auto" or run.config.memory_budget is not None:
-            return {}
-        from ddkit_tesla.memory import kept_graphs
-        from ddkit_tesla.objective import TeslaObjective
-
-        return {"kept_graphs": kept_graphs(run, TeslaObjective)}
-
     def rehearsed(self) -> Mapping[str, Any]:
         short = {"train_epochs": 2, "max_start_epoch": 1, "expert_epochs": 1, "teacher_epoch": -1}
         return {"experts": 1, "teachers": 1, "together": 1, **short}
@@ -160,18 +146,6 @@ class TeslaOptions(MethodOptions):
 
     def volume(self, stage: StageName) -> float:
         return self.experts * (self.train_epochs + 1) if stage == "pool" else 1.0
-
-    def check(self, run: "Run") -> None:
-        """Refuse parts of a batch where the network needs the whole, and small budgets."""
-        from ddkit_tesla.students import check_micro_batch
-
-        check_micro_batch(self.micro_batch, run.network(run.generator("network to look at")))
-        if run.config.memory_budget is not None:
-            from ddkit.runtime.progress import Silent
-            from ddkit_tesla.memory import fitting_sizes
-            from ddkit_tesla.objective import TeslaObjective
-
-            fitting_sizes(replace(run, progress=Silent()), TeslaObjective)
 
     @model_validator(mode="after")
     def _check_ranges(self) -> "TeslaOptions":

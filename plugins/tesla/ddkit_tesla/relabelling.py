@@ -1,7 +1,6 @@
 """The labels that end in the artifact: made anew for the final images."""
 
-from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic
-from ddkit.labels.making import logits_of
+from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic, logits_of
 from ddkit_tesla.experts import check_epochs, trajectories
 from ddkit_tesla.options import TeslaOptions
 

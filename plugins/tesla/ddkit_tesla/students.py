@@ -9,8 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ddkit import DdkitError
-from ddkit.networks import batch_norms
+from ddkit import DdkitError, batch_norms
 
 Parameters = list[Tensor]
 

@@ -11,10 +11,11 @@ import torch
 from ddkit.bench.store import Store
 from ddkit.config import RunConfig
 from ddkit.data.space import InputSpace
-from ddkit.distilled.dataset import ARTIFACT, write_distilled
+from ddkit.distilled.dataset import ARTIFACT
+from ddkit.distilled.writing import write_distilled
 from ddkit.labels import HardLabels
-from ddkit.runtime.files import write_tensors
-from ddkit.synthesis.objective import Synthetic
+from ddkit.runtime.tensors import write_tensors
+from ddkit.synthesis.images import Synthetic
 
 CLASSES = ("cat", "dog", "</script><b>owl")
 Accuracies = Sequence[Sequence[float]]

@@ -27,7 +27,7 @@ def folder(filler):
 
 def test_a_sheet_has_the_images_of_the_artifact_beside_their_beginnings(folder):
     from ddkit.distilled.dataset import load
-    from ddkit.runtime.files import TensorFile
+    from ddkit.runtime.tensors import TensorFile
 
     sheet = images.sheet(folder, "teddy", "seed 0", FOUND_BY, 10**7)
     assert [name for name, _ in sheet.classes] == ["cat", "dog", "</script><b>owl"]
@@ -91,7 +91,7 @@ def test_the_page_names_what_is_gone_and_shows_the_rest(filled, page):
 
 
 def test_images_that_were_chosen_are_shown_once(filler):
-    from ddkit.runtime.files import TensorFile, write_tensors
+    from ddkit.runtime.tensors import TensorFile, write_tensors
 
     path = filler.images(filler.run("herding", 2, 0))
     shard = path.parent / "shards" / "shard-00000.safetensors"

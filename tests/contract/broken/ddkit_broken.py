@@ -17,6 +17,7 @@ from ddkit import (
     option,
 )
 from ddkit.data.sources import load as sources
+from ddkit.synthesis.shards import Shard
 
 
 class Target(ImageObjective):
@@ -113,7 +114,7 @@ class ForgetsItsState(Target):
 
 class LosesAnImage(Target):
     def shards(self):
-        return [self.run.shard(0, torch.arange(self.run.total - 1))]
+        return [Shard.of(self.run, 0, torch.arange(self.run.total - 1))]
 
 
 class GivesALossPerImage(Target):

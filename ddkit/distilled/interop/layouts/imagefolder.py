@@ -17,7 +17,7 @@ from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.distilled.interop.values import vectors_of
 from ddkit.labels import HardLabels, Labels, SoftLabels
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import TensorFile, write_tensors
+from ddkit.runtime.tensors import TensorFile, write_tensors
 
 FOLDER = True
 SOFT = "labels.safetensors"

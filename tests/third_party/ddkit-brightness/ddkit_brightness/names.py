@@ -6,10 +6,7 @@ import click
 import torch
 from torch import nn
 
-from ddkit import Alias
-from ddkit.data.split import Split
-from ddkit.evaluation.protocols import Protocol
-from ddkit.training.loop import Recipe
+from ddkit import Alias, Protocol, Recipe, Split
 
 GLANCE = Alias(method="brightness", options={"steps": 3}, summary="a few steps of brightness")
 

@@ -1,0 +1,101 @@
+"""The options of a method, typed, with their meaning and the stages that they matter to."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from ddkit.config import STAGES, StageName
+from ddkit.runtime.settings import Strict
+
+
+class MethodOptions(Strict):
+    """The options of a method; a plugin's `method_config` returns a subclass."""
+
+    default_network: ClassVar[str | None] = None
+    """The network of a run that names none; None where the method has no preference."""
+
+    makes_own_shards: ClassVar[bool] = False
+    """Whether the method cuts the set into independent parts by itself, and needs no --groups."""
+
+    keeps_budget: ClassVar[bool] = False
+    """Whether the method can keep to `memory_budget`; others refuse to have one."""
+
+    provides: ClassVar[tuple[str, ...]] = ()
+    """The roles of the members of the pool that the method builds."""
+
+    needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {}
+    """For each stage the roles it can work with, one of which its pool must have; none: any."""
+
+    steps_option: ClassVar[str | None] = None
+    """The option that says how many steps the synthesis takes; None where it takes none."""
+
+    batch_option: ClassVar[str | None] = None
+    """The option that says how many images a step works on, 0 for all; None where none does."""
+
+    lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {}
+    """For each stage the options of which smaller values take less memory, the first the most."""
+
+    kept_option: ClassVar[str | None] = None
+    """The option that says of how many inner loops a step keeps more than of others."""
+
+    @property
+    def inner_loop(self) -> tuple[str, int] | None:
+        """The option that counts the inner loops of a step, and a small number of them.
+
+        None where a step has none. Time and memory of a step must be lines in that number, up to
+        what `kept_option` says and beyond: a rehearsal takes the small one and twice as many.
+        """
+        return None
+
+    @property
+    def labels_epochs(self) -> bool:
+        """Whether `label_epochs` makes the labels, which may then be stored as a recipe."""
+        return False
+
+    @property
+    def looks_at_classes(self) -> bool:
+        """Whether the pool needs real images of each class, and not just of some."""
+        return False
+
+    @property
+    def real_per_class(self) -> int:
+        """The real images of each class that a step of the synthesis looks at, at most."""
+        return 0
+
+    def for_ipc(self, ipc: int) -> "MethodOptions":
+        """Return the options, with those settled that follow from the images per class."""
+        return self
+
+    def rehearsed(self) -> Mapping[str, Any]:
+        """Return options that give a small pool and few labels, with steps as they are.
+
+        A run is estimated by doing it so, and by scaling what that took by `work` and `volume`.
+        """
+        return {}
+
+    def work(self, stage: StageName, per_epoch: int) -> float:
+        """Return how much the stage "pool" or "relabel" has to do, in a unit of the method's own.
+
+        `per_epoch` is the number of batches that an epoch on the real data has.
+        """
+        return 1.0
+
+    def volume(self, stage: StageName) -> float:
+        """Return how much the stage "pool" or "relabel" writes, in a unit of the method's own."""
+        return 1.0
+
+
+def option(
+    default: Any, help: str, *, stages: tuple[StageName, ...] = STAGES, **bounds: Any
+) -> Any:
+    """Declare one option of a method, for `MethodOptions` subclasses.
+
+    Args:
+        default: its value when neither preset nor user gives one.
+        help: what it does, one sentence, shown by `ddkit methods`.
+        stages: the stages it matters to. An option that leaves out "pool" does not make a cached
+            pool useless when it changes. When in doubt, leave it at all stages.
+        bounds: pydantic's own, such as `ge=1`.
+    """
+    return Field(default, description=help, json_schema_extra={"stages": list(stages)}, **bounds)

@@ -1,0 +1,172 @@
+"""Before a run begins: its data, its folder, and whatever can be found wrong by then."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddkit import networks
+from ddkit.config import RunConfig, StageName, load_config
+from ddkit.data.sources import load as sources
+from ddkit.data.sources import selection
+from ddkit.data.space import InputSpace
+from ddkit.data.split import Split
+from ddkit.distilled.dataset import load
+from ddkit.labels.converting import check_form
+from ddkit.methods.options import MethodOptions
+from ddkit.pipeline.stages import Stages
+from ddkit.pools import named as named_pool
+from ddkit.run import Run
+from ddkit.runtime.cache import by_content, stable_hash
+from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.files import read_json, write_json
+from ddkit.runtime.machine import find_device
+from ddkit.runtime.process import settle
+from ddkit.runtime.progress import Progress, Silent
+from ddkit.synthesis.initial import check_initial
+
+
+def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -> Run:
+    """Load the training data and return the run; from now on this process computes as it says.
+
+    Raises `DdkitError` for what is wrong with the data, and for a named pool that does not fit.
+    """
+    device = device_of(config)
+    settle(device, config.precision, config.threads)
+    # the pool's seed: distillation seeds that share a pool share its data
+    train = sources.load(config.data, "train", seed=config.pool_seed, progress=progress)
+    train, holdout = selection.split_holdout(train, config.data.holdout, config.pool_seed)
+    if config.pool is None:
+        space = InputSpace.fit(train, config.data.space)
+    else:  # its members know no other mean and std than those that they were trained with
+        space = named_pool.open_for(config.pool, config, train).space()
+    return Run(
+        config, MethodOptions(), train, holdout, space.to(device), device, folder,
+        progress or Silent(), start=start_of(config, train),
+    )  # fmt: skip
+
+
+def device_of(config: RunConfig) -> torch.device:
+    """Return the run's device; raises `DdkitError` where there is no such device here."""
+    return find_device(config.device)
+
+
+def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Stages:
+    """Return the stages of a run with its data loaded, once what can be found wrong is not."""
+    run = prepare(config, folder, progress)
+    stages = Stages(run)
+    check_initial(run)
+    check_stages(stages)
+    return stages
+
+
+def check_stages(stages: Stages) -> None:
+    """Make what can be made before work begins, so that what does not fit is found by then."""
+    run, synthesis = stages.run, stages["synthesis"]
+    check_form(run.config.labels_as, len(run.classes))
+    synthesis.plugin.check(synthesis.run)
+    names: tuple[StageName, ...] = ("synthesis", "relabel")
+    for name in names:
+        stages[name].check_roles()
+    pool = synthesis.finished_pool()
+    if pool is not None:
+        synthesis.objective(pool)
+
+
+def start_of(config: RunConfig, train: Split) -> Callable[[Tensor], Tensor] | None:
+    """Return slots → pixels of the artifact that `--init` names; None where it names none.
+
+    Raises `DdkitError` where its images are of another number or shape.
+    """
+    if config.init in ("real", "noise"):
+        return None
+    distilled = load(config.init)
+    total = len(train.classes) * config.ipc
+    if (len(distilled), *distilled.shape) != (total, *train.shape):
+        raise DdkitError(
+            f"--init {config.init} holds {len(distilled)} images of {distilled.shape}, this run "
+            f"distils {total} of {train.shape}: use the same classes, ipc and size"
+        )
+    return distilled.pixels
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """Return what an artifact says about its run."""
+    return {
+        "classes": list(run.classes),
+        "mirror": run.train.mirror,
+        "protocol": run.config.protocol,
+        "config": run.config.model_dump(mode="json"),
+        "data_fingerprint": run.train.fingerprint,
+        "network": run.config.network,
+    }
+
+
+def claim(folder: Path, config: RunConfig, overwrite: bool) -> None:
+    """Make `folder` this run's; raises `DdkitError` where it holds another one, or other files."""
+    path = folder / "config.toml"
+    if path.exists():
+        if overwrite:
+            clear(folder)
+        elif load_config(path) == config:
+            return
+        else:
+            raise DdkitError(
+                f"{folder} holds another run (its config.toml differs): choose another --out, "
+                "or --overwrite to throw that run away"
+            )
+    elif [entry for entry in folder.iterdir() if entry.name != ".lock"]:
+        raise DdkitError(f"{folder} holds files that are no run of ddkit: choose another --out")
+    config.save(path)
+
+
+def check_inputs(run: Run) -> None:
+    """Note what a run began with; raises `DdkitError` where it would go on with something else."""
+    path = run.folder / "inputs.json"
+    config = run.config
+    options = [config.stage(name).options for name in ("pool", "synthesis", "relabel")]
+    present = {
+        "data": run.train.fingerprint,
+        "network": networks.spec_fingerprint(config.network),
+        "files": stable_hash([by_content(config.init), *map(by_content, options)]),
+    }
+    if config.pool is not None:
+        present["pool"] = named_pool.fingerprint(config.pool)
+    if not path.exists():
+        write_json(path, present)
+        return
+    changed = [name for name, value in read_json(path).items() if present.get(name) != value]
+    if changed:
+        raise DdkitError(
+            f"the {changed[0]} of the run in {run.folder} changed since it began: choose another "
+            "--out, or --overwrite to throw that run away"
+        )
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run wrote, and nothing else."""
+    for name in ("shards", "snapshots", "logs", ".settled"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    names = ("cost.json", "inputs.json", "settled.json", "config.toml", "contact-sheet.png")
+    for path in [*folder.glob("distilled*.safetensors"), *(folder / name for name in names)]:
+        path.unlink(missing_ok=True)
+
+
+def baseline_config(config: RunConfig) -> RunConfig:
+    """Return the run that makes random real images with the same labelling, pool and seed."""
+    return config.model_copy(
+        update={
+            "method": "random",
+            "plugin": "random",
+            "options": {},
+            "init": "real",
+            "preset": None,
+            "groups": 1,
+            "memory_budget": None,
+            "relabel_from": config.stage("relabel"),
+            "evaluate_from": None,
+        }
+    )

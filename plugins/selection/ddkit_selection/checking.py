@@ -1,0 +1,32 @@
+"""What is wrong with a selection before networks are trained for it."""
+
+from ddkit import DdkitError, Run
+from ddkit_selection.features import check_network
+from ddkit_selection.memory import check_budget
+from ddkit_selection.options import ROLE
+
+
+def check_run(run: Run) -> None:
+    """Refuse another start than real images, pools without teachers, and small budgets."""
+    if run.config.init != "real":
+        raise DdkitError(
+            f"--init {run.config.init}: the method '{run.config.method}' chooses the real images "
+            "itself: leave --init out"
+        )
+    if run.options.features == "network":
+        check_network(run)
+        _check_source(run)
+    if run.config.memory_budget is not None:
+        check_budget(run)
+
+
+def _check_source(run: Run) -> None:
+    """Raise `DdkitError` where the pool will have no teacher; of a named one the objective does."""
+    provided = run.pool_options.provides
+    if provided and ROLE not in provided:
+        source = run.config.pool_stage("synthesis").plugin
+        raise DdkitError(
+            f"features of networks need members of the role {ROLE}, and the pool of '{source}' "
+            f"has {' and '.join(provided)}: name another --pool-from, leave it out, or --set "
+            "features=pixels"
+        )
