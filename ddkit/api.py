@@ -31,7 +31,7 @@ from ddkit.networks.saved import load_network
 from ddkit.pipeline.library import distill, evaluate
 from ddkit.pools.pool import Pool
 from ddkit.pools.real_training import RealTraining
-from ddkit.pools.tasks import Member, MemberTask, Stacked, TaskContext
+from ddkit.pools.tasks import Member, MemberTask, TaskContext
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
 from ddkit.runtime.errors import DdkitError
@@ -66,16 +66,31 @@ from ddkit.training.recipe import SCHEDULE, Recipe
 
 # for users: runs, sets and figures
 __all__ = [
-    "DdkitError", "DistilledDataset", "Evaluation", "Logger", "distill", "evaluate", "load",
-    "load_network", "register_data",
-]  # fmt: skip
+    "DdkitError",
+    "DistilledDataset",
+    "Evaluation",
+    "Logger",
+    "distill",
+    "evaluate",
+    "load",
+    "load_network",
+    "register_data",
+]
 # a method: its hooks and its options
 __all__ += ["Alias", "MethodOptions", "Run", "StageName", "hookimpl", "option"]
 # what is optimised
 __all__ += [
-    "ImageObjective", "Leaf", "Objective", "Shard", "Synthetic", "as_pixels",
-    "class_balanced_shards", "group_shards", "initial_inputs", "with_gradients",
-]  # fmt: skip
+    "ImageObjective",
+    "Leaf",
+    "Objective",
+    "Shard",
+    "Synthetic",
+    "as_pixels",
+    "class_balanced_shards",
+    "group_shards",
+    "initial_inputs",
+    "with_gradients",
+]
 # pools of networks, and how these are trained
 __all__ += [
     "SCHEDULE",
@@ -87,18 +102,22 @@ __all__ += [
     "Position",
     "RealTraining",
     "Recipe",
-    "Stacked",
     "TaskContext",
     "accuracy",
     "fit",
     "seeded",
     "training_trial",
-]  # fmt: skip
+]
 # networks
 __all__ += [
-    "PruningHistory", "average_statistics", "batch_norms", "create_network", "last_linear_input",
-    "network_size", "parse_network",
-]  # fmt: skip
+    "PruningHistory",
+    "average_statistics",
+    "batch_norms",
+    "create_network",
+    "last_linear_input",
+    "network_size",
+    "parse_network",
+]
 # labels, and protocols that evaluate them
 __all__ += [
     "LABEL_BATCH",
@@ -106,33 +125,45 @@ __all__ += [
     "EpochLabels",
     "HardLabels",
     "Labels",
-    "Protocol", "SoftLabels",
+    "Protocol",
+    "SoftLabels",
     "averaged_logits",
     "default_protocol",
     "evaluate_on_test",
     "label_epochs",
     "logits_of",
     "protocol_for",
-]  # fmt: skip
+]
 # images on their way to networks
 __all__ += [
     "DSA_STRATEGY",
     "Augmentation",
     "DsaParameters",
-    "Resident", "Split",
+    "Resident",
+    "Split",
     "apply_dsa",
     "batch_count",
     "batches_of",
     "draw_dsa",
     "draw_views",
     "resample",
-]  # fmt: skip
+]
 # memory budgets: what a step takes, tried
 __all__ += [
-    "HeldPool", "bytes_needed", "check_requested", "first_images", "free_memory",
-    "largest_fitting", "made_up_member", "peak_of", "readable", "step_peak", "trial_run",
-    "untrained_network", "weights_of",
-]  # fmt: skip
+    "HeldPool",
+    "bytes_needed",
+    "check_requested",
+    "first_images",
+    "free_memory",
+    "largest_fitting",
+    "made_up_member",
+    "peak_of",
+    "readable",
+    "step_peak",
+    "trial_run",
+    "untrained_network",
+    "weights_of",
+]
 # seeds, arithmetic, progress
 __all__ += [
     "PRECISIONS",
@@ -143,4 +174,4 @@ __all__ += [
     "derive",
     "generator",
     "sent",
-]  # fmt: skip
+]

@@ -1,97 +1,248 @@
-"""The house: each room uses rooms below it alone, and no two files go round in a circle."""
+"""The house: rooms use rooms below them alone, plugins one face, and nothing goes in circles."""
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+import ddkit
+from ddkit import api
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     "runtime", "data", "networks", "training", "config", "run", "pools", "synthesis", "labels",
     "distilled", "evaluation", "methods", "pipeline", "bench", "api", "testing",
 ]  # fmt: skip
-SOURCES = {"ddkit": ROOT / "ddkit", "ddkit_cli": ROOT / "cli" / "ddkit_cli"} | {
-    folder.name: folder for folder in sorted(ROOT.glob("plugins/*/ddkit_*"))
-}
+Modules = dict[str, str]  # dotted names and sources
 
 
-def modules(sources: dict[str, Path] = SOURCES) -> dict[str, Path]:
-    """Return every module by its dotted name."""
+def modules_in(*folders: Path) -> Modules:
+    """Return the sources of packages by the dotted names of their modules."""
     found = {}
-    for package, folder in sources.items():
+    for folder in folders:
         for path in sorted(folder.rglob("*.py")):
-            parts = path.relative_to(folder).with_suffix("").parts
-            parts = parts[:-1] if parts[-1] == "__init__" else parts
-            found[".".join((package, *parts))] = path
+            parts = [folder.name, *path.relative_to(folder).with_suffix("").parts]
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            found[name] = path.read_text(encoding="utf-8")
     return found
 
 
-def imports(path: Path, known: dict[str, Path]) -> Iterator[tuple[str, int]]:
-    """Yield (module, line) of all that a file imports of ddkit, in functions and for types too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+CORE = modules_in(ROOT / "ddkit")
+PLUGINS = modules_in(*sorted(ROOT.glob("plugins/*/ddkit_*")))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def imports(source: str, known: Modules) -> Iterator[tuple[str, str, int]]:
+    """Yield (module, name, line) of every import, those in functions and for types included."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from ((name.name, node.lineno) for name in node.names if name.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module in known:
-            for name in node.names:
-                whole = f"{node.module}.{name.name}"
-                yield (whole if whole in known else node.module), node.lineno
+            yield from ((alias.name, "", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield (whole, "", node.lineno) if whole in known else (
+                    node.module, alias.name, node.lineno
+                )  # fmt: skip
 
 
 def room(module: str) -> str:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else ""
+    """Return the room of a module of ddkit; "" for ddkit itself."""
+    return f"{module}.".split(".")[1]
 
 
-def upward(known: dict[str, Path]) -> list[str]:
-    """Return what imports a room above its own."""
-    found = []
-    for module, path in known.items():
-        here = room(module)
-        if module.split(".")[0] != "ddkit" or not here:
-            continue
-        for other, line in imports(path, known):
-            if room(other) and LAYERS.index(room(other)) > LAYERS.index(here):
-                found.append(f"{path.name}:{line}: {module} imports {other}")
-            if not room(other):
-                found.append(f"{path.name}:{line}: {module} imports the face of ddkit")
-    return found
+def upward(core: Modules) -> list[str]:
+    """Return the imports that go to a room above, or to the face that stands for all of them."""
+    return [
+        f"{module}:{line} imports {other}"
+        for module, source in core.items()
+        for other, _, line in imports(source, core)
+        if module != "ddkit" and other.split(".")[0] == "ddkit"
+        if not room(other) or LAYERS.index(room(other)) > LAYERS.index(room(module))
+    ]
 
 
-def circles(known: dict[str, Path]) -> list[list[str]]:
-    """Return the groups of files that reach each other, by Tarjan's algorithm."""
+def circles(known: Modules) -> list[list[str]]:
+    """Return the groups of modules that reach each other (Tarjan, 1972)."""
     edges = {
-        module: {other for other, _ in imports(path, known)} - {module}
-        for module, path in known.items()
-        if module != "ddkit"
+        module: {other for other, _, _ in imports(source, known) if other in known} - {module}
+        for module, source in known.items()
+        if module != "ddkit"  # the face, which loads names when they are used
     }
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
     found = []
 
     def visit(module: str) -> None:
-        index[module] = low[module] = len(index)
-        stack.append(module)
+        number[module] = lowest[module] = len(number)
+        path.append(module)
         for other in edges.get(module, ()):
-            if other not in index:
+            if other not in number:
                 visit(other)
-                low[module] = min(low[module], low[other])
-            elif other in stack:
-                low[module] = min(low[module], index[other])
-        if low[module] == index[module]:
-            group = []
-            while not group or group[-1] != module:
-                group.append(stack.pop())
-            if len(group) > 1:
-                found.append(sorted(group))
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in path:
+                lowest[module] = min(lowest[module], number[other])
+        if lowest[module] == number[module]:
+            group = path[path.index(module) :]
+            del path[path.index(module) :]
+            found.append(sorted(group))
 
     for module in edges:
-        if module not in index:
+        if module not in number:
             visit(module)
+    return [group for group in found if len(group) > 1]
+
+
+def beside_the_face(plugins: Modules) -> list[str]:
+    """Return what plugins import that is not ddkit's face, their own, or of third parties."""
+    found = []
+    for module, source in plugins.items():
+        for other, name, line in imports(source, plugins):
+            package = other.split(".")[0]
+            own = package == module.split(".")[0] or not package.startswith("ddkit")
+            if not own and (other != "ddkit" or name not in api.__all__):
+                found.append(f"{module}:{line} imports {name} of {other}")
     return found
 
 
-if __name__ == "__main__":
-    known = modules()
-    print("\n".join(upward(known)))
-    for c in circles(known):
-        print("CIRCLE", c)
+def test_each_room_is_a_layer():
+    assert {room(module) for module in CORE} - {""} == set(LAYERS)
+
+
+def test_no_room_uses_one_above_it():
+    assert upward(CORE) == []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert circles(CORE | PLUGINS) == []
+
+
+def test_plugins_import_ddkit_alone_and_never_each_other():
+    assert beside_the_face(PLUGINS) == []
+
+
+BREAKS = {
+    "labels that use the pipeline": (
+        upward, "ddkit.labels.kinds", "from ddkit.pipeline import distill",
+    ),
+    "a room that uses the face": (upward, "ddkit.labels.kinds", "from ddkit import Labels"),
+    "an import in a function": (
+        upward, "ddkit.runtime.files", "def f():\n    import ddkit.data.split",
+    ),
+    "a circle for types": (
+        circles, "ddkit.runtime.errors",
+        "if TYPE_CHECKING:\n    from ddkit.runtime.registry import Registry",
+    ),
+    "a plugin in a room": (
+        beside_the_face, "ddkit_teddy.options", "from ddkit.pools.pool import Pool",
+    ),
+    "a plugin in another one": (
+        beside_the_face, "ddkit_teddy.options", "import ddkit_tesla.experts",
+    ),
+    "a name that the face lacks": (
+        beside_the_face, "ddkit_teddy.options", "from ddkit import write_tensors",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "module", "line"), BREAKS.values(), ids=BREAKS.keys())
+def test_what_breaks_a_rule_is_found(rule, module, line):
+    known = CORE | PLUGINS
+    broken = known | {module: f"{known[module]}\n\n{line}\n"}
+    chosen = PLUGINS if rule is beside_the_face else CORE
+    assert rule({name: broken[name] for name in chosen})
+
+
+def test_the_core_imports_no_plugin_and_not_the_command_line():
+    foreign = [
+        (module, other)
+        for module, source in CORE.items()
+        for other, _, _ in imports(source, CORE)
+        if other.startswith("ddkit_")
+    ]
+    assert foreign == []
+
+
+def test_the_face_defines_nothing_but_its_version():
+    assert set(vars(ddkit)) & set(api.__all__) == set()
+    tree = ast.parse(CORE["ddkit"])
+    names = [node.targets[0] for node in tree.body if isinstance(node, ast.Assign)]
+    assert [ast.unparse(name) for name in names] == ["__version__"]
+    assert ddkit.__version__ == PROJECT["version"]
+
+
+def test_every_name_of_the_face_is_used_by_a_plugin_or_an_example():
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("cli/**/*.jinja")]
+    texts = [path.read_text(encoding="utf-8") for path in pages]
+    used = set(re.findall(r"\w+", " ".join([*PLUGINS.values(), *texts])))
+    assert sorted(set(api.__all__) - used) == []
+    assert len(api.__all__) == len(set(api.__all__))
+
+
+def test_every_name_of_the_face_is_explained_where_its_module_is():
+    pages = " ".join(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/api/*.md"))
+    explained = set(re.findall(r"::: (ddkit[\w.]*)", pages))
+    homes = {
+        f"{node.module}" for node in ast.parse(CORE["ddkit.api"]).body
+        if isinstance(node, ast.ImportFrom)
+    }  # fmt: skip
+    assert sorted(homes - explained) == []
+
+
+def test_only_the_pipeline_calls_hooks():
+    """And what tests methods."""
+    callers = {room(module) for module, source in CORE.items() if re.search(r"\bPlugin\(", source)}
+    assert callers <= {"methods", "pipeline", "testing"}  # methods defines it
+
+
+def test_every_text_that_names_code_is_right():
+    texts = {
+        text
+        for source in CORE.values()
+        for text in re.findall(r"\"(ddkit(?:_\w+)?(?:\.\w+)+:\w+)\"", source)
+    }
+    assert len(texts) > 25
+    for text in texts:
+        module, name = text.split(":")
+        assert re.search(rf"^(def |class |){name}\b", (CORE | PLUGINS)[module], re.MULTILINE), text
+
+
+def test_pytest_is_imported_by_what_tests_methods_only():
+    users = {
+        room(module)
+        for module, source in CORE.items()
+        if any(other.split(".")[0] == "pytest" for other, _, _ in imports(source, CORE))
+    }
+    assert users == {"testing"}
+    assert not [need for need in PROJECT["dependencies"] if need.startswith("pytest")]
+
+
+@pytest.mark.parametrize("package", sorted(name for name in PLUGINS if "." not in name))
+def test_the_init_of_a_plugin_defines_hooks_only(package):
+    for node in ast.parse(PLUGINS[package]).body:
+        if isinstance(node, ast.FunctionDef):
+            names = [ast.unparse(decorator) for decorator in node.decorator_list]
+            assert names, f"{package}.{node.name} is no hook"
+            assert names[0].startswith("hookimpl")
+
+
+def opens_test(source: str) -> bool:
+    """Return whether a module passes the literal "test" to a call, or calls `open_test`."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return any(
+        any(isinstance(given, ast.Constant) and given.value == "test" for given in call.args)
+        or getattr(call.func, "id", getattr(call.func, "attr", None)) == "open_test"
+        for call in calls
+    )
+
+
+def test_only_the_cores_evaluation_opens_the_test_split():
+    opening = {module for module, source in (CORE | PLUGINS).items() if opens_test(source)}
+    assert opening <= {
+        "ddkit.evaluation.accuracy", "ddkit.pipeline.evaluate", "ddkit.methods.defaults",
+        "ddkit.bench.figures",
+    }  # fmt: skip
+    assert "ddkit.evaluation.accuracy" in opening

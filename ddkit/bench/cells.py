@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ddkit.bench.config import IMBALANCE, BenchConfig
 from ddkit.config import RunConfig
 from ddkit.data.options import DataOptions
-from ddkit.methods.plugin import Plugin
+from ddkit.methods.plugin import options_model
 from ddkit.pipeline.prepare import baseline_config
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.cache import stable_hash
@@ -93,7 +93,7 @@ def pace_key(name: str, data: DataOptions, ipc: int) -> str:
 
 def steps_option(config: RunConfig) -> str | None:
     """Return the option that says how many steps a method takes; None where it takes none."""
-    return Plugin(config.plugin).options_model().steps_option
+    return options_model(config.plugin).steps_option
 
 
 def companion(config: RunConfig, *, labelled: bool, init: str = "real") -> RunConfig:

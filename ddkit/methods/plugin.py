@@ -46,6 +46,11 @@ def lookup(name: str) -> tuple[str, Alias | None]:
     return name, None
 
 
+def options_model(plugin: str) -> "type[MethodOptions]":
+    """Return the model of a plugin's options."""
+    return Plugin(plugin).options_model()
+
+
 class Plugin:
     """One method, loaded: pluggy's untyped hook calls as typed methods.
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from ddkit.config import RunConfig
 from ddkit.data.access import sealed_test
 from ddkit.data.options import DataOptions, class_count
-from ddkit.methods.plugin import Plugin
+from ddkit.methods.plugin import options_model
 from ddkit.pipeline.prepare import device_of
 from ddkit.pipeline.rehearse import (
     LABELLED,
@@ -141,7 +141,7 @@ def plan(config: RunConfig, data: Data) -> Plan:
 
 def drawn_images(config: RunConfig, largest: int) -> int:
     """Return how many images a step works on: those of a batch, where the method has such."""
-    option = Plugin(config.plugin).options_model().batch_option
+    option = options_model(config.plugin).batch_option
     return min(config.options[option] or largest if option else largest, largest)
 
 
@@ -176,7 +176,7 @@ class Sizes:
 
         They divide the set where they can: a rest of a few images would count as a whole batch.
         """
-        option = Plugin(self.config.plugin).options_model().batch_option
+        option = options_model(self.config.plugin).batch_option
         said = option is not None and bool(self.config.options[option])
         apart = said and self.drawn > SMALL_BATCH[1] and len(self.ipcs) > 1
         return whole_batches(self.ipcs[0] * self.data.classes) if apart else (None,)
@@ -186,7 +186,7 @@ class Sizes:
         """Return a rehearsal with so many images per class, and in a step."""
         options = {**self.config.options, **self.whole.measured}
         if batch is not None:
-            options[str(Plugin(self.config.plugin).options_model().batch_option)] = batch
+            options[str(options_model(self.config.plugin).batch_option)] = batch
         groups = min(self.config.groups, ipc)
         config = self.config.model_copy(update={"ipc": ipc, "options": options, "groups": groups})
         folder = self.whole.folder.with_name(f"{ipc}-{batch}")
@@ -269,7 +269,7 @@ def free_memory(config: RunConfig) -> tuple[int, str]:
 
 def advice(config: RunConfig, found: Plan, limit: int) -> str:
     """Return what would fit: a smaller batch, where the method has one, or more groups."""
-    option = Plugin(config.plugin).options_model().batch_option
+    option = options_model(config.plugin).batch_option
     least = found.peak.at(found.images, 0)
     if option and found.peak.per_drawn > 0 and least < limit:
         batch = int((limit - least) / found.peak.per_drawn)

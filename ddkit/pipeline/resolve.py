@@ -8,7 +8,7 @@ import torch
 
 from ddkit.config import RECIPE, RunConfig, StageConfig, StageName
 from ddkit.data.options import DataOptions
-from ddkit.methods.plugin import Alias, Plugin, lookup
+from ddkit.methods.plugin import Alias, lookup, options_model
 from ddkit.methods.presets import find_preset
 from ddkit.pools import named as named_pool
 from ddkit.runtime.errors import DdkitError
@@ -83,7 +83,7 @@ def _check_abilities(config: RunConfig) -> None:
     """Raise `DdkitError` where a run asks for what its methods cannot do."""
     _check_roles(config)
     _check_labels(config)
-    model = Plugin(config.plugin).options_model()
+    model = options_model(config.plugin)
     if config.groups > 1 and model.makes_own_shards:
         raise DdkitError(
             f"--groups: the method '{config.method}' cuts the set into independent parts by itself"
@@ -98,9 +98,7 @@ def _check_abilities(config: RunConfig) -> None:
 def _check_labels(config: RunConfig) -> None:
     """Raise `DdkitError` where who labels makes none that can be stored as asked for."""
     stage = config.stage("relabel")
-    options = validated(
-        Plugin(stage.plugin).options_model(), stage.options, f"the method '{stage.plugin}'"
-    )
+    options = validated(options_model(stage.plugin), stage.options, f"the method '{stage.plugin}'")
     if config.labels_as == RECIPE and not options.labels_epochs:
         raise DdkitError(
             f"--labels-as recipe: '{stage.plugin}' does not label every epoch anew with these "
@@ -113,8 +111,8 @@ def _check_roles(config: RunConfig) -> None:
     stages: tuple[StageName, ...] = ("synthesis", "relabel")
     for stage in stages if config.pool is None else ():
         user, source = config.stage(stage).plugin, config.pool_stage(stage).plugin
-        needed = Plugin(user).options_model().needs.get(stage, ())
-        provided = Plugin(source).options_model().provides
+        needed = options_model(user).needs.get(stage, ())
+        provided = options_model(source).provides
         if needed and provided and not set(needed) & set(provided):
             raise DdkitError(
                 f"the {stage} of '{user}' needs members of the role {' or '.join(needed)}, and the "
@@ -127,7 +125,7 @@ def default_network(plugin: str, sources: Mapping[StageName, str | None]) -> str
     """Return the network of a run that names none: the method's, or that of whose pool it uses."""
     names = (plugin, sources.get("pool"), sources.get("relabel"))
     for name in names:
-        preferred = Plugin(lookup(name)[0]).options_model().default_network if name else None
+        preferred = options_model(lookup(name)[0]).default_network if name else None
         if preferred is not None:
             return preferred
     return "convnet"
@@ -165,7 +163,7 @@ def with_relabel(config: RunConfig, source: str | None, settings: Iterable[str])
 def _stage(plugin: str, layers: Iterable[Mapping[str, Any]], ipc: int) -> StageConfig:
     """Return a stage whose options are the plugin's defaults with `layers` over them, checked."""
     merged = {key: value for layer in layers for key, value in layer.items()}
-    options = validated(Plugin(plugin).options_model(), merged, f"the method '{plugin}'")
+    options = validated(options_model(plugin), merged, f"the method '{plugin}'")
     return StageConfig(plugin=plugin, options=options.for_ipc(ipc).model_dump(mode="json"))
 
 

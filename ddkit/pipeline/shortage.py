@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from ddkit.config import RunConfig, StageName
-from ddkit.methods.plugin import Plugin
+from ddkit.methods.plugin import options_model
 from ddkit.runtime.shortage import KEPT, enough_memory
 from ddkit.runtime.sizes import readable
 
@@ -32,7 +32,7 @@ def ways_out(config: RunConfig, stage: StageName, taken: int) -> list[str]:
         taken: bytes that were there when memory ran out.
     """
     chosen = config.pool_stage("synthesis") if stage == "pool" else config.stage(stage)
-    model = Plugin(chosen.plugin).options_model()
+    model = options_model(chosen.plugin)
     ways = []
     if stage == "synthesis":
         if model.keeps_budget:

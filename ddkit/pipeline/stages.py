@@ -10,7 +10,7 @@ from ddkit import networks
 from ddkit.config import RunConfig, StageConfig, StageName
 from ddkit.labels import Labels
 from ddkit.labels.converting import in_form
-from ddkit.methods.plugin import METHODS, Plugin
+from ddkit.methods.plugin import METHODS, Plugin, options_model
 from ddkit.pipeline.shortage import enough_memory_for
 from ddkit.pools import named as named_pool
 from ddkit.pools.pool import POOL_VERSION, Pool
@@ -161,7 +161,7 @@ class Stage:
 
 def options_of(stage: StageConfig) -> Any:
     """Return the options of a stage as its plugin's own model."""
-    model = Plugin(stage.plugin).options_model()
+    model = options_model(stage.plugin)
     return validated(model, stage.options, f"the method '{stage.plugin}'")
 
 
@@ -172,7 +172,7 @@ def open_pool(run: Run, name: StageName) -> Pool:
 
 def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
     """Return all that determines a pool: equal descriptions, one pool in the cache."""
-    model = Plugin(source.plugin).options_model()
+    model = options_model(source.plugin)
     relevant = {}
     for name, field in model.model_fields.items():
         extra = field.json_schema_extra

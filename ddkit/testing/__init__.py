@@ -11,6 +11,7 @@ which hook broke which promise. `MethodUnderTest` lists what else can be said of
 `ddkit.testing.fixtures` holds fixtures for tests of your own.
 """
 
+from ddkit.testing.check_promises import CheckPromises
 from ddkit.testing.data import made_up_split
 from ddkit.testing.label_promises import LabelPromises
 from ddkit.testing.option_promises import OptionPromises
@@ -20,5 +21,7 @@ from ddkit.testing.synthesis_promises import SynthesisPromises
 __all__ = ["MethodContract", "made_up_split"]
 
 
-class MethodContract(OptionPromises, SynthesisPromises, RepetitionPromises, LabelPromises):
+class MethodContract(
+    OptionPromises, CheckPromises, SynthesisPromises, RepetitionPromises, LabelPromises
+):
     """All promises of a method. A subclass names the method; pytest finds it if it is Test…."""

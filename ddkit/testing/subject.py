@@ -13,7 +13,7 @@ from torch import Tensor
 from ddkit.config import RunConfig
 from ddkit.labels import Labels
 from ddkit.methods.options import MethodOptions
-from ddkit.methods.plugin import Plugin, lookup
+from ddkit.methods.plugin import Plugin, lookup, options_model
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
@@ -210,6 +210,6 @@ class Stepper:
 
 def _few_steps(method: str, settings: Sequence[str]) -> list[str]:
     """Return the setting that makes a run short, where the author left it out."""
-    name = Plugin(lookup(method)[0]).options_model().steps_option
+    name = options_model(lookup(method)[0]).steps_option
     said = [setting.partition("=")[0].strip() for setting in settings]
     return [f"{name}={STEPS}"] if name and name not in said else []

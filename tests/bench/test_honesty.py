@@ -31,15 +31,6 @@ class Cheat:
             self.way(run)
             self.got += 1
 
-    def options(self):
-        cheat = self
-
-        class Options(MethodOptions):
-            def check(self, run):
-                cheat.at("check", run)
-
-        return Options
-
     def pool(self, run):
         self.at("build_pool", run)
 
@@ -74,7 +65,7 @@ class Cheat:
 
     def hooks(self):
         return {
-            "method_config": lambda: self.options(), "build_pool": lambda run: self.pool(run),
+            "check": lambda run: self.at("check", run), "build_pool": lambda run: self.pool(run),
             "synthesis_loss": lambda run, pool: self.objective(run, pool),
             "relabel": lambda run, pool, images: self.relabel(run, pool, images),
         }  # fmt: skip
@@ -107,7 +98,7 @@ def test_the_test_split_is_closed_after_it_was_opened_for_another_cell(bench, me
 def test_a_measurement_of_pace_keeps_it_closed(config, method, fading, folder, place):
     cheat = Cheat(place, "sources.load", fading)
 
-    class Stepped(cheat.options()):
+    class Stepped(MethodOptions):
         steps_option = "rounds"
         rounds: int = 3
 

@@ -32,6 +32,12 @@ EXPECTED = {
         "the_loss_is_a_finite_number", "synthesis_loss", "loss() of step 0 is (6,)",
     ),
     "opens_the_test_split": ("the_test_split_stays_closed", "synthesis_loss", "run.holdout"),
+    "changes_the_run_in_its_check": (
+        "a_check_leaves_the_run_as_it_was", "check", "changed the classes of the training images",
+    ),
+    "opens_test_data_in_its_check": (
+        "a_check_leaves_the_run_as_it_was", "check", "the test split is closed",
+    ),
     "gives_wide_labels": ("each_image_has_a_label", "relabel", "(6, 4) of torch.float32, not"),
     "gives_missing_labels": ("each_image_has_a_label", "relabel", "are not finite"),
     "counts_percent": ("each_evaluation_seed_gets_an_accuracy", "evaluate", "(87.2,)"),

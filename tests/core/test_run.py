@@ -1,6 +1,5 @@
 """What a method works with: initial images, generators, and no test split."""
 
-import ast
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -111,26 +110,3 @@ def test_a_run_has_training_data_and_holdout_but_no_test_split(run, make_split):
     work = run(holdout=make_split(each=2, seed=4))
     held = [name for name in dir(work) if isinstance(getattr(work, name, None), Split)]
     assert held == ["holdout", "train"]
-
-
-def opens_test(path: Path) -> bool:
-    """Return whether a source file passes the literal "test" to a call, or calls `open_test`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
-            if any(isinstance(a, ast.Constant) and a.value == "test" for a in node.args):
-                return True
-            if isinstance(node.func, ast.Name | ast.Attribute):
-                called = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
-                if called == "open_test":
-                    return True
-    return False
-
-
-def test_only_the_cores_evaluation_opens_the_test_split():
-    sources = [*ROOT.glob("ddkit/**/*.py"), *ROOT.glob("plugins/*/ddkit_*/**/*.py")]
-    opening = {str(path.relative_to(ROOT)) for path in sources if opens_test(path)}
-    assert opening <= {
-        "ddkit/evaluation/accuracy.py", "ddkit/pipeline/evaluate.py", "ddkit/methods/defaults.py",
-        "ddkit/bench/figures.py",
-    }  # fmt: skip
-    assert "ddkit/evaluation/accuracy.py" in opening

@@ -63,7 +63,7 @@ def test_a_name_stands_for_the_settings_of_its_released_code(name, match, augmen
 
 
 def test_labels_and_evaluation_are_the_cores_and_there_is_no_pool():
-    assert Plugin("matching").overridden() == ["method_config", "synthesis_loss"]
+    assert Plugin("matching").overridden() == ["method_config", "check", "synthesis_loss"]
 
 
 @pytest.mark.parametrize("method", NAMES)

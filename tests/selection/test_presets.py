@@ -41,7 +41,12 @@ def test_the_plugin_itself_is_herding_on_features_of_one_network():
 
 
 def test_labels_and_evaluation_are_the_cores():
-    assert Plugin("selection").overridden() == ["method_config", "build_pool", "synthesis_loss"]
+    assert Plugin("selection").overridden() == [
+        "method_config",
+        "check",
+        "build_pool",
+        "synthesis_loss",
+    ]
 
 
 def test_both_rules_have_presets_for_small_sets():

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ddkit.config import RunConfig
-from ddkit.methods.plugin import Plugin
+from ddkit.methods.plugin import options_model
 from ddkit.pipeline import distill as pipeline
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.interrupt import Stopped, request_stop, stopping_on_signals
@@ -58,7 +58,7 @@ def distilled_until(
         if not snapshots:
             raise DdkitError("the time was up before the first snapshot") from None
     last = snapshots[-1]
-    option = Plugin(config.plugin).options_model().steps_option
+    option = options_model(config.plugin).steps_option
     steps = int(last.parent.name.removeprefix("step-"))
     target = folder / "shorter"
     file = TensorFile(last)

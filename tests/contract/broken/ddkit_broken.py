@@ -157,6 +157,14 @@ def method(objective: type[Objective] = Target, **hooks) -> ModuleType:
     return plugin
 
 
+def check_that_relabels(run):
+    run.train.labels.zero_()
+
+
+def check_that_opens_test_data(run):
+    sources.load(run.config.data, "test")
+
+
 def wide_labels(run, pool, images):
     return SoftLabels(torch.zeros(len(images), len(run.classes) + 1))
 
@@ -180,6 +188,8 @@ forgets_its_state = method(ForgetsItsState)
 loses_an_image = method(LosesAnImage)
 gives_a_loss_per_image = method(GivesALossPerImage)
 opens_the_test_split = method(OpensTheTestSplit)
+changes_the_run_in_its_check = method(check=check_that_relabels)
+opens_test_data_in_its_check = method(check=check_that_opens_test_data)
 gives_wide_labels = method(relabel=wide_labels)
 gives_missing_labels = method(relabel=missing_labels)
 counts_percent = method(evaluate=percent)
