@@ -106,7 +106,7 @@ def synthesised() -> Callable[..., TensorFile]:
         objective = Plugin(run.config.plugin).synthesis_loss(run, pool)
         engine = Engine(run, objective, **options)
         engine.synthesise()
-        return TensorFile(engine.shard_path(objective.shards()[0]))
+        return TensorFile(engine.file(objective.shards()[0]).path)
 
     return make
 

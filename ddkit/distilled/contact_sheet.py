@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ddkit.runtime.files import replacing
-from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.images import as_pixels
 
 CELL = 64  # pixels that an image is enlarged to at least
@@ -34,19 +33,6 @@ class Pictured(Protocol):
 
     def pixels(self, rows: Tensor) -> Tensor:
         """Return the images at `rows` in data space, float32."""
-
-
-def initial_images(folder: Path, count: int) -> Tensor | None:
-    """Return where the images of a run started, (count, channels, height, width), or None."""
-    files = [
-        TensorFile(path)
-        for path in sorted((folder / "shards").glob("shard-*.safetensors"))
-        if ".checkpoint" not in path.name
-    ]
-    if not files or sum(len(file["slots"]) for file in files) != count:
-        return None
-    order = torch.cat([file["slots"] for file in files]).argsort()
-    return torch.cat([file["initial"] for file in files])[order]
 
 
 def draw(

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from ddkit.config import RunConfig
 from ddkit.data.access import sealed_test
 from ddkit.distilled.dataset import ARTIFACT
@@ -23,11 +21,10 @@ from ddkit.runtime.files import (
 )
 from ddkit.runtime.loggers import Logger, session
 from ddkit.runtime.progress import Progress
-from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.engine import Engine
-from ddkit.synthesis.images import Synthetic, stored
+from ddkit.synthesis.images import Synthetic
 from ddkit.synthesis.journal import Journal
-from ddkit.synthesis.shards import Shard
+from ddkit.synthesis.shard_file import assembled
 
 
 def distill(
@@ -91,12 +88,11 @@ def do_stages(
     with cost.measure("synthesis"), enough_memory_for(run.config, "synthesis"):
         engine = engine_of(stages, pool, snapshot_every, logger)
         engine.synthesise(executor)
-    shards = list(engine.objective.shards())
-    images = assemble(engine, shards, run.config.store)
+    files = [engine.file(shard) for shard in engine.objective.shards()]
+    images = assembled(files, run.config.store)
     with cost.measure("relabel"):
         relabel_into(stages["relabel"], images, artifact)
-    peaks = [TensorFile(engine.shard_path(shard)).metadata["peak_bytes"] for shard in shards]
-    cost.finish(max(peaks), run.device)
+    cost.finish(max(file.peak_bytes for file in files), run.device)
 
 
 def engine_of(
@@ -119,20 +115,3 @@ def relabel_into(stage: Stage, images: Synthetic, path: Path, epochs: int | None
         labels = with_epochs(labels, epochs)
     write_distilled(path, images, labels, run.space, describe(run))
     forget_saved(stage.run, images)
-
-
-def assemble(engine: Engine, shards: list[Shard], store: str) -> Synthetic:
-    """Return the finished shards as one class-major set, in the form in which it is stored."""
-    files = [TensorFile(engine.shard_path(shard)) for shard in shards]
-    slots = torch.cat([file["slots"] for file in files])
-    order = slots.argsort()
-    images = stored(torch.cat([file["images"] for file in files]), store)[order]
-    classes = torch.cat([file["classes"] for file in files])[order]
-    rates = [float(file["learning_rate"]) for file in files if "learning_rate" in file]
-    logits = [file["label_logits"] for file in files if "label_logits" in file]
-    return Synthetic(
-        images,
-        classes,
-        sum(rates) / len(rates) if rates else None,
-        torch.cat(logits)[order] if len(logits) == len(files) else None,
-    )

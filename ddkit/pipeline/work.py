@@ -62,7 +62,7 @@ def optimise_shard(
         _settle(engine.run)
         chosen = next(one for one in engine.objective.shards() if one.index == shard)
         with progress.task(f"shard {shard}", engine.objective.steps) as task:
-            if not engine.shard_path(chosen).exists():
+            if not engine.file(chosen).exists():
                 engine.optimise(chosen, task)
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, repeat, takewhile
 from math import isfinite
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -30,6 +29,7 @@ from ddkit.synthesis.images import Synthetic
 from ddkit.synthesis.journal import Journal
 from ddkit.synthesis.leaves import LeafState
 from ddkit.synthesis.objective import Objective
+from ddkit.synthesis.shard_file import ShardFile, write_snapshot
 from ddkit.synthesis.shards import Shard
 
 CHECKPOINT_SECONDS = 30.0  # at most; in the beginning whenever the time has doubled
@@ -59,7 +59,7 @@ class Engine:
                 size=self.objective.steps,
             )
             for shard in shards
-            if not self.shard_path(shard).exists()
+            if not self.file(shard).exists()
         ]
         job = self.run.job(
             "synthesis",
@@ -69,7 +69,7 @@ class Engine:
         done = (len(shards) - len(units)) * self.objective.steps
         executor.run(job, units, self.run.progress, done)
         for shard in shards:  # those that were done elsewhere, or earlier
-            self.journal.finished(shard.index, self.shard_path(shard))
+            self.journal.finished(shard.index, self.file(shard))
 
     def pace(self, steps: int, seconds: float) -> float:
         """Return the seconds of a step of the first shard; nothing is stored.
@@ -94,12 +94,9 @@ class Engine:
             take_step(self.objective, shard, leaves, 0, arithmetic)
         return self.objective.decode(shard, values(leaves)), memory.peak
 
-    def shard_path(self, shard: Shard) -> Path:
-        """Return the file a finished shard is in."""
-        return self.run.folder / "shards" / f"shard-{shard.index:05d}.safetensors"
-
-    def checkpoint(self, shard: Shard) -> Path:
-        return self.shard_path(shard).with_suffix(".checkpoint.safetensors")
+    def file(self, shard: Shard) -> ShardFile:
+        """Return the file that a shard leaves."""
+        return ShardFile.of(self.run.folder, shard.index)
 
     def optimise(self, shard: Shard, task: Task) -> None:
         """Optimise one shard from its checkpoint, if there is one, to its file.
@@ -143,10 +140,9 @@ class Engine:
                 raise Stopped
         self._check_sound(shard, leaves, losses, good, steps)
         final = self.objective.decode(shard, values(leaves))
-        tensors = pack(final) | {"initial": initial, "slots": shard.slots, "losses": losses}
-        write_tensors(self.shard_path(shard), tensors, {"peak_bytes": peak})
-        self.checkpoint(shard).unlink(missing_ok=True)
-        self.journal.finished(shard.index, self.shard_path(shard))
+        self.file(shard).write(shard, final, initial, losses, peak)
+        self.file(shard).checkpoint.unlink(missing_ok=True)
+        self.journal.finished(shard.index, self.file(shard))
 
     def _images(self, shard: Shard, leaves: dict[str, LeafState]) -> Tensor:
         return self.objective.decode(shard, values(leaves)).images
@@ -190,14 +186,14 @@ class Engine:
         }
         tensors |= {f"objective.{k}": tensor for k, tensor in self.objective.state_dict().items()}
         write_tensors(
-            self.checkpoint(shard), tensors | {"losses": losses}, {"step": step, "peak": peak}
+            self.file(shard).checkpoint, tensors | {"losses": losses}, {"step": step, "peak": peak}
         )
 
     def _resume(
         self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor
     ) -> tuple[int, int]:
         """Load the shard's checkpoint; return the step to go on from and the peak so far."""
-        path = self.checkpoint(shard)
+        path = self.file(shard).checkpoint
         if not path.exists():
             return 0, 0
         file = TensorFile(path)
@@ -234,7 +230,7 @@ class Engine:
     def _snapshot(self, shard: Shard, leaves: dict[str, LeafState], step: int) -> None:
         folder = self.run.folder / "snapshots" / f"step-{step:06d}"
         images = self.objective.decode(shard, values(leaves))
-        write_tensors(folder / self.shard_path(shard).name, pack(images) | {"slots": shard.slots})
+        write_snapshot(folder / self.file(shard).path.name, shard, images)
 
     def _check_cover(self, shards: Sequence[Shard]) -> None:
         slots = torch.cat([torch.arange(0), *(shard.slots for shard in shards)])
@@ -267,13 +263,3 @@ def take_step(
 def values(leaves: dict[str, LeafState]) -> dict[str, Tensor]:
     """Return the present value of each leaf, apart from any graph."""
     return {name: leaf.value.detach() for name, leaf in leaves.items()}
-
-
-def pack(images: Synthetic) -> dict[str, Tensor]:
-    """Return finished images as named tensors."""
-    tensors = {"images": images.images, "classes": images.classes}
-    if images.label_logits is not None:
-        tensors["label_logits"] = images.label_logits
-    if images.learning_rate is not None:
-        tensors["learning_rate"] = torch.tensor(images.learning_rate, dtype=torch.float64)
-    return tensors

@@ -4,15 +4,14 @@ Losses are told in bulk when the engine reads one anyway, so that no step waits 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ddkit.runtime.loggers import Logger
-from ddkit.runtime.tensors import TensorFile
 from ddkit.runtime.vision import torchvision
 from ddkit.synthesis.images import as_pixels
+from ddkit.synthesis.shard_file import ShardFile
 
 IMAGES = 64  # of a shard, in one picture
 CELL = 32  # pixels that an image is enlarged to at least
@@ -49,16 +48,15 @@ class Journal:
         if self._logger is not None:
             self._logger.picture(f"images/shard {shard}", picture(images()), step)
 
-    def finished(self, shard: int, path: Path) -> None:
+    def finished(self, shard: int, file: ShardFile) -> None:
         """Tell what is untold of a finished shard: all, if it was done elsewhere or earlier."""
         if self._logger is None or shard in self._finished:
             return
-        file = TensorFile(path)
         if shard not in self._told:
-            self.begun(shard, file["initial"])
-        losses = file["losses"]
+            self.begun(shard, file.initial)
+        losses = file.losses
         self.losses(shard, losses, len(losses))
-        self.images(shard, lambda: file["images"], len(losses))
+        self.images(shard, lambda: file.images.images, len(losses))
         self._finished.add(shard)
 
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ddkit.labels import Labels
 from ddkit.pools.pool import Pool
-from ddkit.synthesis.engine import Engine, pack
+from ddkit.synthesis.engine import Engine
 from ddkit.synthesis.images import Synthetic
+from ddkit.synthesis.shard_file import packed
 from ddkit.synthesis.shards import Shard
 from ddkit.testing.method import MethodUnderTest
 from ddkit.testing.promises import Broken, promise
@@ -36,7 +37,7 @@ class RepetitionPromises(MethodUnderTest):
 
     @promise("synthesis_loss", "the same seed gives the same images, to the byte")
     def test_the_same_seed_gives_the_same_images(self, subject: Subject, images: Synthetic) -> None:
-        name = different(pack(images), pack(subject.synthesise("again")))
+        name = different(packed(images), packed(subject.synthesise("again")))
         if name:
             raise Broken(f"'{name}' differ between two runs of seed 0; {DRAW_WITH}")
 
@@ -62,7 +63,7 @@ class RepetitionPromises(MethodUnderTest):
             dies_after(engine, 1)
             with suppress(Killed), moving.watching("synthesis_loss"):
                 engine.synthesise()
-        name = different(pack(images), pack(moving.synthesise("killed")))
+        name = different(packed(images), packed(moving.synthesise("killed")))
         if name:
             raise Broken(
                 f"'{name}' differ after a kill at each step: what lives across the steps must be "

@@ -26,6 +26,7 @@ from ddkit.synthesis.engine import Engine
 from ddkit.synthesis.images import Synthetic
 from ddkit.synthesis.leaves import LeafState
 from ddkit.synthesis.objective import Objective
+from ddkit.synthesis.shard_file import assembled
 from ddkit.synthesis.shards import Shard
 from ddkit.testing.data import WATCHED, Watched
 from ddkit.testing.generators import odd_generators
@@ -137,7 +138,7 @@ class Subject:
         engine = self.engine(name, **common)
         with self.watching("synthesis_loss"):
             engine.synthesise()
-            return pipeline.assemble(engine, list(engine.objective.shards()), "auto")
+            return assembled([engine.file(shard) for shard in engine.objective.shards()], "auto")
 
     @cached_property
     def labels(self) -> Labels:

@@ -397,7 +397,7 @@ def shards_of(run: Run, order: list[int], folder: str) -> dict[int, TensorFile]:
     objective.shards = lambda: [shards[index] for index in order]
     engine = Engine(run, objective)
     engine.synthesise()
-    return {shard.index: TensorFile(engine.shard_path(shard)) for shard in shards}
+    return {shard.index: TensorFile(engine.file(shard).path) for shard in shards}
 
 
 def test_groups_start_from_the_images_of_a_run_without_and_have_each_slot_once(apm_run):

@@ -73,7 +73,7 @@ def test_what_was_measured_changes_nothing(run, tmp_path):
             engine.first_step()
             assert not objective.run.folder.exists()
         engine.synthesise()
-        return TensorFile(engine.shard_path(objective.shards()[0]))["images"]
+        return TensorFile(engine.file(objective.shards()[0]).path)["images"]
 
     assert images(True).equal(images(False))
 
@@ -83,7 +83,7 @@ def test_the_first_step_says_what_the_run_will_measure(run):
     engine = Engine(objective.run, objective)
     images, peak = engine.first_step()
     engine.synthesise()
-    assert peak == TensorFile(engine.shard_path(objective.shards()[0])).metadata["peak_bytes"]
+    assert peak == TensorFile(engine.file(objective.shards()[0]).path).metadata["peak_bytes"]
     assert (images.images != initial_real(objective.run)).any()
     with PeakMemory() as memory:
         engine.first_step()

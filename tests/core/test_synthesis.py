@@ -86,8 +86,8 @@ def result(run, folder: Path, objective=Quadratic, **options) -> dict[int, dict[
     engine = Engine(objective.run, objective, **{"checkpoint_seconds": 0, **options})
     engine.synthesise()
     for shard in objective.shards():
-        assert not engine.checkpoint(shard).exists()
-    return {s.index: TensorFile(engine.shard_path(s)).read() for s in objective.shards()}
+        assert not engine.file(shard).checkpoint.exists()
+    return {s.index: TensorFile(engine.file(s).path).read() for s in objective.shards()}
 
 
 def same(one: dict, other: dict) -> bool:
@@ -440,7 +440,7 @@ def test_images_are_kept_in_the_valid_range(run, tmp_path):
         objective = objective(run(folder=tmp_path / objective.__name__, **config))
         engine = Engine(objective.run, objective)
         engine.synthesise()
-        return TensorFile(engine.shard_path(objective.shards()[0]))["images"]
+        return TensorFile(engine.file(objective.shards()[0]).path)["images"]
 
     class Free(Shrinking):
         clip = False

@@ -226,7 +226,7 @@ def test_groups_know_nothing_of_each_other(matching_run):
         objective.shards = lambda shards=shards, order=order: [shards[i] for i in order]
         engine = Engine(work, objective)
         engine.synthesise()
-        files.append([TensorFile(engine.shard_path(shard)) for shard in shards])
+        files.append([TensorFile(engine.file(shard).path) for shard in shards])
     for first, second in zip(*files, strict=True):
         assert torch.equal(first["images"], second["images"])
         assert (first["images"] != first["initial"]).flatten(1).any(1).all()

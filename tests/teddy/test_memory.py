@@ -55,7 +55,7 @@ def synthesised(run: Run, folder: str = "run") -> TensorFile:
     objective = TeddyObjective(run, stage_pools.open_pool(run, "synthesis"))
     engine = Engine(run, objective)
     engine.synthesise()
-    return TensorFile(engine.shard_path(objective.shards()[0]))
+    return TensorFile(engine.file(objective.shards()[0]).path)
 
 
 def chosen(run: Run, folder: str = "run") -> int:

@@ -83,7 +83,7 @@ def test_the_loss_falls_and_pixels_stay_valid(teddy_run, tmp_path):
     objective = objective_of(run)
     engine = Engine(run, objective)
     engine.synthesise()
-    file = TensorFile(engine.shard_path(objective.shards()[0]))
+    file = TensorFile(engine.file(objective.shards()[0]).path)
     losses = file["losses"]
     assert losses[-5:].mean() < 0.9 * losses[:5].mean()
     assert file["images"].min() > -1e-4

@@ -25,6 +25,7 @@ def show(
     from ddkit.distilled import contact_sheet as sheets
     from ddkit.distilled.dataset import artifact_path, load
     from ddkit.runtime.errors import DdkitError
+    from ddkit.synthesis.shard_file import initial_images
     from ddkit_cli import display
 
     if per_class < 1 or max_classes < 1:
@@ -32,7 +33,7 @@ def show(
     path = artifact_path(artifact)
     distilled = load(path)
     target = out or path.with_name("contact-sheet.png")
-    initial = sheets.initial_images(path.parent, len(distilled))
+    initial = initial_images(path.parent, len(distilled))
     sheets.draw(distilled, initial, target, per_class=per_class, max_classes=max_classes)
     if as_json:
         display.as_json({"sheet": target, "initial": initial is not None})

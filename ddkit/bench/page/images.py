@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ddkit.distilled.contact_sheet import initial_images
 from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
 from ddkit.synthesis.images import as_pixels
+from ddkit.synthesis.shard_file import initial_images
 
 MOST_PER_CLASS, MOST_CLASSES = 10, 20
 MOST_PIXELS = 96  # of a side: larger images are scaled down
