@@ -22,6 +22,7 @@ from ddkit.labels.recipe import averaged_logits
 from ddkit.methods.hookspecs import hookimpl
 from ddkit.methods.options import MethodOptions, option
 from ddkit.methods.plugin import Alias
+from ddkit.methods.training_options import TrainingOptions
 from ddkit.networks import average_statistics, batch_norms
 from ddkit.networks import create as create_network
 from ddkit.networks import parse as parse_network
@@ -77,7 +78,7 @@ __all__ = [
     "register_data",
 ]
 # a method: its hooks and its options
-__all__ += ["Alias", "MethodOptions", "Run", "StageName", "hookimpl", "option"]
+__all__ += ["Alias", "MethodOptions", "Run", "StageName", "TrainingOptions", "hookimpl", "option"]
 # what is optimised
 __all__ += [
     "ImageObjective",

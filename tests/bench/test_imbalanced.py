@@ -21,8 +21,9 @@ def opened(monkeypatch):
     begun, real, test = pipeline.begun, evaluation.evaluate_real, evaluation.open_test
 
     def beginning(*rest):
-        runs.append(begun(*rest))
-        return runs[-1]
+        stages = begun(*rest)
+        runs.append(stages.run)
+        return stages
 
     def training(protocol, run, *rest):
         runs.append(run)

@@ -33,7 +33,7 @@ def signature(function: ast.FunctionDef) -> str:
 
 
 def test_each_hook_is_documented_with_its_exact_signature_in_the_order_of_a_run():
-    source = (ROOT / "ddkit" / "hookspecs.py").read_text(encoding="utf-8")
+    source = (ROOT / "ddkit" / "methods" / "hookspecs.py").read_text(encoding="utf-8")
     specified = {function.name: signature(function) for function in functions(source)}
     shown = {
         function.name: signature(function)

@@ -11,9 +11,6 @@ from ddkit_cli.options import data_options, executor_options, output_options
 if TYPE_CHECKING:
     from ddkit.bench.config import BenchConfig
 
-if TYPE_CHECKING:
-    pass
-
 
 @click.command(short_help="compare methods on the same data, networks and recipes")
 @click.option("-m", "--methods", help="with commas; default: random,teddy,tesla,apm")

@@ -1,15 +1,12 @@
 """The options of APM: the paper's, and what the released code does otherwise."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from ddkit import SCHEDULE, MethodOptions, StageName, option
+from ddkit import StageName, TrainingOptions, option
 from ddkit_apm.matching import checkpoint_epochs
-
-if TYPE_CHECKING:
-    pass
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
@@ -17,7 +14,7 @@ RELABEL: tuple[StageName, ...] = ("relabel",)
 STUDENTS: tuple[StageName, ...] = ("synthesis", "evaluate")
 
 
-class ApmOptions(MethodOptions):
+class ApmOptions(TrainingOptions, train_epochs=100, train_lr=0.05):
     """Defaults follow the paper and its appendix A.7; each one that departs says why."""
 
     keeps_budget: ClassVar[bool] = True
@@ -37,18 +34,6 @@ class ApmOptions(MethodOptions):
         "how many converged teachers; 10 are nearly as good (paper, Fig. 5a)",
         stages=POOL,
         ge=1,
-    )
-    train_epochs: int = option(100, "epochs of each teacher", stages=POOL, ge=1)
-    train_lr: float = option(0.05, "learning rate of the teachers", stages=POOL, gt=0)
-    train_batch: int = option(256, "batch size of the teachers", stages=POOL, ge=1)
-    train_momentum: float = option(0.9, "momentum of the teachers", stages=POOL, ge=0, lt=1)
-    train_decay: float = option(5e-4, "weight decay of the teachers", stages=POOL, ge=0)
-    train_schedule: str = option(
-        "half", "constant, cosine, half (×0.1 from the middle on), or step:N", stages=POOL,
-        pattern=SCHEDULE,
-    )  # fmt: skip
-    train_augmentation: Literal["dsa", "crop-flip", "none"] = option(
-        "dsa", "of the real images that teachers see (not in the paper; the field's)", stages=POOL
     )
     together: int = option(
         10,

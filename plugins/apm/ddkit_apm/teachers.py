@@ -1,6 +1,6 @@
 """The teachers: networks trained on real data until they have converged, one checkpoint each."""
 
-from ddkit import DdkitError, Pool, RealTraining, Recipe, Run
+from ddkit import DdkitError, Pool, RealTraining, Run
 from ddkit_apm.options import ApmOptions
 
 ROLE = "teacher"
@@ -9,17 +9,8 @@ ROLE = "teacher"
 def teachers(run: Run) -> RealTraining:
     """Return the teachers that the resolved options ask for; none is chosen among many."""
     options: ApmOptions = run.options
-    recipe = Recipe(
-        epochs=options.train_epochs,
-        batch_size=options.train_batch,
-        optimiser="sgd",
-        lr=options.train_lr,
-        momentum=options.train_momentum,
-        weight_decay=options.train_decay,
-        schedule=options.train_schedule,
-    )
     return RealTraining(
-        run, ROLE, options.teachers, recipe, (options.train_epochs,),
+        run, ROLE, options.teachers, options.recipe, (options.train_epochs,),
         options.train_augmentation, options.together,
     )  # fmt: skip
 

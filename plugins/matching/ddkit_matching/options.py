@@ -1,12 +1,9 @@
 """The options of matching: the papers', with the numbers of the released code."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from ddkit import MethodOptions, StageName, option
-
-if TYPE_CHECKING:
-    pass
 
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}

@@ -1,23 +1,19 @@
 """The networks that features come from: trained on all real data, one checkpoint each."""
 
-from ddkit import DdkitError, Pool, RealTraining, Recipe, Run
+from ddkit import DdkitError, Pool, RealTraining, Run
 from ddkit_selection.options import ROLE, SelectionOptions
 
 
 def teachers(run: Run) -> RealTraining:
     """Return the networks that the resolved options ask for."""
     options: SelectionOptions = run.options
-    recipe = Recipe(
-        epochs=options.train_epochs,
-        batch_size=options.train_batch,
-        optimiser="sgd",
-        lr=options.train_lr,
-        momentum=options.train_momentum,
-        weight_decay=options.train_decay,
-        schedule=options.train_schedule,
-    )
     return RealTraining(
-        run, ROLE, options.teachers, recipe, (options.train_epochs,), options.train_augmentation
+        run,
+        ROLE,
+        options.teachers,
+        options.recipe,
+        (options.train_epochs,),
+        options.train_augmentation,
     )
 
 

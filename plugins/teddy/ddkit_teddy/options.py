@@ -1,14 +1,11 @@
 """The options of Teddy: what the paper sets, and what its text leaves open."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
 from ddkit import SCHEDULE, Augmentation, MethodOptions, StageName, option
-
-if TYPE_CHECKING:
-    pass
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)

@@ -2,7 +2,7 @@
 
 import torch
 
-from ddkit import DdkitError, Pool, RealTraining, Recipe, Run
+from ddkit import DdkitError, Pool, RealTraining, Run
 from ddkit_tesla.options import TeslaOptions
 
 ROLE = "expert"
@@ -12,17 +12,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def experts(run: Run) -> RealTraining:
     """Return the trajectories that the resolved options ask for; each epoch is a member."""
     options: TeslaOptions = run.options
-    recipe = Recipe(
-        epochs=options.train_epochs,
-        batch_size=options.train_batch,
-        optimiser="sgd",
-        lr=options.train_lr,
-        momentum=options.train_momentum,
-        weight_decay=options.train_decay,
-        schedule=options.train_schedule,
-    )
     return RealTraining(
-        run, ROLE, options.experts, recipe, range(options.train_epochs + 1),
+        run, ROLE, options.experts, options.recipe, range(options.train_epochs + 1),
         options.train_augmentation, options.together, DTYPES[options.expert_dtype],
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from ddkit import SCHEDULE, MethodOptions, StageName, option
+from ddkit import StageName, TrainingOptions, option
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
@@ -13,7 +13,9 @@ LABELS: tuple[StageName, ...] = ("synthesis", "relabel")
 RELABEL: tuple[StageName, ...] = ("relabel",)
 
 
-class TeslaOptions(MethodOptions):
+class TeslaOptions(
+    TrainingOptions, train_epochs=50, train_momentum=0.0, train_decay=0.0, train_schedule="constant"
+):
     """Defaults follow the papers; each one that departs says why."""
 
     keeps_budget: ClassVar[bool] = True
@@ -30,18 +32,6 @@ class TeslaOptions(MethodOptions):
 
     # the experts (MTT, section 4 and released code)
     experts: int = option(100, "N, how many trajectories", stages=POOL, ge=1)
-    train_epochs: int = option(50, "epochs of each expert", stages=POOL, ge=1)
-    train_lr: float = option(0.01, "learning rate of the experts", stages=POOL, gt=0)
-    train_batch: int = option(256, "batch size of the experts", stages=POOL, ge=1)
-    train_momentum: float = option(0.0, "momentum of the experts", stages=POOL, ge=0, lt=1)
-    train_decay: float = option(0.0, "weight decay of the experts", stages=POOL, ge=0)
-    train_schedule: str = option(
-        "constant", "constant, cosine, half, or step:N (×0.1 every N epochs)", stages=POOL,
-        pattern=SCHEDULE,
-    )  # fmt: skip
-    train_augmentation: Literal["dsa", "none"] = option(
-        "dsa", "of the real images that experts see", stages=POOL
-    )
     expert_dtype: Literal["float32", "bfloat16"] = option(
         "float32", "how snapshots are stored; bfloat16 takes half the disk", stages=POOL
     )
