@@ -1,9 +1,11 @@
-"""Shared by all tests: a cache of their own, one thread, a tiny data set, runs, stops, refusals."""
+"""Shared by all tests: a cache of their own, one thread, tiny data, runs, methods, refusals."""
 
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,12 +13,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddkit import Run
-from ddkit.methods.plugin import Plugin
+from ddkit.data.sources import load as sources
+from ddkit.data.split import Split
+from ddkit.distilled.writing import write_distilled
+from ddkit.labels import HardLabels, Labels
+from ddkit.methods.hookspecs import hookimpl
+from ddkit.methods.plugin import METHODS, Plugin
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.prepare import describe
 from ddkit.runtime import interrupt
 from ddkit.runtime.process import unchanged
 from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.engine import Engine
+from ddkit.synthesis.images import Synthetic, stored
+from ddkit.synthesis.initial import initial_real
 from ddkit.testing.fixtures import tiny_run as run
 from ddkit.testing.fixtures import tiny_split as make_split
 
@@ -142,3 +152,55 @@ def refused_line(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
         return errors[0]
 
     return call
+
+
+@pytest.fixture
+def method(monkeypatch) -> Callable[..., str]:
+    """Install a method for the time of a test; keywords are its hooks."""
+
+    def install(name: str = "toy", **hooks: Any) -> str:
+        module = ModuleType(f"ddkit_test_{name}")
+        for hook, function in hooks.items():
+            setattr(module, hook, hookimpl(function))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(METHODS.builtins, name, EntryPoint(name, module.__name__, "ddkit"))
+        return name
+
+    return install
+
+
+@pytest.fixture
+def data(monkeypatch, make_split) -> dict[str, Split]:
+    """Let every data set be the splits in this dictionary, which a test may change."""
+    splits = {"train": make_split(each=12), "test": make_split(each=10, seed=1)}
+    monkeypatch.setattr(sources, "load", lambda options, split, **_: splits[split])
+    return splits
+
+
+@pytest.fixture
+def artifact(run, tmp_path) -> Callable[..., Path]:
+    """Write an artifact of a run's random real images, and return its path.
+
+    Keywords change the images (a `Synthetic`), the labels, the form they are stored in and the run.
+    """
+
+    def make(
+        name: str = "set.safetensors",
+        *,
+        images: Synthetic | None = None,
+        labels: Labels | None = None,
+        store: str = "auto",
+        part_bytes: int = 2**30,
+        **config: Any,
+    ) -> Path:
+        work = run(**config)
+        if images is None:
+            classes = torch.arange(len(work.classes)).repeat_interleave(work.ipc)
+            images = Synthetic(initial_real(work), classes)
+        images = replace(images, images=stored(images.images, store))
+        labels = labels or HardLabels(images.classes)
+        path = tmp_path / name
+        write_distilled(path, images, labels, work.space, describe(work), part_bytes)
+        return path
+
+    return make

@@ -109,7 +109,9 @@ def public_names(_: str = "") -> str:
     for name in ddkit.__all__:
         found = getattr(ddkit, name)
         documented = isclass(found) or isfunction(found)
-        home = f"{found.__module__}.{found.__qualname__}" if documented else "ddkit.methods.hookspecs"
+        home = (
+            f"{found.__module__}.{found.__qualname__}" if documented else "ddkit.methods.hookspecs"
+        )
         text = found.__doc__ or ""
         rows.append((f"[`ddkit.{name}`][{home}]", text.strip().split("\n")[0]))
     return table(("name", "what it is"), rows)

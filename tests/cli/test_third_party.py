@@ -12,7 +12,7 @@ import ddkit as library
 from ddkit.networks import spec_fingerprint
 from ddkit.runtime import registry
 
-SOURCE = Path(__file__).parents[1] / "third_party" / "ddkit-brightness"
+SOURCE = Path(__file__).parents[1] / "methods" / "third_party" / "ddkit-brightness"
 
 
 @pytest.fixture(scope="module")

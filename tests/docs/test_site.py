@@ -167,7 +167,10 @@ def test_a_broken_link_fails_the_build(tmp_path, text, complaint):
         ("plugins/apm/README.md", "](../../benchmarks/results/apm_memory.md)", "methods/apm.md",
          "](../benchmarks/results/apm_memory.md)"),
         ("docs/results.md", "](../benchmarks/results)", "results.md", "](benchmarks.md)"),
-        ("docs/hooks.md", "](../ddkit/synthesis/objective.py)", "hooks.md", "][ddkit.synthesis.objective]"),
+        (
+            "docs/hooks.md", "](../ddkit/synthesis/objective.py)",
+            "hooks.md", "][ddkit.synthesis.objective]",
+        ),
         ("docs/results.md", "](../plugins/none/README.md)", "results.md",
          "](../plugins/none/README.md)"),
         ("docs/results.md", "](https://example.org/docs)", "results.md",

@@ -16,7 +16,7 @@ from ddkit.data.zca import Zca
 from ddkit.distilled.writing import write_distilled
 from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels, joined
 from ddkit.synthesis.images import Synthetic
-from tests.interop.conftest import Reader, fuzz
+from tests.distilled.interop.conftest import Reader, fuzz
 
 QUICK, SLOW = 200, 10_000
 CLASSES = torch.tensor([0, 0, 1, 1, 2, 2])

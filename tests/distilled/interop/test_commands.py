@@ -10,7 +10,7 @@ import ddkit
 from ddkit.distilled.interop import formats
 from ddkit.distilled.interop.formats import FORMATS, LAYOUTS
 from ddkit.runtime.errors import DdkitError
-from tests.interop.conftest import all_pixels, normalised
+from tests.distilled.interop.conftest import all_pixels, normalised
 
 SOURCE = "res_DC_digits_ConvNet_2ipc.pt"
 CONSTANTS = ("--mean", "0.3", "--std", "0.25")

@@ -15,7 +15,7 @@ from torchvision.datasets import ImageFolder
 
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.tensors import write_tensors
-from tests.interop.conftest import all_pixels
+from tests.distilled.interop.conftest import all_pixels
 
 NAMES = ("cat", "dog", "emu")
 SAID = {"classes": NAMES, "mean": (0.5,) * 3, "std": (0.2,) * 3}

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ddkit.data.sources import load as sources
 from ddkit.pipeline import evaluate as comparison
 from ddkit.runtime.progress import Silent
-from tests.interop.conftest import MEAN, NAMES, STD, all_pixels, normalised
+from tests.distilled.interop.conftest import MEAN, NAMES, STD, all_pixels, normalised
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2, 2])
 SAID = {"classes": NAMES, "mean": MEAN, "std": STD}

@@ -13,7 +13,7 @@ from ddkit.runtime.errors import DdkitError
 from ddkit.synthesis.initial import initial_inputs, initial_real
 from ddkit.synthesis.shards import Shard
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_class_with_fewer_images_than_are_asked_for_is_refused_by_name(run, make_split):

@@ -10,7 +10,7 @@ from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.execution.units import Job, Unit
 from ddkit.runtime.interrupt import Stopped
 from ddkit.runtime.progress import Silent
-from tests.execution.conftest import add_machine
+from tests.runtime.execution.conftest import add_machine
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -18,7 +18,7 @@ from ddkit.data.space import InputSpace
 from ddkit.distilled.interop.exchange import Given
 from ddkit.distilled.interop.formats import layout_of
 from ddkit.runtime.tensors import write_tensors
-from tests.interop.conftest import Reader, fuzz
+from tests.distilled.interop.conftest import Reader, fuzz
 
 QUICK, CHILD, SLOW = 200, 100, 10_000  # CHILD: where each file goes to the child
 NAMES = ("a", "b", "c")

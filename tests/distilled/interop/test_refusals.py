@@ -16,7 +16,7 @@ from torch import Tensor
 from ddkit.distilled.interop import child
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.tensors import write_tensors
-from tests.interop.conftest import MEAN, NAMES, STD, normalised
+from tests.distilled.interop.conftest import MEAN, NAMES, STD, normalised
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2, 2])
 SAID = {"classes": NAMES, "mean": MEAN, "std": STD}
