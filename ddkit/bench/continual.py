@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from ddkit.bench.cells import Cell, companion, make_cell, run_key
-from ddkit.bench.figures import Figure, Figures, Images
+from ddkit.bench.figure import Figure, Images
+from ddkit.bench.figures import Figures
 from ddkit.config import RunConfig, StageConfig
 from ddkit.data.sources import load as sources
 from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load

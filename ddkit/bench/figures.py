@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ddkit.bench.cells import Cell, Role, companion, make_cell, run_folder, run_key
 from ddkit.bench.config import NONE, OWN, BenchConfig
+from ddkit.bench.figure import Figure, Images
 from ddkit.bench.store import Store
 from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
@@ -27,44 +28,6 @@ from ddkit.runtime.progress import Progress
 
 PLAIN = "plain"
 EVALUATION_VERSION = 2  # goes up when the core trains or tests networks differently
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of a cell: what is trained on, which network, how."""
-
-    cell: Cell
-    role: Role
-    network: str
-    protocol: str
-    recipe: str
-    step: int = 0  # of a task that has several
-
-    def about(self) -> dict[str, Any]:
-        """Return what tables say of it; `settings` is the same for all seeds of a method."""
-        config = self.cell.config
-        return {
-            **self.cell.about(), "run": run_key(config), "role": self.role, "recipe": self.recipe,
-            "settings": run_key(config.model_copy(update={"seed": 0})),
-            "network": self.network, "protocol": self.protocol,
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Images:
-    """What networks are trained on.
-
-    Attributes:
-        config: the run that it is of, for the data, the space and the device.
-        path: the artifact.
-        key: says which images and labels these are; equal ones, equal key.
-        runs: the keys of the runs that made it, for their cost.
-    """
-
-    config: RunConfig
-    path: Path
-    key: str
-    runs: tuple[str, ...]
 
 
 class Figures:

@@ -19,13 +19,9 @@ from ddkit.distilled.writing import write_distilled
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.training import train_on
 from ddkit.labels import HardLabels
+from ddkit.pipeline.estimate import Data, Estimate
 from ddkit.pipeline.prepare import describe, prepare
-from ddkit.pipeline.rehearse import (
-    Data,
-    Estimate,
-    Rehearsal,
-    rehearse,
-)
+from ddkit.pipeline.rehearse import Rehearsal, rehearse
 from ddkit.pipeline.stages import Stages
 from ddkit.runtime.progress import Silent
 

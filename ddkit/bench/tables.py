@@ -8,7 +8,8 @@ from math import isnan
 from typing import Any
 
 from ddkit.bench.measures import Spread
-from ddkit.bench.results import Difference, Results, Row, Scores
+from ddkit.bench.result_rows import Difference, Row, Scores
+from ddkit.bench.results import Results
 from ddkit.runtime.sizes import readable
 
 HOW_TO_READ = (

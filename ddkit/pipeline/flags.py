@@ -4,40 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddkit.data.options import DataOptions
 from ddkit.runtime.errors import DdkitError
 
 if TYPE_CHECKING:
     from ddkit.config import RunConfig
 
-DATA_FLAGS = (
-    "image_column",
-    "label_column",
-    "classes",
-    "resize",
-    "detail",
-    "holdout",
-    "imbalance",
-    "flip",
-    "space",
-)
-COMMON_FLAGS = (
-    "ipc",
-    "seed",
-    "pool",
-    "pool_seed",
-    "network",
-    "init",
-    "store",
-    "labels_as",
-    "label_views",
-    "device",
-    "precision",
-    "compile",
-    "threads",
-    "groups",
-    "memory_budget",
-)
+DATA_FLAGS = tuple(name for name in DataOptions.model_fields if name != "name")
 SOURCE_FLAGS = ("pool_from", "relabel_from", "evaluate_from")
+SETTLED = {"method", "plugin", "data", "options", "preset", "protocol", *SOURCE_FLAGS}
+"""Fields of `RunConfig` that are no flag of their own, or settled by several."""
+
+
+def common_flags() -> list[str]:
+    """Return the flags that are fields of `RunConfig` by the same name."""
+    from ddkit.config import RunConfig
+
+    return [name for name in RunConfig.model_fields if name not in SETTLED]
 
 
 def configured(flags: Mapping[str, Any]) -> "RunConfig":
@@ -55,7 +38,7 @@ def configured(flags: Mapping[str, Any]) -> "RunConfig":
     return resolve(
         Request(
             method=flags["method"] or "teddy",
-            common={name: flags[name] for name in COMMON_FLAGS},
+            common={name: flags[name] for name in common_flags()},
             data={"name": flags["data"], **{name: flags[name] for name in DATA_FLAGS}},
             settings=flags["settings"] or (),
             preset=flags["preset"],
@@ -70,7 +53,7 @@ def configured(flags: Mapping[str, Any]) -> "RunConfig":
 
 def check_alone(flags: Mapping[str, Any]) -> None:
     """Raise `DdkitError` where more than --config was said of what a run is."""
-    names = ("method", "data", "preset", *SOURCE_FLAGS, *COMMON_FLAGS, *DATA_FLAGS)
+    names = ("method", "data", "preset", *SOURCE_FLAGS, *common_flags(), *DATA_FLAGS)
     said = [name for name in names if flags[name] is not None]
     if said or flags["settings"]:
         extra = ", ".join(f"--{name.replace('_', '-')}" for name in said) or "--set"

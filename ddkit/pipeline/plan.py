@@ -15,13 +15,9 @@ from ddkit.config import RunConfig
 from ddkit.data.access import sealed_test
 from ddkit.data.options import DataOptions, class_count
 from ddkit.methods.plugin import options_model
+from ddkit.pipeline.estimate import Data, Estimate
 from ddkit.pipeline.prepare import device_of
-from ddkit.pipeline.rehearse import (
-    LABELLED,
-    Data,
-    Rehearsal,
-    rehearsing,
-)
+from ddkit.pipeline.rehearse import LABELLED, Rehearsal, rehearsing
 from ddkit.runtime import memory
 from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.errors import DdkitError
@@ -58,35 +54,17 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run takes: seconds on this machine, peak bytes of a step, bytes on disk.
+class Plan(Estimate):
+    """What a run takes, and how memory would change with its size.
 
     Attributes:
-        peak: of a step, over the images of the largest shard and those drawn in a step.
+        peak: bytes of a step, over the images of the largest shard and those drawn in a step.
         images, drawn: these numbers.
     """
 
-    pool_seconds: float
-    synthesis_seconds: float
-    relabel_seconds: float
     peak: Line
     images: int
     drawn: int
-    pool_bytes: int
-    image_bytes: int
-    label_bytes: int
-
-    @property
-    def seconds(self) -> float:
-        return self.pool_seconds + self.synthesis_seconds + self.relabel_seconds
-
-    @property
-    def peak_bytes(self) -> int:
-        return round(self.peak.at(self.images, self.drawn))
-
-    @property
-    def disk_bytes(self) -> int:
-        return self.pool_bytes + self.image_bytes + self.label_bytes
 
 
 def data_of(options: DataOptions, said: Data | None = None) -> Data:
@@ -130,12 +108,13 @@ def plan(config: RunConfig, data: Data) -> Plan:
             sum(pool.seconds for pool in pools.values()),
             steps * max(0.0, seconds.at(largest, drawn)),
             relabel * more,
-            peak,
-            largest,
-            drawn,
+            round(peak.at(largest, drawn)),
             sum(pool.bytes for pool in pools.values()),
             images.images[0].nbytes * data.classes * config.ipc,
             round(labels * more),
+            peak,
+            largest,
+            drawn,
         )
 
 

@@ -21,6 +21,7 @@ from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.methods.options import MethodOptions
 from ddkit.methods.plugin import Plugin
+from ddkit.pipeline.estimate import Data, Estimate
 from ddkit.pipeline.prepare import device_of
 from ddkit.pipeline.shortage import ways_out
 from ddkit.pipeline.stages import Stage, options_of, pool_description
@@ -40,40 +41,6 @@ IMAGES = 128  # made up: some batches
 LABELLED = 64  # images that are labelled in a rehearsal, where a run has more
 PACE_STEPS, PACE_SECONDS = 3, 5.0
 WARM_SECONDS = 5.0  # a pool that takes longer is trained once
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a rehearsal has to know of the training data: how many images of which shape."""
-
-    images: int
-    classes: int
-    shape: tuple[int, int, int]
-
-    @classmethod
-    def of(cls, split: Split) -> "Data":
-        return cls(len(split), len(split.classes), split.shape)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run will take on this machine; the pools as if they had to be trained."""
-
-    pool_seconds: float
-    synthesis_seconds: float
-    relabel_seconds: float
-    peak_bytes: int
-    pool_bytes: int
-    image_bytes: int
-    label_bytes: int
-
-    @property
-    def seconds(self) -> float:
-        return self.pool_seconds + self.synthesis_seconds + self.relabel_seconds
-
-    @property
-    def disk_bytes(self) -> int:
-        return self.pool_bytes + self.image_bytes + self.label_bytes
 
 
 def rehearse(config: RunConfig, data: Data) -> Estimate:

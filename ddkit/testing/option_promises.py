@@ -6,8 +6,8 @@ import pytest
 
 from ddkit.config import StageName, load_config
 from ddkit.methods.options import MethodOptions
+from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.plan import plan
-from ddkit.pipeline.rehearse import Data
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.settings import validated
 from ddkit.testing.method import MethodUnderTest, attempted

@@ -16,7 +16,8 @@ import torch
 from ddkit import ImageObjective, Run
 from ddkit.bench.config import BenchConfig, read_config
 from ddkit.bench.harness import Harness
-from ddkit.bench.results import Row, read_results
+from ddkit.bench.result_rows import Row
+from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation import protocols

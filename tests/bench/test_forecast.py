@@ -9,7 +9,7 @@ from ddkit import MethodOptions, option
 from ddkit.bench import forecast
 from ddkit.bench.forecast import Forecast, Forecaster
 from ddkit.evaluation import accuracy as evaluation
-from ddkit.pipeline.rehearse import Estimate
+from ddkit.pipeline.estimate import Estimate
 from ddkit.pools.tasks import Member, MemberTask
 
 ESTIMATE = Estimate(

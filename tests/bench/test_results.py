@@ -5,7 +5,8 @@ from statistics import fmean
 
 import pytest
 
-from ddkit.bench.results import Row, read_results
+from ddkit.bench.result_rows import Row
+from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
 from ddkit.runtime.cache import stable_hash
 

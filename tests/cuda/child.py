@@ -33,8 +33,8 @@ from ddkit.distilled.dataset import load
 from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import plan as planning
+from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.prepare import prepare
-from ddkit.pipeline.rehearse import Data
 from ddkit.pipeline.resolve import Request as Asked
 from ddkit.pipeline.resolve import resolve
 from ddkit.runtime import interrupt

@@ -1,6 +1,5 @@
 """What `ddkit plan` predicts from small sizes, against runs of the size itself and sums by hand."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from ddkit import DdkitError
 from ddkit.data.options import DataOptions
 from ddkit.pipeline import plan as planning
+from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.plan import (
     Line,
     Plan,
@@ -16,7 +16,7 @@ from ddkit.pipeline.plan import (
     line,
     plan,
 )
-from ddkit.pipeline.rehearse import Data, Rehearsal
+from ddkit.pipeline.rehearse import Rehearsal
 from ddkit.pipeline.resolve import Request, resolve
 
 DATA = Data(2000, 10, (3, 16, 16))
@@ -123,8 +123,9 @@ def test_data_are_known_by_name_at_the_size_and_classes_asked_for():
         data_of(DataOptions(name="mine"))
 
 
-def made_plan(**changes) -> Plan:
-    return replace(Plan(1.0, 1.0, 1.0, Line(100.0, 0.0, 10.0), 50, 50, 5, 5, 5), **changes)
+def made_plan(drawn=50, peak=Line(100.0, 0.0, 10.0), pool_bytes=5) -> Plan:  # noqa: B008
+    largest = round(peak.at(50, drawn))
+    return Plan(1.0, 1.0, 1.0, largest, pool_bytes, 5, 5, peak, 50, drawn)
 
 
 def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):

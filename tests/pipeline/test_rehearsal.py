@@ -12,12 +12,8 @@ from ddkit.data.sources import load as sources
 from ddkit.distilled.dataset import load
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import rehearse as rehearsal
-from ddkit.pipeline.rehearse import (
-    Data,
-    Estimate,
-    Rehearsal,
-    rehearse,
-)
+from ddkit.pipeline.estimate import Data, Estimate
+from ddkit.pipeline.rehearse import Rehearsal, rehearse
 from ddkit.pipeline.resolve import Request, resolve, with_relabel
 from ddkit.pools.cache import size
 from ddkit.pools.tasks import Member, MemberTask

@@ -11,7 +11,8 @@ import pytest
 import ddkit
 from ddkit import DdkitError
 from ddkit.pipeline import plan as planning
-from ddkit.pipeline.rehearse import Data, rehearse
+from ddkit.pipeline.estimate import Data
+from ddkit.pipeline.rehearse import rehearse
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.allocator import keep_large_blocks
 

@@ -18,8 +18,9 @@ from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison
 from ddkit.pipeline import relabel as relabelling
 from ddkit.pipeline import work
+from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.prepare import begun, check_inputs, prepare
-from ddkit.pipeline.rehearse import Data, rehearse
+from ddkit.pipeline.rehearse import rehearse
 from ddkit.pipeline.relabel import RelabelRequest
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.arithmetic import OPERATIONS, Arithmetic, usual

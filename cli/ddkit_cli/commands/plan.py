@@ -10,7 +10,7 @@ from ddkit_cli.options import output_options
 from ddkit_cli.run_options import run_options
 
 if TYPE_CHECKING:
-    from ddkit.pipeline.rehearse import Data
+    from ddkit.pipeline.estimate import Data
 
 
 @click.command(short_help="what a run will take: time, memory and disk")
@@ -50,7 +50,7 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
 
 def parsed(like: str | None) -> "Data | None":
     """Return what --like says; raises `DdkitError` for another form."""
-    from ddkit.pipeline.rehearse import Data
+    from ddkit.pipeline.estimate import Data
     from ddkit.runtime.errors import DdkitError
 
     if like is None:

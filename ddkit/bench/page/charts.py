@@ -14,7 +14,7 @@ from ddkit.bench.page.scales import (
     percent_axis,
     seconds_axis,
 )
-from ddkit.bench.results import Row
+from ddkit.bench.result_rows import Row
 from ddkit.bench.tables import accuracy, conditions, duration, trained
 from ddkit.runtime.sizes import readable
 

@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from ddkit.bench.measures import Spread
-from ddkit.bench.results import Results, Row
+from ddkit.bench.result_rows import Row
+from ddkit.bench.results import Results
 from ddkit.bench.tables import (
     accuracy,
     conditions,

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ddkit.bench.results import Row
+from ddkit.bench.result_rows import Row
 from ddkit.bench.tables import accuracy, conditions
 
 

@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ddkit.bench.page import charts, columns, heat, images
-from ddkit.bench.results import Results, Row
+from ddkit.bench.result_rows import Row
+from ddkit.bench.results import Results
 from ddkit.bench.store import Store
 from ddkit.bench.tables import HOW_TO_READ, as_json, csv_text, duration
 from ddkit.config import RunConfig

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from ddkit.bench import tables
 from ddkit.bench.measures import Spread
-from ddkit.bench.results import Difference, read_results
+from ddkit.bench.result_rows import Difference
+from ddkit.bench.results import read_results
 from ddkit.runtime.errors import DdkitError
 
 

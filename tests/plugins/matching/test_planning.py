@@ -4,8 +4,9 @@ import pytest
 
 from ddkit.config import RunConfig
 from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.plan import plan
-from ddkit.pipeline.rehearse import Data, Rehearsal, rehearse
+from ddkit.pipeline.rehearse import Rehearsal, rehearse
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.cost import read_cost
 from ddkit.synthesis.engine import Engine

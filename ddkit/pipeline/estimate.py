@@ -1,0 +1,39 @@
+"""What a run will take, and what must be known of its data to say it."""
+
+from dataclasses import dataclass
+
+from ddkit.data.split import Split
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a rehearsal has to know of the training data: how many images of which shape."""
+
+    images: int
+    classes: int
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, split: Split) -> "Data":
+        return cls(len(split), len(split.classes), split.shape)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take on this machine; the pools as if they had to be trained."""
+
+    pool_seconds: float
+    synthesis_seconds: float
+    relabel_seconds: float
+    peak_bytes: int
+    pool_bytes: int
+    image_bytes: int
+    label_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        return self.pool_seconds + self.synthesis_seconds + self.relabel_seconds
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.pool_bytes + self.image_bytes + self.label_bytes
