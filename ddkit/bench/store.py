@@ -128,5 +128,5 @@ class Store:
         except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
             raise DdkitError(
                 f"{self.path} is damaged ({error}): move it away and start the bench again; "
-                "finished sets under runs/ are found, only evaluations are made anew"
+                "finished sets under runs/ are found, only evaluations are made again"
             ) from error

@@ -41,7 +41,7 @@ def checker(file: TensorFile) -> Check:
     def refuse(problem: str, wrong: bool) -> None:
         if wrong:
             raise DdkitError(
-                f"{file.path} is no whole distilled set: {problem}; copy it again or make it anew"
+                f"{file.path} is not a whole distilled set: {problem}; copy or make it again"
             )
 
     return refuse
@@ -54,34 +54,46 @@ def check_set(file: TensorFile) -> None:
     names = len(file.metadata["classes"])
     classes = file["classes"]
     count = len(classes) if classes.ndim == 1 else 0
-    refuse("its classes are no list of numbers", classes.dtype != torch.int64 or not count)
+    refuse("its classes must be a list of whole numbers", classes.dtype != torch.int64 or not count)
     outside = not 0 <= int(classes.min()) <= int(classes.max()) < names
-    refuse(f"it has labels outside of its {names} classes", outside)
+    refuse(f"it has labels beyond its {names} classes", outside)
     check_space(file, refuse)
     check_labels(file, count, names, refuse)
     rate, logits = file.get("learning_rate"), file.get("label_logits")
-    refuse("its learning rate is no number", rate is not None and not _is(rate, FLOATS, ()))
+    refuse("its learning rate must be one number", rate is not None and not _is(rate, FLOATS, ()))
     learned = (count, names)
-    refuse("its learned labels are not", logits is not None and not _is(logits, FLOATS, learned))
+    refuse(
+        f"its learned labels must be {count} rows of {names} numbers",
+        logits is not None and not _is(logits, FLOATS, learned),
+    )
 
 
 def check_metadata(about: dict[str, Any], refuse: Check) -> None:
     """Check what the file says of itself."""
     for name, kind in NEEDED.items():
-        refuse(f"it does not say its '{name}'", type(about.get(name)) is not kind)
+        refuse(
+            f"'{name}' is missing from its metadata, or of the wrong type",
+            type(about.get(name)) is not kind,
+        )
     for name, kind in OPTIONAL.items():
         said = about.get(name)
-        refuse(f"its '{name}' is of another type", said is not None and type(said) is not kind)
+        refuse(
+            f"'{name}' in its metadata is of the wrong type",
+            said is not None and type(said) is not kind,
+        )
     if (config := about.get("config")) is not None:  # None: imported, and nobody knows the data
         for name, kind in CONFIG.items():
             missing = type(config.get(name)) is not kind
-            refuse(f"its configuration does not say its '{name}'", missing)
-        refuse("its configuration names no data", not isinstance(config["data"].get("name"), str))
+            refuse(f"'{name}' is missing from its configuration, or of the wrong type", missing)
+        refuse(
+            "its configuration does not name its data",
+            not isinstance(config["data"].get("name"), str),
+        )
     named = bool(about["classes"]) and all(isinstance(name, str) for name in about["classes"])
     refuse("its classes have no names", not named)
     temperature, kind = about["labels"].get("temperature"), about["labels"].get("kind")
     number = isinstance(temperature, int | float) and isfinite(temperature) and temperature > 0
-    refuse("its labels have no temperature", not number or not isinstance(kind, str))
+    refuse("its labels need a temperature above 0", not number or not isinstance(kind, str))
 
 
 def check_space(file: TensorFile, refuse: Check) -> None:
@@ -126,10 +138,10 @@ def check_views(file: TensorFile, rows: int, count: int, refuse: Check) -> None:
     }
     for name, (types, shape) in shapes.items():
         view = file[f"labels.views.{name}"]
-        refuse(f"its views ({name}) do not fit its images", not _is(view, types, shape))
+        refuse(f"its views ({name}) do not match its images", not _is(view, types, shape))
     partner = file["labels.views.partner"]
     outside = int(partner.min()) < 0 or int(partner.max()) >= count
-    refuse("its views mix in images that it does not have", outside)
+    refuse("its views mix in images that are not there", outside)
 
 
 def check_images(file: TensorFile, parts: list[Tensor]) -> None:
@@ -141,14 +153,17 @@ def check_images(file: TensorFile, parts: list[Tensor]) -> None:
     first = parts[0] if parts else torch.empty(0)
     shape = tuple(first.shape[1:])
     good = first.ndim == 4 and shape[0] in (1, 3, len(file["space.mean"])) and 0 not in shape
-    refuse("its images are none", not good or not len(first))
+    refuse(
+        "its images must be of the shape (number, channels, height, width)",
+        not good or not len(first),
+    )
     alike = all(part.dtype in PIXELS and tuple(part.shape[1:]) == shape for part in parts)
     refuse("its images differ in shape", not alike)
     lengths = [len(part) for part in parts]
     split = len(set(lengths[:-1])) < 2 and lengths[-1] <= lengths[0]
     refuse("images are missing", not split or sum(lengths) != len(file["classes"]))
     channels = "space.zca.mean" in file or shape[0] == len(file["space.mean"])
-    refuse("its mean and std are of other images", not channels)
+    refuse("its mean and std are for another number of channels", not channels)
 
 
 def part_names(file: TensorFile) -> list[str]:
@@ -158,7 +173,7 @@ def part_names(file: TensorFile) -> list[str]:
         isinstance(name, str) and name.endswith(".safetensors") and not set(name) & set("/\\\0:")
         for name in names
     )
-    checker(file)("its images are in files that are not beside it", not names or not plain)
+    checker(file)("its image files must lie in the same folder", not names or not plain)
     return list(names)
 
 

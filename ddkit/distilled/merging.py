@@ -78,7 +78,7 @@ def check_target(out: Path, parts: Sequence[DistilledDataset], overwrite: bool) 
         replaced = set(files_of(load(out)))
     except DdkitError as error:
         raise DdkitError(
-            f"--out {out} is no whole distilled set, and --overwrite replaces nothing else: "
+            f"--out {out} is not a whole distilled set, and --overwrite replaces nothing else: "
             "name a new file"
         ) from error
     for part in parts:
@@ -118,7 +118,7 @@ def check_balance(part: DistilledDataset) -> None:
         if count != ipc:
             raise DdkitError(
                 f"{part.file.path} holds {count} images of class '{name}', its configuration says "
-                f"ipc {ipc}: distil it anew"
+                f"ipc {ipc}: distil it again"
             )
 
 

@@ -28,7 +28,7 @@ def check_logits(file: TensorFile, images: int, classes: int, refuse: Check) -> 
     epochs = len(first) if per_epoch and first is not None and first.ndim else 0
     lead = (epochs, images) if per_epoch else (images,)
     refuse(
-        "its soft labels do not fit its images",
+        "its soft labels do not match its images",
         (per_epoch and not epochs) or not _are_logits(file, codec, lead, classes),
     )
     return epochs
@@ -41,7 +41,7 @@ def check_drawn(views: Any, images: int, refuse: Check) -> None:
     good = good and 0 < views["scale"][0] <= views["scale"][1] <= 1 and min(views["size"]) > 0
     good = good and isinstance(views.get("check"), int | float | None)
     good = good and set(views) <= {"check", *DRAWN}
-    refuse("its views do not follow from what it says", not good)
+    refuse("its views cannot be drawn again from its metadata", not good)
 
 
 def check_recipe(about: Mapping[str, Any], images: int, refuse: Check) -> None:
@@ -52,7 +52,7 @@ def check_recipe(about: Mapping[str, Any], images: int, refuse: Check) -> None:
     good = good and all(type(index) is int and index >= 0 for index in who["members"])
     good = good and bool(who["members"]) and who["average"] in ("logits", "probabilities")
     plain = good and not set(who["pool"]) & set("/\\\0:") and bool(who["pool"].strip("."))
-    refuse("its recipe for labels is none", not plain)
+    refuse("its recipe for labels must name a pool, members and epochs", not plain)
     check_drawn(about.get("views"), images, refuse)
 
 

@@ -1,6 +1,6 @@
 """Ways to store logits in fewer bytes.
 
-Softmax does not feel a constant that is added to all classes, so none is stored: what is decoded
+Softmax is invariant to a constant that is added to all classes, so none is stored: what is decoded
 has the distribution of what was encoded, and not its logits.
 """
 

@@ -15,7 +15,7 @@ TOLERANCE = 1e-5  # of the check; rounding changes it by 1e-7, other draws of 10
 
 @dataclass(frozen=True)
 class DrawnViews:
-    """The augmentations of all images in any epoch, drawn anew wherever they are needed.
+    """The augmentations of all images in any epoch, drawn again wherever they are needed.
 
     Attributes:
         seed: of the run that labelled.

@@ -139,7 +139,7 @@ class SoftLabels(StoredLabels):
 def soft_cross_entropy(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """Return KL(softmax(targets / T) ‖ softmax(logits / T)), averaged over the batch, 0-dim.
 
-    As in SRe2L, without the factor T² of Hinton et al. (2015): AdamW does not feel a factor.
+    As in SRe2L, without the factor T² of Hinton et al. (2015): AdamW is invariant to a factor.
 
     Args:
         logits, targets: (B, classes).

@@ -1,4 +1,4 @@
-"""The same images with other labels: the same ones in another form, or made anew."""
+"""The same images with other labels: the same ones in another form, or made again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class RelabelRequest:
     """What a user asks for; None where nothing was said.
 
     Attributes:
-        source, settings, pool: who labels anew, with which options and whose networks.
+        source, settings, pool: who labels again, with which options and whose networks.
         network: a network from a file that the set names, where the user trusts it.
         form, views: how labels are stored, as in `RunConfig`.
         epochs: labels of so many epochs are kept.
@@ -59,7 +59,7 @@ def relabel(
 
     Args:
         data, device: where the data lie now and the work is done, None for as in the run; needed
-            where the images are labelled anew.
+            where the images are labelled again.
 
     Raises:
         DdkitError: `out` exists, or these labels cannot be had.
@@ -78,7 +78,7 @@ def relabel(
 def config_of(
     distilled: DistilledDataset, wanted: RelabelRequest, data: str | None, device: str | None
 ) -> RunConfig:
-    """Return the configuration of the run that labels the images anew."""
+    """Return the configuration of the run that labels the images again."""
     config = comparison.config_of(distilled, data, device)
     comparison.trusted(config.network, [wanted.network or ""])
     values = config.model_dump() | forms(wanted)

@@ -101,7 +101,7 @@ def _check_labels(config: RunConfig) -> None:
     options = validated(options_model(stage.plugin), stage.options, f"the method '{stage.plugin}'")
     if config.labels_as == RECIPE and not options.labels_epochs:
         raise DdkitError(
-            f"--labels-as recipe: '{stage.plugin}' does not label every epoch anew with these "
+            f"--labels-as recipe: '{stage.plugin}' does not label every epoch again with these "
             "options, and there is nothing to make while training; choose int8 or another form"
         )
 

@@ -119,7 +119,7 @@ def check_trajectory(trajectory: Trajectory, layout: Layout, where: str) -> None
             if not torch.isfinite(tensor).all():
                 raise DdkitError(
                     f"{where}, epoch {epoch}: {name} holds values that are not finite: this "
-                    "training diverged, leave the file out or train its experts anew"
+                    "training diverged, leave the file out or train its experts again"
                 )
     if len(trajectory) > 1 and all(map(torch.equal, trajectory[0], trajectory[-1])):
         raise DdkitError(

@@ -86,7 +86,7 @@ class Arithmetic:
         """Return inputs → logits float32 by a network that is trained in place.
 
         Compiled for batches of this size alone: another one, as an epoch's last may be, would be
-        compiled anew, and is computed by the network as it is.
+        compiled again, and is computed by the network as it is.
         """
         network = self.laid_out(network)
         whole: Callable[[Tensor], Tensor] = network

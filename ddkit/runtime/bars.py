@@ -25,7 +25,7 @@ from ddkit.runtime.progress import Progress as Reporter
 from ddkit.runtime.progress import Silent
 from ddkit.runtime.sizes import readable
 
-REDRAW_SECONDS = 0.5  # a notebook's page is sent each drawing anew
+REDRAW_SECONDS = 0.5  # a notebook's page is sent each drawing again
 CELL_WIDTH = 110  # characters
 
 

@@ -44,7 +44,7 @@ class TensorFile:
         except (SafetensorError, OSError, ValueError) as error:
             raise DdkitError(
                 f"{path} is no complete safetensors file ({error}); it may be truncated: "
-                "copy it again or make it anew"
+                "copy or make it again"
             ) from error
         if METADATA_KEY not in header:
             raise DdkitError(f"{path} was not written by ddkit: its header has no 'ddkit' entry")
@@ -67,7 +67,7 @@ class TensorFile:
         except (SafetensorError, OSError, RuntimeError, ValueError, OverflowError) as error:
             raise DdkitError(
                 f"{self.path} holds no readable tensor '{name}' ({error}): copy it again or make "
-                "it anew"
+                "it again"
             ) from error
         return tensor
 

@@ -90,7 +90,7 @@ class Objective(ABC):
     def state_dict(self) -> dict[str, Tensor]:
         """Return what lives across the steps of a shard beside its leaves, for checkpoints.
 
-        `initialise` must start it anew: shards know nothing of each other. Default: nothing.
+        `initialise` must start it again: shards know nothing of each other. Default: nothing.
         """
         return {}
 

@@ -76,8 +76,8 @@ class RepetitionPromises(MethodUnderTest):
         first = asked(stepper)
         stepper.begin()
         others = {
-            "after initialise() began anew": asked(stepper),
-            "of a new objective": asked(moving.stepper("twice anew")),
+            "after initialise() began again": asked(stepper),
+            "of a new objective": asked(moving.stepper("twice again")),
         }
         for where, other in others.items():
             name = different(first, other)

@@ -179,7 +179,7 @@ class Stepper:
         return self.subject.watching("synthesis_loss")
 
     def begin(self) -> None:
-        """Start the shard anew."""
+        """Start the shard again."""
         with self.watching():
             self.leaves = {
                 name: LeafState(leaf, self.objective.run.device)

@@ -405,7 +405,7 @@ def test_some_images_in_common_are_allowed(artifact, tmp_path):
 def test_a_set_that_lacks_images_is_refused(pair, tmp_path):
     lacking = Synthetic(noise(2, 2).images, torch.tensor([0, 0, 1, 1, 1, 2]))
     assert refusal(pair(images=(noise(1, 1), lacking)), tmp_path / "out.safetensors") == (
-        "b.safetensors holds 3 images of class 'b', its configuration says ipc 2: distil it anew"
+        "b.safetensors holds 3 images of class 'b', its configuration says ipc 2: distil it again"
     )
 
 
@@ -436,7 +436,7 @@ def test_nothing_but_a_distilled_set_is_overwritten(pair, tmp_path, content):
     else:
         out.write_bytes(content)
     assert refusal(paths, out, overwrite=True) == (
-        "--out thesis.tex is no whole distilled set, and --overwrite replaces nothing else: "
+        "--out thesis.tex is not a whole distilled set, and --overwrite replaces nothing else: "
         "name a new file"
     )
 

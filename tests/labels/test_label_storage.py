@@ -397,10 +397,10 @@ def test_l1_is_no_protocol_for_labels_without_a_constant(five):
 @pytest.mark.parametrize(
     ("labels", "change", "about", "words"),
     [
-        ("int8", {"labels.logits.step": None}, {}, "do not fit its images"),
-        ("int8", {"labels.logits.step": torch.ones(EPOCHS, COUNT)}, {}, "do not fit its images"),
+        ("int8", {"labels.logits.step": None}, {}, "do not match its images"),
+        ("int8", {"labels.logits.step": torch.ones(EPOCHS, COUNT)}, {}, "do not match its images"),
         ("top-k:2", {"labels.logits.classes": torch.full((EPOCHS, COUNT, 2), 9).byte()}, {},
-         "do not fit its images"),
+         "do not match its images"),
         ("int8", {}, {"form": "int3"}, "a form that is unknown here"),
         ("int8", {}, {"form": 8}, "a form that is unknown here"),
         ("int8", {}, {"classes": 9}, "of other classes"),
@@ -408,10 +408,10 @@ def test_l1_is_no_protocol_for_labels_without_a_constant(five):
         ("fp16", {}, {"views": "seed"}, "do not follow"),
         ("fp16", {}, {"views": drawn(COUNT + 1).about() | {"size": [8, 8], "scale": [0.3, 1]}},
          "do not follow"),
-        ("fp16", {}, {"kind": "recipe"}, "its recipe for labels is none"),
+        ("fp16", {}, {"kind": "recipe"}, "its recipe for labels must name a pool"),
         ("fp16", {}, {"kind": "recipe", "epochs": 3, "ensemble": {
             "pool": "../elsewhere", "fingerprint": "", "members": [0], "average": "logits"}},
-         "its recipe for labels is none"),
+         "its recipe for labels must name a pool"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together_is_refused(five, labels, change, about, words):
@@ -421,5 +421,5 @@ def test_what_does_not_fit_together_is_refused(five, labels, change, about, word
     metadata = {**file.metadata, "labels": {**file.metadata["labels"], **about}}
     write_tensors(path, {n: t for n, t in tensors.items() if t is not None}, metadata)
     line = refusal(load, path)
-    assert line.startswith(f"{path} is no whole distilled set: ")
+    assert line.startswith(f"{path} is not a whole distilled set: ")
     assert words in line

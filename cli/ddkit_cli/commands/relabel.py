@@ -26,9 +26,9 @@ def relabel(
     network: str | None, labels_as: str | None, label_views: Any, keep_epochs: int | None,
     data: str | None, device: str | None, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Label the images of ARTIFACT anew, or store its labels otherwise, and write them to --out.
+    """Label the images of ARTIFACT again, or store its labels otherwise, and write them to --out.
 
-    Labels are made anew where nothing but --out is said, or who makes them, or a recipe. With
+    Labels are made again where nothing but --out is said, or who makes them, or a recipe. With
     --labels-as, --label-views or --keep-epochs alone those that are there are converted, and no
     pool is needed.
     """

@@ -44,7 +44,7 @@ class StartOver(Exception):  # noqa: N818 - it is no error: the first rows could
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder for one data source. Whatever was made of other content is made anew.
+    """A folder for one data source. Whatever was made of other content is made again.
 
     Attributes:
         folder: where its files lie.

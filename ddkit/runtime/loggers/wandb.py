@@ -34,7 +34,7 @@ class WeightsAndBiases:
             raise DdkitError(
                 f"Weights & Biases cannot begin: {error}; `wandb login`, or WANDB_MODE=offline"
             ) from error
-        # its own steps must rise over all figures, and those of shards begin anew
+        # its own steps must rise over all figures, and those of shards begin again
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 

@@ -63,7 +63,7 @@ class TeddyOptions(MethodOptions):
     )
     recalibrate: int = option(
         10_000,
-        "training images that a member's running statistics are measured anew with; 0 keeps those "
+        "training images that a member's running statistics are measured again with; 0 keeps those "
         "of training, an average that lags behind the weights (at step 4 it is still 66 % the "
         "initial 0 and 1, and both the member and what it matches are wrong)",
         stages=POOL,

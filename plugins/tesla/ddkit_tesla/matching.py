@@ -6,7 +6,7 @@ the loss is L = ‖θ_T − θ*‖² / ‖θ_t − θ*‖², with the expert's �
     pass 1:  θ_0 … θ_T; the graphs of the last g_i are kept, where there is room
     λ ← 2 (θ_T − θ*) / ‖θ_t − θ*‖²
     for i = T − 1 … 0:
-        v = ⟨g_i, λ⟩, with the graph of g_i kept, or made anew
+        v = ⟨g_i, λ⟩, with the graph of g_i kept, or made again
         ∂L/∂x_i += −β ∂v/∂x_i      ∂L/∂y_i += −β ∂v/∂y_i      ∂L/∂β += −v
         exact:  λ ← λ − β ∂v/∂θ_i        paper:  λ unchanged
 

@@ -99,7 +99,7 @@ class TeslaOptions(
     # soft labels (sections 3.4 and 4.4)
     labels: Literal["target", "last", "learned", "hard"] = option(
         "target",
-        "target: of the expert's θ_{t+M}, anew at each iteration; last: of its last epoch; "
+        "target: of the expert's θ_{t+M}, again at each iteration; last: of its last epoch; "
         "learned: logits that are optimised too; hard: the classes",
         stages=LABELS,
     )

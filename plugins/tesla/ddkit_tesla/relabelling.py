@@ -1,4 +1,4 @@
-"""The labels that end in the artifact: made anew for the final images."""
+"""The labels that end in the artifact: made again for the final images."""
 
 from ddkit import HardLabels, Labels, Pool, Run, SoftLabels, Synthetic, logits_of
 from ddkit_tesla.experts import check_epochs, trajectories

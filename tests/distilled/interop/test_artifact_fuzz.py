@@ -141,5 +141,5 @@ def test_the_files_of_an_index_are_beside_it(tmp_path, name):
     header["__metadata__"]["ddkit"] = json.dumps(about)
     text = json.dumps(header).encode()
     reader.file.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :])
-    with pytest.raises(ddkit.DdkitError, match="not beside it"):
+    with pytest.raises(ddkit.DdkitError, match="must lie in the same folder"):
         ddkit.load(reader.file)
