@@ -43,11 +43,12 @@ class Variant:
 
 VARIANTS = (
     Variant("Teddy", "teddy"),
-    Variant("Teddy, one converged model", "teddy",
-            ("unit=epoch", "first=50", "last=50", "teachers=1")),
+    Variant(
+        "Teddy, one converged model", "teddy", ("unit=epoch", "first=50", "last=50", "teachers=1")
+    ),
     Variant("Teddy, running statistics of training (the paper's)", "teddy", ("recalibrate=0",)),
     Variant("SRe²L's own settings (alias)", "sre2l", ("recalibrate=0",)),
-)  # fmt: skip
+)
 
 
 def run_config(
@@ -97,10 +98,18 @@ def cell(values: list[float]) -> str:
 @click.option("--set", "settings", multiple=True, help="for all rows of Teddy")
 @click.option("--name", help="of the files under results/; default: the data's")
 def main(
-    data: str, resize: int | None, ipc: int, network: str | None, seeds: int, evaluations: int,
-    epochs: int | None, preset: str | None, variants: int, settings: tuple[str, ...],
+    data: str,
+    resize: int | None,
+    ipc: int,
+    network: str | None,
+    seeds: int,
+    evaluations: int,
+    epochs: int | None,
+    preset: str | None,
+    variants: int,
+    settings: tuple[str, ...],
     name: str | None,
-) -> None:  # fmt: skip
+) -> None:
     """Measure, and write results/<name>-ipc<n>.json and .md."""
     where = {"name": data, "resize": resize}
     common = {"ipc": ipc, "threads": 1, "network": network}
@@ -109,8 +118,12 @@ def main(
     first = VARIANTS[0]
     for variant in VARIANTS[:variants]:
         own = settings if variant.method == "teddy" else ()
-        variant = Variant(variant.title, variant.method, (*own, *variant.settings),
-                          preset if variant.method == "teddy" else None)  # fmt: skip
+        variant = Variant(
+            variant.title,
+            variant.method,
+            (*own, *variant.settings),
+            preset if variant.method == "teddy" else None,
+        )
         for seed in range(seeds):
             config = run_config(variant, seed, where, common)
             if variant.method != "teddy":  # the same network for all, or it would be no comparison
@@ -129,24 +142,39 @@ def main(
     figures["all real data"] = {"dsa": list(real.accuracies)}
     base = figures[RANDOM]
     rows = [
-        (title, *(cell(values[p]) if p in values else "" for p in protocols),
-         *(f"{100 * (fmean(values[p]) - fmean(base[p])):+.1f}" if p in values else ""
-           for p in protocols))
+        (
+            title,
+            *(cell(values[p]) if p in values else "" for p in protocols),
+            *(
+                f"{100 * (fmean(values[p]) - fmean(base[p])):+.1f}" if p in values else ""
+                for p in protocols
+            ),
+        )
         for title, values in figures.items()
-    ]  # fmt: skip
+    ]
     write(
         f"{name or config.data.tag}-ipc{ipc}",
-        {"accuracy": figures, "network": config.network, "config": config.model_dump(mode="json"),
-         "evaluations": evaluations, "epochs": epochs},
+        {
+            "accuracy": figures,
+            "network": config.network,
+            "config": config.model_dump(mode="json"),
+            "evaluations": evaluations,
+            "epochs": epochs,
+        },
         rows,
-        [f"{config.data.tag}, ipc {ipc}", "hard labels (dsa), %", "soft labels (soft), %",
-         "hard, over random", "soft, over random"],
+        [
+            f"{config.data.tag}, ipc {ipc}",
+            "hard labels (dsa), %",
+            "soft labels (soft), %",
+            "hard, over random",
+            "soft, over random",
+        ],
         f"Test accuracy of {config.network}: mean and standard deviation over {seeds} distillation "
         f"seeds, each the mean of {evaluations} evaluation seeds"
         + (f" of {epochs} epochs." if epochs else ".")
         + " Random images of each seed have the labels of Teddy's pool of that seed. "
         "All real data: 3 evaluation seeds.",
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

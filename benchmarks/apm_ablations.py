@@ -26,9 +26,13 @@ RUNS = Path("runs/benchmark/apm")
 TEACHERS = 5
 EPOCHS, LR, PROTOCOL, EVALUATIONS = 300, 0.1, "l1", 3
 BASE = {
-    "rounds": 20, "student_epochs": 100, "checkpoints": 5, "alpha": 0.1, "lr_images": 5.0,
+    "rounds": 20,
+    "student_epochs": 100,
+    "checkpoints": 5,
+    "alpha": 0.1,
+    "lr_images": 5.0,
     "lr_student": 0.1,
-}  # fmt: skip
+}
 POOL = {"teachers": TEACHERS, "train_epochs": 10, "together": 1}
 CURVES = {
     "checkpoints": ("K, checkpoints", (1, 2, 5, 10)),
@@ -43,19 +47,31 @@ DEPARTURES = {
     "… dense momentum": {"dense_momentum": True},
     "… students see DSA": {"student_augmentation": "dsa"},
     "… the last three, as the released code": {
-        "student_every": 3, "dense_momentum": True, "student_augmentation": "dsa",
+        "student_every": 3,
+        "dense_momentum": True,
+        "student_augmentation": "dsa",
     },
-}  # fmt: skip
+}
 
 
 def run_config(
-    data: str, seed: int, changes: dict[str, object], *, ipc: int = 10, groups: int = 1,
+    data: str,
+    seed: int,
+    changes: dict[str, object],
+    *,
+    ipc: int = 10,
+    groups: int = 1,
     pool: Path | None = None,
-) -> RunConfig:  # fmt: skip
+) -> RunConfig:
     common = {
-        "ipc": ipc, "seed": seed, "pool_seed": 0, "threads": 1, "groups": groups,
-        "network": "convnet:depth=2:width=24", "pool": str(pool.resolve()) if pool else None,
-    }  # fmt: skip
+        "ipc": ipc,
+        "seed": seed,
+        "pool_seed": 0,
+        "threads": 1,
+        "groups": groups,
+        "network": "convnet:depth=2:width=24",
+        "pool": str(pool.resolve()) if pool else None,
+    }
     options = {**BASE, **POOL, **changes}
     settings = [f"{key}={str(value).lower()}" for key, value in options.items()]
     return resolve(Request("apm", common, {"name": data, "resize": 14}, settings, "none"))
@@ -84,9 +100,14 @@ class Study:
         self.pool = first_teachers(data, 3)
 
     def accuracies(
-        self, changes: dict[str, object], *, random: bool = False, ipc: int = 10, groups: int = 1,
+        self,
+        changes: dict[str, object],
+        *,
+        random: bool = False,
+        ipc: int = 10,
+        groups: int = 1,
         evaluations: int = EVALUATIONS,
-    ) -> list[float]:  # fmt: skip
+    ) -> list[float]:
         """Return the accuracy (%) of each distillation seed, of the set or of random images."""
         changes = dict(changes)
         count = changes.pop("teachers", None)
@@ -116,15 +137,19 @@ def main(data: str, seeds: int) -> None:
     base = study.accuracies({})
     random = study.accuracies({}, random=True)
     curves = {
-        name: {value: base if BASE.get(name, 3) == value else study.accuracies({name: value})
-               for value in values}
+        name: {
+            value: base if BASE.get(name, 3) == value else study.accuracies({name: value})
+            for value in values
+        }
         for name, (_, values) in CURVES.items()
-    }  # fmt: skip
+    }
     departures = {
-        title: (study.accuracies({"batch_syn": 50, **changes}),
-                study.seconds({"batch_syn": 50, **changes}))
+        title: (
+            study.accuracies({"batch_syn": 50, **changes}),
+            study.seconds({"batch_syn": 50, **changes}),
+        )
         for title, changes in DEPARTURES.items()
-    }  # fmt: skip
+    }
     groups = {
         "IPC 40 in one run": study.accuracies({}, ipc=40, evaluations=5),
         "IPC 40 as four groups of 10": study.accuracies({}, ipc=40, groups=4, evaluations=5),
@@ -132,31 +157,45 @@ def main(data: str, seeds: int) -> None:
     }
     rows = [("APM", cell(base), ""), ("random real images, same labels", cell(random), "")]
     rows += [
-        (f"{CURVES[name][0]} = {value:g}", cell(found),
-         cell([a - b for a, b in zip(found, base, strict=True)]))
-        for name, line in curves.items() for value, found in line.items()
-    ]  # fmt: skip
+        (
+            f"{CURVES[name][0]} = {value:g}",
+            cell(found),
+            cell([a - b for a, b in zip(found, base, strict=True)]),
+        )
+        for name, line in curves.items()
+        for value, found in line.items()
+    ]
     plain = departures["mini-batches of 50, as the paper"][0]
     rows += [
-        (f"{title}, {took:.0f} s", cell(found),
-         cell([a - b for a, b in zip(found, plain, strict=True)]))
+        (
+            f"{title}, {took:.0f} s",
+            cell(found),
+            cell([a - b for a, b in zip(found, plain, strict=True)]),
+        )
         for title, (found, took) in departures.items()
-    ]  # fmt: skip
+    ]
     rows += [(title, cell(found), "") for title, found in groups.items()]
     write(
         "apm_ablations",
-        {"base": base, "random": random, "curves": curves, "departures": departures,
-         "groups": groups},
-        rows, ["Fashion-MNIST 14×14, IPC 10", "test accuracy, %", "difference, seed by seed"],
+        {
+            "base": base,
+            "random": random,
+            "curves": curves,
+            "departures": departures,
+            "groups": groups,
+        },
+        rows,
+        ["Fashion-MNIST 14×14, IPC 10", "test accuracy, %", "difference, seed by seed"],
         f"ConvNet depth 2 width 24, {BASE}, three teachers of {POOL['train_epochs']} epochs, all "
         f"images in each round unless said; mean and standard deviation over {seeds} distillation "
         f"seeds, each the mean of {EVALUATIONS} evaluation seeds (groups: 5) under `{PROTOCOL}` "
         f"with {EPOCHS} epochs at {LR}. Differences are to the first row, of what follows "
         "mini-batches to that row.",
-    )  # fmt: skip
+    )
     titles = {name: title for name, (title, _) in CURVES.items()}
-    panels("apm_ablations", {titles[n]: line for n, line in curves.items()}, "test accuracy, %",
-           random)  # fmt: skip
+    panels(
+        "apm_ablations", {titles[n]: line for n, line in curves.items()}, "test accuracy, %", random
+    )
 
 
 if __name__ == "__main__":

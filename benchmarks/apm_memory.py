@@ -42,9 +42,11 @@ class Update:
     """One round's mini-batch, teacher and checkpoints."""
 
     def __init__(
-        self, images: int = IMAGES, checkpoints: int = CHECKPOINTS,
+        self,
+        images: int = IMAGES,
+        checkpoints: int = CHECKPOINTS,
         dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+    ):
         generator = torch.Generator().manual_seed(0)
         self.inputs = torch.randn(images, *SHAPE, generator=generator).to(DEVICE, dtype)
         self.classes = (torch.arange(images) % CLASSES).to(DEVICE)
@@ -58,9 +60,14 @@ class Update:
 
     def gradient(self, segment: int = 0) -> Tensor:
         return prediction_matching(
-            self.inputs, self.classes, self.teacher, self.students, l1,
-            alpha=ALPHA, segment=segment,
-        )[1]  # fmt: skip
+            self.inputs,
+            self.classes,
+            self.teacher,
+            self.students,
+            l1,
+            alpha=ALPHA,
+            segment=segment,
+        )[1]
 
     def plain(self) -> Tensor:
         """Return the same gradient the plain way."""
@@ -115,9 +122,13 @@ def training_ratio() -> float:
     def ours() -> None:
         recipe = training.Recipe(epochs=epochs, batch_size=100, lr=0.02)
         for _ in training.fit(
-            build(), lambda epoch: iter([(inputs, targets)]), recipe, steps_per_epoch=1, seed=0,
+            build(),
+            lambda epoch: iter([(inputs, targets)]),
+            recipe,
+            steps_per_epoch=1,
+            seed=0,
             loss=lambda guess, target: l1(target, guess).mean(),
-        ):  # fmt: skip
+        ):
             pass
 
     def bare() -> None:
@@ -153,27 +164,47 @@ def main() -> None:
     by_k = {k: peak(partial(Update(checkpoints=k).gradient, 10)) for k in (1, 5, 10)}
     student = training_ratio()
     rows = [
-        (f"segment {s}", f"{f['peak'] / 1e6:.1f} MB", f"{1e3 * f['seconds']:.0f} ms",
-         f"{times[0] / f['seconds']:.2f} ×", f"{f['difference']:.0e}",
-         f"{f['difference_float64']:.0e}")
+        (
+            f"segment {s}",
+            f"{f['peak'] / 1e6:.1f} MB",
+            f"{1e3 * f['seconds']:.0f} ms",
+            f"{times[0] / f['seconds']:.2f} ×",
+            f"{f['difference']:.0e}",
+            f"{f['difference_float64']:.0e}",
+        )
         for s, f in found.items()
-    ]  # fmt: skip
-    rows.append(("the plain way, all at once", f"{peak(update.plain) / 1e6:.1f} MB",
-                 f"{1e3 * times[0]:.0f} ms", "1 ×", f"{plain_gap:.0e}", ""))  # fmt: skip
+    ]
+    rows.append(
+        (
+            "the plain way, all at once",
+            f"{peak(update.plain) / 1e6:.1f} MB",
+            f"{1e3 * times[0]:.0f} ms",
+            "1 ×",
+            f"{plain_gap:.0e}",
+            "",
+        )
+    )
     note = (
         f"{NETWORK}, {IMAGES} images of {SHAPE}, K = {CHECKPOINTS}; medians of {REPEATS - 1}, in "
         "turn. With a segment of 10: "
         + ", ".join(f"K = {k} {value / 1e6:.1f} MB" for k, value in by_k.items())
         + f". Training of a student (ConvNet-2 ×24, 14 px, batch 100): {student:.3f} × a bare loop."
     )
-    write("apm_memory",
-          {"segments": found, "plain_seconds": times[0], "checkpoints": by_k, "student": student},
-          rows, ["gradient of Eq. 4", "peak", "time", "faster than the plain way", "difference",
-           "in float64"],
-          note)  # fmt: skip
-    points = {
-        f"{s} at a time": (1e3 * f["seconds"], f["peak"] / 1e6) for s, f in found.items()
-    }  # fmt: skip
+    write(
+        "apm_memory",
+        {"segments": found, "plain_seconds": times[0], "checkpoints": by_k, "student": student},
+        rows,
+        [
+            "gradient of Eq. 4",
+            "peak",
+            "time",
+            "faster than the plain way",
+            "difference",
+            "in float64",
+        ],
+        note,
+    )
+    points = {f"{s} at a time": (1e3 * f["seconds"], f["peak"] / 1e6) for s, f in found.items()}
     trade_off("apm_memory", points, "time of an update, ms", "peak of live tensors, MB")
 
 

@@ -21,8 +21,10 @@ def main(folder: Path) -> None:
     cells = sum(entry.result["seconds"] for entry in store.all("cell") if entry.result)
     stages = sum(
         entry.result["cost"].get(stage, 0.0)
-        for entry in store.all("set") if entry.result for stage in STAGES
-    )  # fmt: skip
+        for entry in store.all("set")
+        if entry.result
+        for stage in STAGES
+    )
     evaluations = sum(entry.result["seconds"] for entry in store.all("evaluation"))
     harness = cells - stages - evaluations
     rows = [
@@ -32,8 +34,11 @@ def main(folder: Path) -> None:
         ("the harness", f"{harness:.1f} s", f"{harness / cells:.1%}"),
     ]
     figures = {
-        "cells": cells, "stages": stages, "evaluations": evaluations, "harness": harness,
-    }  # fmt: skip
+        "cells": cells,
+        "stages": stages,
+        "evaluations": evaluations,
+        "harness": harness,
+    }
     count = len(store.all("cell"))
     write("bench_overhead", figures, rows, ["", "time", "share"], f"A bench of {count} cells.")
 

@@ -105,20 +105,32 @@ def main() -> None:
         rate, peak = figures["seeds_per_second"], figures["peak_bytes"]
         rows.append(
             (
-                title, *(f"{rate[way]:.2f}" for way in WAYS),
+                title,
+                *(f"{rate[way]:.2f}" for way in WAYS),
                 f"{rate['batched'] / rate['in turn']:.2f}",
                 "batched" if figures["chosen"] > 1 else "in turn",
                 f"{100 * figures['measuring']:.1f} %",
                 f"{peak['in turn'] / 1e6:.1f} / {peak['batched'] / 1e6:.1f} MB",
             )
-        )  # fmt: skip
+        )
         print(*rows[-1], sep=" | ", flush=True)
-    write("evaluation_seeds", {"network": NETWORK, "seeds": len(SEEDS), "cases": cases}, rows,
-          ["random digits, 10 seeds", "in turn, seeds/s", "batched", "chosen, measuring included",
-           "batched / in turn", "chosen", "measuring, of a whole evaluation",
-           "peak, in turn / batched"],
-          f"{NETWORK}; training and testing; protocol dsa for hard labels, soft for the others. "
-          "Medians of three evaluations at ipc 1, one evaluation at ipc 10 and 50.")  # fmt: skip
+    write(
+        "evaluation_seeds",
+        {"network": NETWORK, "seeds": len(SEEDS), "cases": cases},
+        rows,
+        [
+            "random digits, 10 seeds",
+            "in turn, seeds/s",
+            "batched",
+            "chosen, measuring included",
+            "batched / in turn",
+            "chosen",
+            "measuring, of a whole evaluation",
+            "peak, in turn / batched",
+        ],
+        f"{NETWORK}; training and testing; protocol dsa for hard labels, soft for the others. "
+        "Medians of three evaluations at ipc 1, one evaluation at ipc 10 and 50.",
+    )
 
 
 if __name__ == "__main__":

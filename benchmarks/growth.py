@@ -29,12 +29,15 @@ TITLES = {"teddy": "Teddy", "tesla": "TESLA", "apm": "APM"}
 STEPS = {"teddy": 20, "tesla": 8, "apm": 8}
 TRIES = 2
 GROWN: dict[str, Sequence[int]] = {  # how often the least
-    "iterations": (1, 2, 4), "images per class": (1, 2, 4), "classes": (1, 2, 4),
-}  # fmt: skip
+    "iterations": (1, 2, 4),
+    "images per class": (1, 2, 4),
+    "classes": (1, 2, 4),
+}
 FLAT: dict[str, Sequence[int]] = {
-    "images per class": (12, 24, 48), "members of the pool": (3, 6, 12),
+    "images per class": (12, 24, 48),
+    "members of the pool": (3, 6, 12),
     "real images": (400, 800, 1600),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,16 @@ class Problem:
 
     def engine(self, folder: Path) -> Engine:
         run = run_of(
-            self.method, NETWORK, SHAPE, folder, CPU, classes=self.classes, ipc=self.ipc,
-            images=self.images, settings=self.settings,
-        )  # fmt: skip
+            self.method,
+            NETWORK,
+            SHAPE,
+            folder,
+            CPU,
+            classes=self.classes,
+            ipc=self.ipc,
+            images=self.images,
+            settings=self.settings,
+        )
         role, epochs = ("expert", 3) if self.method == "tesla" else ("teacher", 1)
         pool = pool_of(run, role, tasks=self.members, epochs=range(epochs))
         return pipeline.engine_of(Stages(run), pool)
@@ -64,13 +74,22 @@ class Problem:
             return [f"iterations={self.steps}", f"batch_size={self.batch or 20}", "teachers=3"]
         if self.method == "tesla":
             return [
-                f"iterations={self.steps}", f"batch_syn={self.batch}", "student_steps=3",
-                "max_start_epoch=1", "expert_epochs=2", "labels=hard", "lr_images=1e-6", "lr_lr=0",
-            ]  # fmt: skip
+                f"iterations={self.steps}",
+                f"batch_syn={self.batch}",
+                "student_steps=3",
+                "max_start_epoch=1",
+                "expert_epochs=2",
+                "labels=hard",
+                "lr_images=1e-6",
+                "lr_lr=0",
+            ]
         return [
-            f"rounds={self.steps}", f"batch_syn={self.batch}", "student_epochs=5",
-            "checkpoints=5", "lr_images=1e-6",
-        ]  # fmt: skip
+            f"rounds={self.steps}",
+            f"batch_syn={self.batch}",
+            "student_epochs=5",
+            "checkpoints=5",
+            "lr_images=1e-6",
+        ]
 
 
 def grown(method: str, what: str, factor: int) -> Problem:
@@ -145,16 +164,28 @@ def rows() -> Iterator[tuple[str, list[str], dict[str, object]]]:
             found = times(method, what, factors)
             against = ratios(factors, found, linear=True)
             name = f"{title}: seconds over {what}, × {', '.join(map(str, factors))}"
-            yield name, [f"{each:.2f} s" for each in found] + [said("linear", against)], {
-                "values": list(factors), "seconds": found, "against linear": against,
-            }  # fmt: skip
+            yield (
+                name,
+                [f"{each:.2f} s" for each in found] + [said("linear", against)],
+                {
+                    "values": list(factors),
+                    "seconds": found,
+                    "against linear": against,
+                },
+            )
         for what, values in FLAT.items():
             peaks = [peak_of(larger(method, what, value)) for value in values]
             against = ratios(values, peaks, linear=False)
             name = f"{title}: peak of a step over {what}, {', '.join(map(str, values))}"
-            yield name, [f"{each / 1e6:.2f} MB" for each in peaks] + [said("flat", against)], {
-                "values": list(values), "peak_bytes": peaks, "against flat": against,
-            }  # fmt: skip
+            yield (
+                name,
+                [f"{each / 1e6:.2f} MB" for each in peaks] + [said("flat", against)],
+                {
+                    "values": list(values),
+                    "peak_bytes": peaks,
+                    "against flat": against,
+                },
+            )
 
 
 def said(law: str, against: Sequence[float]) -> str:
@@ -169,13 +200,16 @@ def main() -> None:
         lines.append([name, *cells])
         figures[name] = found
     write(
-        "growth", figures, lines, ["quantity", "least", "", "", "against the first"],
+        "growth",
+        figures,
+        lines,
+        ["quantity", "least", "", "", "against the first"],
         f"{NETWORK}, images of {SHAPE}; {Problem.classes} classes of {Problem.ipc} images at "
         f"least for seconds, which are the processor's, the least of {TRIES} tries in turn. TESLA "
         "and APM work on all images in each step there, Teddy on shards of 20. For memory all work "
         "on 20 images in a step (TESLA: in each of its student's 3). Below 1.00: what a step does "
         "once weighs less in larger ones.",
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -46,13 +46,21 @@ SCHEMES = (
     Scheme("fp16", views="stored"),
     Scheme("fp16"),
     Scheme("int8"),
-    Scheme("top-k:3"), Scheme("top-k:2"), Scheme("top-k:1"),
-    Scheme("fp16", 100), Scheme("fp16", 30), Scheme("fp16", 10), Scheme("fp16", 3),
+    Scheme("top-k:3"),
+    Scheme("top-k:2"),
+    Scheme("top-k:1"),
+    Scheme("fp16", 100),
+    Scheme("fp16", 30),
+    Scheme("fp16", 10),
+    Scheme("fp16", 3),
     # 40 times fewer bytes than logits and views of 300 epochs, then than their logits alone
     Scheme("int8", 30),
-    Scheme("int8", 12), Scheme("top-k:3", 16), Scheme("top-k:2", 25), Scheme("top-k:1", 50),
+    Scheme("int8", 12),
+    Scheme("top-k:3", 16),
+    Scheme("top-k:2", 25),
+    Scheme("top-k:1", 50),
     Scheme("recipe"),
-)  # fmt: skip
+)
 PLAIN = ("fp16, views stored", "fp16")
 
 
@@ -73,9 +81,14 @@ def accuracies(path: Path, config: RunConfig, seeds: int) -> list[float]:
         run = prepare(config, path.parent)
         protocol = protocol_for("soft").with_recipe(**config.protocol)
         result = evaluate_with(
-            protocol, load(path), open_test(run), config.network, range(seeds), run.device,
+            protocol,
+            load(path),
+            open_test(run),
+            config.network,
+            range(seeds),
+            run.device,
             together=False,
-        )  # fmt: skip
+        )
         write_json(kept, result.to_json())
     return [100 * accuracy for accuracy in read_json(kept)["accuracies"]]
 
@@ -97,9 +110,15 @@ def size(path: Path) -> dict[str, int | None]:
 @click.option("--only", multiple=True, metavar="ROW", help="rows beside fp16; default: all")
 @click.option("--name", default="label_storage", help="of the files under results/")
 def main(
-    data: str, resize: int | None, ipc: int, network: str | None, seeds: int,
-    settings: tuple[str, ...], only: tuple[str, ...], name: str,
-) -> None:  # fmt: skip
+    data: str,
+    resize: int | None,
+    ipc: int,
+    network: str | None,
+    seeds: int,
+    settings: tuple[str, ...],
+    only: tuple[str, ...],
+    name: str,
+) -> None:
     """Measure, and write results/<name>.json and .md."""
     common = {"ipc": ipc, "threads": 1, "network": network, "device": "cpu"}
     config = resolve(Request("teddy", common, {"name": data, "resize": resize}, settings))
@@ -113,16 +132,24 @@ def main(
             figures[scheme.title if title == "Teddy" else f"random images, {scheme.title}"] = found
             click.echo(f"{title}, {scheme.title}: {found}")
     write(
-        name, {"figures": figures, "config": config.model_dump(mode="json"), "seeds": seeds},
+        name,
+        {"figures": figures, "config": config.model_dump(mode="json"), "seeds": seeds},
         rows_of(figures),
-        ["labels", "logits", "views", "fewer, × (logits)", "fewer, × (all)", "accuracy, %",
-         "against fp16"],
+        [
+            "labels",
+            "logits",
+            "views",
+            "fewer, × (logits)",
+            "fewer, × (all)",
+            "accuracy, %",
+            "against fp16",
+        ],
         f"{config.data.tag}, ipc {ipc}, {config.network}: labels of Teddy's pool for "
         f"{config.options['label_epochs']} epochs, trained on with `soft`; mean and standard "
         f"deviation over {seeds} evaluation seeds of one set. Fewer: than fp16 logits, without "
         "views on either side, and with the views stored, as FKD has them. A recipe needs its "
         "pool beside it; the figure in brackets is the pool's.",
-    )  # fmt: skip
+    )
 
 
 def rows_of(figures: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -135,12 +162,17 @@ def rows_of(figures: dict[str, Any]) -> list[tuple[str, ...]]:
         total = found["logits"] + found["views"]
         values = found["accuracy"]
         pool = f" ({found['pool']:,})" if found["pool"] else ""
-        rows.append((
-            title, f"{found['logits']:,}{pool}", f"{found['views']:,}",
-            f"{logits / found['logits']:.1f}" if found["logits"] else "",
-            f"{everything / total:.1f}" if total else "",
-            f"{fmean(values):.1f} ± {stdev(values):.1f}", f"{fmean(values) - base:+.1f}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                title,
+                f"{found['logits']:,}{pool}",
+                f"{found['views']:,}",
+                f"{logits / found['logits']:.1f}" if found["logits"] else "",
+                f"{everything / total:.1f}" if total else "",
+                f"{fmean(values):.1f} ± {stdev(values):.1f}",
+                f"{fmean(values) - base:+.1f}",
+            )
+        )
     return rows
 
 

@@ -28,10 +28,16 @@ def distilled(config: RunConfig, runs: Path, *, snapshot_every: int = 0) -> Path
 
 
 def accuracy(
-    run: Run, dataset: DistilledDataset, path: Path, evaluations: int, *,
-    protocol: str | None = None, tune: bool = False, epochs: int | None = None,
+    run: Run,
+    dataset: DistilledDataset,
+    path: Path,
+    evaluations: int,
+    *,
+    protocol: str | None = None,
+    tune: bool = False,
+    epochs: int | None = None,
     lr: float | None = None,
-) -> float:  # fmt: skip
+) -> float:
     """Return the mean test accuracy over evaluation seeds; kept in a file beside the set at `path`.
 
     At the learned rate where there is one, or with `tune` at the one that is best on a tenth of
@@ -54,9 +60,15 @@ def accuracy(
 
 
 def evaluated(
-    config: RunConfig, runs: Path, evaluations: int, *, protocol: str | None = None,
-    tune: bool = False, epochs: int | None = None, lr: float | None = None,
-) -> float:  # fmt: skip
+    config: RunConfig,
+    runs: Path,
+    evaluations: int,
+    *,
+    protocol: str | None = None,
+    tune: bool = False,
+    epochs: int | None = None,
+    lr: float | None = None,
+) -> float:
     """Distil, or find the finished run, and return its mean test accuracy (0 … 1)."""
     path = distilled(config, runs)
     run = prepare(config, path.parent)

@@ -12,9 +12,13 @@ from benchmarks.writing import RESULTS
 
 
 def curves(
-    name: str, lines: Mapping[str, Mapping[int, Sequence[float]]], across: str, up: str,
-    *, log: bool = False,
-) -> None:  # fmt: skip
+    name: str,
+    lines: Mapping[str, Mapping[int, Sequence[float]]],
+    across: str,
+    up: str,
+    *,
+    log: bool = False,
+) -> None:
     """Draw each line's mean over its x, with a band of one standard deviation; write a PNG.
 
     Args:
@@ -44,9 +48,11 @@ def curves(
 
 
 def panels(
-    name: str, lines: Mapping[str, Mapping[float, Sequence[float]]], up: str,
+    name: str,
+    lines: Mapping[str, Mapping[float, Sequence[float]]],
+    up: str,
     reference: Sequence[float],
-) -> None:  # fmt: skip
+) -> None:
     """Draw one small plot per line, with error bars and the mean of a reference; write a PNG."""
     figure, every = plt.subplots(
         1, len(lines), figsize=(3 * len(lines), 3), dpi=110, sharey=True, layout="constrained"

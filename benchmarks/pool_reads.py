@@ -90,8 +90,12 @@ def main() -> None:
         expected = sum(PAIR) * sum(a * b for a, b in PARAMETERS.values())
         assert total == expected, (total, expected)
     figures = {
-        "file": size, "pair": pair, "opened": opened, "touched": touched, "cached": cached,
-    }  # fmt: skip
+        "file": size,
+        "pair": pair,
+        "opened": opened,
+        "touched": touched,
+        "cached": cached,
+    }
     titles = {
         "file": "the file",
         "pair": "one pair of snapshots in it",
@@ -100,8 +104,13 @@ def main() -> None:
         "cached": "in the page cache then, which was empty: the kernel reads ahead",
     }
     rows = [(title, f"{figures[name] / 1e6:.1f} MB") for name, title in titles.items()]
-    write("pool_reads", {"bytes": figures}, rows, ["what", "size"],
-          f"Touched to needed: {touched / pair:.3f}.")  # fmt: skip
+    write(
+        "pool_reads",
+        {"bytes": figures},
+        rows,
+        ["what", "size"],
+        f"Touched to needed: {touched / pair:.3f}.",
+    )
 
 
 if __name__ == "__main__":

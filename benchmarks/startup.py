@@ -31,8 +31,12 @@ def main() -> None:
         "ddkit methods": seconds([ddkit, "methods"]),
         "python -c 'import click' (floor)": seconds([sys.executable, "-c", "import click"]),
     }
-    write("startup", figures, [(name, f"{value:.3f} s") for name, value in figures.items()],
-          ["command", f"median of {RUNS}"])  # fmt: skip
+    write(
+        "startup",
+        figures,
+        [(name, f"{value:.3f} s") for name, value in figures.items()],
+        ["command", f"median of {RUNS}"],
+    )
 
 
 if __name__ == "__main__":

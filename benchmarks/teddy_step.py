@@ -36,14 +36,28 @@ CASES = {  # network, data, images per batch, steps
 
 
 def prepared(
-    network: str, data: dict[str, object], folder: Path, *, ipc: int, members: int, batch: int,
+    network: str,
+    data: dict[str, object],
+    folder: Path,
+    *,
+    ipc: int,
+    members: int,
+    batch: int,
     teachers: int = 3,
-) -> tuple[Run, TeddyObjective]:  # fmt: skip
+) -> tuple[Run, TeddyObjective]:
     """Return a run and its objective, over a pool of `members` barely trained networks."""
     settings = [
-        "unit=step", "first=1", f"last={members}", "every=1", "recalibrate=256", "train_batch=64",
-        f"teachers={teachers}", f"batch_size={batch}", "labels=hard", "iterations=1000",
-    ]  # fmt: skip
+        "unit=step",
+        "first=1",
+        f"last={members}",
+        "every=1",
+        "recalibrate=256",
+        "train_batch=64",
+        f"teachers={teachers}",
+        f"batch_size={batch}",
+        "labels=hard",
+        "iterations=1000",
+    ]
     common = {"ipc": ipc, "network": network, "threads": torch.get_num_threads()}
     config = resolve(Request("teddy", common, data, settings, "none"))
     run = prepare(config, folder)
@@ -150,15 +164,25 @@ def main() -> None:
             for members, ipc in ((3, 10), (9, 10), (27, 10), (9, 20), (9, 50))
         }
     rows = [
-        (case, f"{1e3 * t['ddkit']:.1f} ms", f"{1e3 * t['floor']:.1f} ms",
-         f"{t['ddkit'] / t['floor']:.3f}")
+        (
+            case,
+            f"{1e3 * t['ddkit']:.1f} ms",
+            f"{1e3 * t['floor']:.1f} ms",
+            f"{t['ddkit'] / t['floor']:.3f}",
+        )
         for case, t in times.items()
-    ]  # fmt: skip
-    rows += [(f"peak live tensors, {case}", f"{value / 1e6:.2f} MB", "", "")
-             for case, value in peaks.items()]  # fmt: skip
-    write("teddy_step", {"seconds": times, "peak_bytes": peaks}, rows,
-          ["n = 3 members, 100 or 20 images", "ddkit", "floor", "ratio"],
-          "Medians of steps taken in turn; the first two are left out.")  # fmt: skip
+    ]
+    rows += [
+        (f"peak live tensors, {case}", f"{value / 1e6:.2f} MB", "", "")
+        for case, value in peaks.items()
+    ]
+    write(
+        "teddy_step",
+        {"seconds": times, "peak_bytes": peaks},
+        rows,
+        ["n = 3 members, 100 or 20 images", "ddkit", "floor", "ratio"],
+        "Medians of steps taken in turn; the first two are left out.",
+    )
 
 
 if __name__ == "__main__":

@@ -27,17 +27,28 @@ GRADIENTS = ("exact", "paper")
 EVALUATIONS = 3
 EPOCHS, PROTOCOL = 300, "plain"  # of an evaluation
 SETTINGS = (
-    "experts=4", "train_epochs=15", "max_start_epoch=5", "student_steps=30", "iterations=160",
-    "lr_images=100", "lr_student=0.05", "labels=hard", "together=1",
-    "train_augmentation=none", "augmentation=none",
-)  # fmt: skip
+    "experts=4",
+    "train_epochs=15",
+    "max_start_epoch=5",
+    "student_steps=30",
+    "iterations=160",
+    "lr_images=100",
+    "lr_student=0.05",
+    "labels=hard",
+    "together=1",
+    "train_augmentation=none",
+    "augmentation=none",
+)
 
 
 def run_config(gradient: str, seed: int, data: str, settings: tuple[str, ...]) -> RunConfig:
     common = {
-        "ipc": 10, "seed": seed, "pool_seed": 0, "threads": 1,
+        "ipc": 10,
+        "seed": seed,
+        "pool_seed": 0,
+        "threads": 1,
         "network": "convnet:depth=2:width=24",
-    }  # fmt: skip
+    }
     wanted = [*SETTINGS, f"gradient={gradient}", *settings]
     return resolve(Request("tesla", common, {"name": data, "resize": 14}, wanted, "none"))
 
@@ -88,22 +99,26 @@ def main(data: str, seeds: int, every: int, settings: tuple[str, ...]) -> None:
         for name in GRADIENTS
     }
     rows = [
-        (str(step) if step else "0 (random images)",
-         *(cell(lines[name][step]) for name in GRADIENTS),
-         cell([a - b for a, b in zip(*(lines[n][step] for n in GRADIENTS), strict=True)]))
+        (
+            str(step) if step else "0 (random images)",
+            *(cell(lines[name][step]) for name in GRADIENTS),
+            cell([a - b for a, b in zip(*(lines[n][step] for n in GRADIENTS), strict=True)]),
+        )
         for step in steps
-    ]  # fmt: skip
+    ]
     config = run_config("exact", 0, data, settings).model_dump(mode="json")
     config["data"]["name"] = Path(data).name
     write(
-        "tesla_gradient", {"accuracy": lines, "config": config}, rows,
+        "tesla_gradient",
+        {"accuracy": lines, "config": config},
+        rows,
         ["iterations", "exact, %", "paper (Eq. 5), %", "exact − paper, seed by seed"],
         f"Test accuracy on Fashion-MNIST at 14×14, 10 images per class, ConvNet depth 2 width 24, "
         f"T = 30: mean and standard deviation over {seeds} distillation seeds, each the mean of "
         f"{EVALUATIONS} evaluation seeds; {EPOCHS} epochs at the learned rate, no "
         "augmentation anywhere. Random images have the rate that is best on a tenth of the "
         "training data.",
-    )  # fmt: skip
+    )
     curves("tesla_gradient", lines, "iterations", "test accuracy, %")
 
 

@@ -24,16 +24,25 @@ LABELS = {"hard": HARD, "learned": HARD, "target": SOFT, "last": SOFT}
 EVALUATIONS = 2
 EPOCHS = 300  # of an evaluation
 SETTINGS = (
-    "experts=4", "train_epochs=30", "train_batch=64", "student_steps=20", "expert_epochs=3",
-    "max_start_epoch=10", "iterations=60", "together=1",
-)  # fmt: skip
+    "experts=4",
+    "train_epochs=30",
+    "train_batch=64",
+    "student_steps=20",
+    "expert_epochs=3",
+    "max_start_epoch=10",
+    "iterations=60",
+    "together=1",
+)
 
 
 def run_config(labels: str, seed: int, data: str, settings: tuple[str, ...]) -> RunConfig:
     common = {
-        "ipc": 1, "seed": seed, "pool_seed": 0, "threads": 1,
+        "ipc": 1,
+        "seed": seed,
+        "pool_seed": 0,
+        "threads": 1,
         "network": "convnet:depth=2:width=32",
-    }  # fmt: skip
+    }
     wanted = [*SETTINGS, *LABELS[labels], f"labels={labels}", *settings]
     return resolve(Request("tesla", common, {"name": data, "resize": 16}, wanted, "none"))
 
@@ -76,7 +85,7 @@ def main(data: str, seeds: int, kinds: str, settings: tuple[str, ...]) -> None:
         f"ConvNet depth 2 width 32: mean and standard deviation over {seeds} distillation seeds, "
         f"each the mean of {EVALUATIONS} evaluation seeds; {EPOCHS} epochs with DSA, each set with "
         "its own labels. Random images have the rate that is best on a tenth of the training data.",
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -53,9 +53,16 @@ class Problem:
 
     def match(self, micro_batch: int = 0, snapshots: Snapshots | None = None) -> Matched:
         return match(
-            self.student, self.start, self.target, self.batches, self.images, self.labels,
-            self.rate, micro_batch=micro_batch, snapshots=snapshots or Snapshots(),
-        )  # fmt: skip
+            self.student,
+            self.start,
+            self.target,
+            self.batches,
+            self.images,
+            self.labels,
+            self.rate,
+            micro_batch=micro_batch,
+            snapshots=snapshots or Snapshots(),
+        )
 
     def unrolled(self) -> tuple[Tensor, ...]:
         """Return the same gradients by autograd through all T steps at once."""
@@ -117,16 +124,27 @@ def main() -> None:
     steps, micro = over_steps(), over_micro_batches()
     kinds = list(steps[5])[1:]
     rows = [
-        (f"T = {count}", mega(found["snapshots"]), mega(found["exact"] - found["snapshots"]),
-         *(mega(found[kind]) for kind in kinds))
+        (
+            f"T = {count}",
+            mega(found["snapshots"]),
+            mega(found["exact"] - found["snapshots"]),
+            *(mega(found[kind]) for kind in kinds),
+        )
         for count, found in steps.items()
-    ]  # fmt: skip
-    write("tesla_memory", {"steps": steps, "micro_batches": micro}, rows,
-          ["peak of one iteration", "T·\\|θ\\|", "exact − T·\\|θ\\|", *kinds],
-          f"{NETWORK}, {IMAGES} images of {SHAPE}, DSA. Micro-batches at T = 10, peak − T·|θ|: "
-          + "; ".join(f"{size} images {mega(found['peak'])} (gradient differs by "
-                      f"{found['relative difference']:.0e})" for size, found in micro.items())
-          + ".")  # fmt: skip
+    ]
+    write(
+        "tesla_memory",
+        {"steps": steps, "micro_batches": micro},
+        rows,
+        ["peak of one iteration", "T·\\|θ\\|", "exact − T·\\|θ\\|", *kinds],
+        f"{NETWORK}, {IMAGES} images of {SHAPE}, DSA. Micro-batches at T = 10, peak − T·|θ|: "
+        + "; ".join(
+            f"{size} images {mega(found['peak'])} (gradient differs by "
+            f"{found['relative difference']:.0e})"
+            for size, found in micro.items()
+        )
+        + ".",
+    )
     lines = {
         "exact, without the snapshots": {
             t: [(found["exact"] - found["snapshots"]) / 1e6] for t, found in steps.items()

@@ -31,20 +31,27 @@ CASES = {  # network, image side, images, T, iterations
 }
 
 
-def objective_of(network: str, side: int, images: int, steps: int, gradient: str, folder: Path
-                 ) -> TeslaObjective:  # fmt: skip
+def objective_of(
+    network: str, side: int, images: int, steps: int, gradient: str, folder: Path
+) -> TeslaObjective:
     settings = [
-        "experts=1", "train_epochs=2", "max_start_epoch=1", f"student_steps={steps}",
-        f"gradient={gradient}", "labels=hard", "lr_images=1e-6", "lr_lr=0", "together=1",
-    ]  # fmt: skip
+        "experts=1",
+        "train_epochs=2",
+        "max_start_epoch=1",
+        f"student_steps={steps}",
+        f"gradient={gradient}",
+        "labels=hard",
+        "lr_images=1e-6",
+        "lr_lr=0",
+        "together=1",
+    ]
     common = {"ipc": images // 10, "network": network, "threads": torch.get_num_threads()}
     config = resolve(Request("tesla", common, {"name": "digits", "resize": side}, settings, "none"))
     run = prepare(config, folder)
     return TeslaObjective(Stage(run, "synthesis").run, stage_pools.open_pool(run, "synthesis"))
 
 
-def floor(objective: TeslaObjective, shard: Shard, *, exact: bool = False
-          ) -> Callable[[int], None]:  # fmt: skip
+def floor(objective: TeslaObjective, shard: Shard, *, exact: bool = False) -> Callable[[int], None]:
     """Return the same arithmetic in bare torch, of either gradient; draws are made before."""
     run, options = objective.run, objective.options
     network = run.network(run.generator("student")).eval()
@@ -105,13 +112,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         times = {case: time_case(*CASES[case], Path(name)) for case in CASES}
     rows = [
-        (case, *(f"{1e3 * t[kind]:.0f} ms" for kind in ("floor", "paper", "exact")),
-         f"{t['paper'] / t['floor']:.3f}", f"{t['exact'] / t['paper']:.3f}")
+        (
+            case,
+            *(f"{1e3 * t[kind]:.0f} ms" for kind in ("floor", "paper", "exact")),
+            f"{t['paper'] / t['floor']:.3f}",
+            f"{t['exact'] / t['paper']:.3f}",
+        )
         for case, t in times.items()
-    ]  # fmt: skip
-    write("tesla_step", {"seconds": times}, rows,
-          ["one iteration, DSA", "floor", "paper", "exact", "paper / floor", "exact / paper"],
-          "Medians of iterations taken in turn; the first is left out.")  # fmt: skip
+    ]
+    write(
+        "tesla_step",
+        {"seconds": times},
+        rows,
+        ["one iteration, DSA", "floor", "paper", "exact", "paper / floor", "exact / paper"],
+        "Medians of iterations taken in turn; the first is left out.",
+    )
 
 
 if __name__ == "__main__":

@@ -25,9 +25,12 @@ def machine() -> dict[str, Any]:
 
 
 def write(
-    name: str, figures: Mapping[str, Any], rows: Iterable[Sequence[str]], columns: Sequence[str],
+    name: str,
+    figures: Mapping[str, Any],
+    rows: Iterable[Sequence[str]],
+    columns: Sequence[str],
     note: str = "",
-) -> None:  # fmt: skip
+) -> None:
     """Write results/<name>.json and results/<name>.md, and print the latter."""
     RESULTS.mkdir(exist_ok=True)
     about = machine()

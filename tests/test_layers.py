@@ -13,9 +13,23 @@ from ddkit import api
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    "runtime", "data", "networks", "training", "config", "run", "pools", "synthesis", "labels",
-    "distilled", "evaluation", "methods", "pipeline", "bench", "api", "testing",
-]  # fmt: skip
+    "runtime",
+    "data",
+    "networks",
+    "training",
+    "config",
+    "run",
+    "pools",
+    "synthesis",
+    "labels",
+    "distilled",
+    "evaluation",
+    "methods",
+    "pipeline",
+    "bench",
+    "api",
+    "testing",
+]
 Modules = dict[str, str]  # dotted names and sources
 
 
@@ -43,9 +57,11 @@ def imports(source: str, known: Modules) -> Iterator[tuple[str, str, int]]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
-                yield (whole, "", node.lineno) if whole in known else (
-                    node.module, alias.name, node.lineno
-                )  # fmt: skip
+                yield (
+                    (whole, "", node.lineno)
+                    if whole in known
+                    else (node.module, alias.name, node.lineno)
+                )
 
 
 def room(module: str) -> str:
@@ -126,26 +142,37 @@ def test_plugins_import_ddkit_alone_and_never_each_other():
 
 BREAKS = {
     "labels that use the pipeline": (
-        upward, "ddkit.labels.kinds", "from ddkit.pipeline import distill",
+        upward,
+        "ddkit.labels.kinds",
+        "from ddkit.pipeline import distill",
     ),
     "a room that uses the face": (upward, "ddkit.labels.kinds", "from ddkit import Labels"),
     "an import in a function": (
-        upward, "ddkit.runtime.files", "def f():\n    import ddkit.data.split",
+        upward,
+        "ddkit.runtime.files",
+        "def f():\n    import ddkit.data.split",
     ),
     "a circle for types": (
-        circles, "ddkit.runtime.errors",
+        circles,
+        "ddkit.runtime.errors",
         "if TYPE_CHECKING:\n    from ddkit.runtime.registry import Registry",
     ),
     "a plugin in a room": (
-        beside_the_face, "ddkit_teddy.options", "from ddkit.pools.pool import Pool",
+        beside_the_face,
+        "ddkit_teddy.options",
+        "from ddkit.pools.pool import Pool",
     ),
     "a plugin in another one": (
-        beside_the_face, "ddkit_teddy.options", "import ddkit_tesla.experts",
+        beside_the_face,
+        "ddkit_teddy.options",
+        "import ddkit_tesla.experts",
     ),
     "a name that the face lacks": (
-        beside_the_face, "ddkit_teddy.options", "from ddkit import write_tensors",
+        beside_the_face,
+        "ddkit_teddy.options",
+        "from ddkit import write_tensors",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("rule", "module", "line"), BREAKS.values(), ids=BREAKS.keys())
@@ -186,9 +213,10 @@ def test_every_name_of_the_face_is_explained_where_its_module_is():
     pages = " ".join(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/api/*.md"))
     explained = set(re.findall(r"::: (ddkit[\w.]*)", pages))
     homes = {
-        f"{node.module}" for node in ast.parse(CORE["ddkit.api"]).body
+        f"{node.module}"
+        for node in ast.parse(CORE["ddkit.api"]).body
         if isinstance(node, ast.ImportFrom)
-    }  # fmt: skip
+    }
     assert sorted(homes - explained) == []
 
 
@@ -242,7 +270,9 @@ def opens_test(source: str) -> bool:
 def test_only_the_cores_evaluation_opens_the_test_split():
     opening = {module for module, source in (CORE | PLUGINS).items() if opens_test(source)}
     assert opening <= {
-        "ddkit.evaluation.accuracy", "ddkit.pipeline.evaluate", "ddkit.methods.defaults",
+        "ddkit.evaluation.accuracy",
+        "ddkit.pipeline.evaluate",
+        "ddkit.methods.defaults",
         "ddkit.bench.figures",
-    }  # fmt: skip
+    }
     assert "ddkit.evaluation.accuracy" in opening

@@ -66,9 +66,16 @@ def protocols(_: str = "") -> str:
         for protocol in loaded
     )
     header = (
-        "protocol", "towards", "loss", "optimiser, rate", "schedule", "decay", "epochs", "batch",
+        "protocol",
+        "towards",
+        "loss",
+        "optimiser, rate",
+        "schedule",
+        "decay",
+        "epochs",
+        "batch",
         "augmentation",
-    )  # fmt: skip
+    )
     return table(header, rows)
 
 

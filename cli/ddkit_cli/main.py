@@ -16,8 +16,20 @@ COMMANDS = Registry(
     {
         name: f"ddkit_cli.commands.{name}:{name}"
         for name in (
-            "distill", "plan", "evaluate", "bench", "report", "train", "relabel", "merge", "pool",
-            "methods", "data", "inspect", "show", "export",
+            "distill",
+            "plan",
+            "evaluate",
+            "bench",
+            "report",
+            "train",
+            "relabel",
+            "merge",
+            "pool",
+            "methods",
+            "data",
+            "inspect",
+            "show",
+            "export",
         )
     }
     | {
@@ -25,7 +37,7 @@ COMMANDS = Registry(
         "new-plugin": "ddkit_cli.commands.new_plugin:new_plugin",
     },
     hint="see `ddkit --help`",
-)  # fmt: skip
+)
 
 
 class Commands(click.Group):

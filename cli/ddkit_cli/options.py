@@ -41,13 +41,15 @@ def data_options(command: Command) -> Command:
 def label_options(command: Command) -> Command:
     """Add --labels-as and --label-views."""
     command = click.option(
-        "--label-views", type=click.Choice(["auto", "seed", "stored"]),
+        "--label-views",
+        type=click.Choice(["auto", "seed", "stored"]),
         help="augmentations of labelled images; default: a seed where they follow from one",
-    )(command)  # fmt: skip
+    )(command)
     return click.option(
-        "--labels-as", metavar="FORM",
+        "--labels-as",
+        metavar="FORM",
         help="how soft labels are stored: fp16, int8, top-k:K, or recipe (made while training)",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def output_options(command: Command) -> Command:
@@ -64,17 +66,23 @@ def executor_options(command: Command) -> Command:
         "--address", metavar="HOST:PORT", help="of a Ray cluster, or auto; default: Ray on this one"
     )(command)
     return click.option(
-        "--executor", type=click.Choice(["local", "ray"]), default="local",
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        default="local",
         help="where parts of the work are done (docs/scale.md); default: in this process",
-    )(command)  # fmt: skip
+    )(command)
 
 
 set_option = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE",
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="an option of the method (`ddkit methods NAME` lists them); STAGE.KEY=VALUE for one stage",
-)  # fmt: skip
+)
 
 log_option = click.option(
-    "--log", metavar="NAMES",
+    "--log",
+    metavar="NAMES",
     help="tell losses, images and accuracies to tensorboard, wandb or others, with commas",
-)  # fmt: skip
+)

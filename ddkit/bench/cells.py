@@ -63,16 +63,25 @@ def cells(bench: BenchConfig, steps: Mapping[str, int] | None = None) -> list[Ce
 
 
 def make_cell(
-    bench: BenchConfig, name: str, data: DataOptions, ipc: int, seed: int,
+    bench: BenchConfig,
+    name: str,
+    data: DataOptions,
+    ipc: int,
+    seed: int,
     steps: Mapping[str, int],
-) -> Cell:  # fmt: skip
+) -> Cell:
     """Return one cell. Distillation seeds share a pool, so that it is trained once."""
     variant = bench.variant(name)
     common = {
-        "ipc": ipc, "seed": seed, "pool_seed": 0, "network": variant.network or bench.network,
-        "device": bench.device, "precision": bench.precision, "compile": bench.compile,
+        "ipc": ipc,
+        "seed": seed,
+        "pool_seed": 0,
+        "network": variant.network or bench.network,
+        "device": bench.device,
+        "precision": bench.precision,
+        "compile": bench.compile,
         "threads": bench.threads,
-    }  # fmt: skip
+    }
     said = data.model_dump(exclude_unset=True)
     if bench.task == "imbalanced":
         said.setdefault("imbalance", IMBALANCE)
@@ -108,8 +117,12 @@ def companion(config: RunConfig, *, labelled: bool, init: str = "real") -> RunCo
     if labelled:
         return beside
     changes: dict[str, Any] = {
-        "relabel_from": None, "pool": None, "pool_from": None, "network": "convnet", "protocol": {},
-    }  # fmt: skip
+        "relabel_from": None,
+        "pool": None,
+        "pool_from": None,
+        "network": "convnet",
+        "protocol": {},
+    }
     return beside.model_copy(update=changes)
 
 

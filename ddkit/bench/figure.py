@@ -23,10 +23,14 @@ class Figure:
         """Return what tables say of it; `settings` is the same for all seeds of a method."""
         config = self.cell.config
         return {
-            **self.cell.about(), "run": run_key(config), "role": self.role, "recipe": self.recipe,
+            **self.cell.about(),
+            "run": run_key(config),
+            "role": self.role,
+            "recipe": self.recipe,
             "settings": run_key(config.model_copy(update={"seed": 0})),
-            "network": self.network, "protocol": self.protocol,
-        }  # fmt: skip
+            "network": self.network,
+            "protocol": self.protocol,
+        }
 
 
 @dataclass(frozen=True)

@@ -185,14 +185,21 @@ class Figures:
         with locked(self.folder / "locks" / key, "the evaluation", wait=self._wait):
             self._train(key, figure, images, dataset, recipe, tune)
         self.store.put(
-            "figure", self.figure_key(figure), figure.about(),
+            "figure",
+            self.figure_key(figure),
+            figure.about(),
             {"evaluation": key, "runs": images.runs},
-        )  # fmt: skip
+        )
 
     def _train(
-        self, key: str, figure: Figure, images: Images, dataset: DistilledDataset,
-        recipe: Protocol, tune: bool,
-    ) -> None:  # fmt: skip
+        self,
+        key: str,
+        figure: Figure,
+        images: Images,
+        dataset: DistilledDataset,
+        recipe: Protocol,
+        tune: bool,
+    ) -> None:
         """Train and test a network for each evaluation seed that the store lacks."""
         seeds = self._missing(key)
         if seeds:
@@ -208,9 +215,15 @@ class Figures:
             tuning = time.perf_counter() - began
             form = self._form(dataset, recipe, figure.network, len(seeds))
             result = evaluation.evaluate_with(
-                recipe, dataset, self._test(run), figure.network, seeds, run.device, self.progress,
+                recipe,
+                dataset,
+                self._test(run),
+                figure.network,
+                seeds,
+                run.device,
+                self.progress,
                 together=self.store.result("settled", form),
-            )  # fmt: skip
+            )
             self.store.put("settled", form, {}, result.together > 1)
             result = replace(result, seconds=result.seconds + tuning, tuned=tune)
             about = {**figure.cell.about(), "role": figure.role, "tuned": tune}
@@ -258,14 +271,19 @@ class Figures:
             self.store.put("real", key, about, {"evaluation": key})
 
     def _store(
-        self, key: str, known: dict[str, Any], result: evaluation.Evaluation, seeds: Sequence[int],
+        self,
+        key: str,
+        known: dict[str, Any],
+        result: evaluation.Evaluation,
+        seeds: Sequence[int],
         about: dict[str, Any],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Store what is the same for all seeds, such as a tuned rate, then the accuracies."""
         figures = {
-            name: value for name, value in result.to_json().items()
+            name: value
+            for name, value in result.to_json().items()
             if name not in ("accuracies", "n", "mean", "std")
-        }  # fmt: skip
+        }
         figures["seconds"] += known.get("seconds", 0.0)
         figures["peak_bytes"] = max(figures["peak_bytes"], known.get("peak_bytes", 0))
         self.store.put("evaluation", key, about, figures)

@@ -28,9 +28,12 @@ class Harness:
     """One bench in a folder: its store, its runs, and what is left to do."""
 
     def __init__(
-        self, bench: BenchConfig, folder: Path, progress: Progress | None = None,
+        self,
+        bench: BenchConfig,
+        folder: Path,
+        progress: Progress | None = None,
         attempt: str | None = None,
-    ):  # fmt: skip
+    ):
         """Open the store; `attempt` is shared by workers: what failed in it is not tried again."""
         check_options(bench)
         self.attempt = attempt or uuid4().hex
@@ -60,8 +63,9 @@ class Harness:
         found = [self.store.get("cell", cell_key(self.bench, cell)) for cell in wanted]
         return [
             f"{cell.title}: {entry.error}"
-            for cell, entry in zip(wanted, found, strict=True) if entry and entry.error
-        ]  # fmt: skip
+            for cell, entry in zip(wanted, found, strict=True)
+            if entry and entry.error
+        ]
 
     def prepare(self) -> list[Cell]:
         """Note what is asked for, and return all cells, with the steps that a budget allows."""

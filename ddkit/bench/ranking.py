@@ -14,10 +14,8 @@ from scipy.stats import spearmanr
 
 FAMILY = tuple(
     f"convnet:depth={depth}:norm={norm}:width={width}"
-    for depth, norm, width in product(
-        (1, 2, 3), ("none", "instance", "group", "batch"), (16, 64)
-    )
-)  # fmt: skip
+    for depth, norm, width in product((1, 2, 3), ("none", "instance", "group", "batch"), (16, 64))
+)
 
 
 Place = tuple[str, str, int, str, str]

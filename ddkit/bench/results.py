@@ -45,13 +45,12 @@ def read_results(store: Store) -> Results:
     values = {key: figures.accuracies(key, "set") for key in figures.evaluated()}
     differences = differences_of(values)
     level, highest = levels_of(values, differences), highest_of(values)
-    rows = [
-        figures.row(key, shown_name(key, values), key in highest, level[key]) for key in values
-    ]  # fmt: skip
+    rows = [figures.row(key, shown_name(key, values), key in highest, level[key]) for key in values]
     failed = [
         ("{method} · {data} · ipc {ipc} · seed {seed}".format(**entry.about), entry.error)
-        for entry in store.all("cell") if entry.error
-    ]  # fmt: skip
+        for entry in store.all("cell")
+        if entry.error
+    ]
     return Results(rows, _scores(rows), differences, figures.rankings(values), failed)
 
 
@@ -106,12 +105,14 @@ class _Figures:
         """Return how each method ranks the networks that it was evaluated on."""
         accuracies = [
             (place_of(key, values), key.network, seed, fmean(found))
-            for key, by_seed in values.items() for seed, found in by_seed.items()
-        ]  # fmt: skip
+            for key, by_seed in values.items()
+            for seed, found in by_seed.items()
+        ]
         real = {
             (place_of(key, values), key.network): fmean(self.store.accuracies(found).values())
-            for key in values if (found := self._real(key))
-        }  # fmt: skip
+            for key in values
+            if (found := self._real(key))
+        }
         return rankings(accuracies, real)
 
     def _real(self, key: Key) -> str | None:
@@ -140,7 +141,12 @@ class _Figures:
         }
         common = [seed for seed in ours if seed in random]
         return Row(
-            key.method, key.data, key.ipc, key.network, key.protocol, key.recipe,
+            key.method,
+            key.data,
+            key.ipc,
+            key.network,
+            key.protocol,
+            key.recipe,
             evaluations[0]["labels"],
             spread(list(ours.values())),
             spread(list(random.values())) if random else None,
@@ -158,12 +164,13 @@ class _Figures:
                 "evaluation": max(e["peak_bytes"] for e in evaluations),
             },
             max(sum(run["image_bytes"] for run in runs) for runs in sets),
-            0 if evaluations[0]["labels"] == "hard"
+            0
+            if evaluations[0]["labels"] == "hard"
             else max(sum(run["label_bytes"] for run in runs) for runs in sets),
             tuple(run for runs in self.runs[key].values() for run in runs),
             name,
             any(self.tuned[e] for e in self.found[key]["set"].values()),
-        )  # fmt: skip
+        )
 
 
 def _rank(names: Sequence[str], name: str) -> int:
@@ -174,9 +181,10 @@ def _rank(names: Sequence[str], name: str) -> int:
 def _stage_seconds(sets: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
     """Return what each stage took, on average over the sets; the pool is counted whole."""
     names = {
-        "pool": "pool_training_seconds", "synthesis": "synthesis_seconds",
+        "pool": "pool_training_seconds",
+        "synthesis": "synthesis_seconds",
         "relabel": "relabel_seconds",
-    }  # fmt: skip
+    }
     return {
         name: fmean(sum(run["cost"].get(stored, 0.0) for run in runs) for runs in sets)
         for name, stored in names.items()

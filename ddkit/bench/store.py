@@ -114,9 +114,13 @@ class Store:
         with self._explained():
             for kind, key, about, result, error, at in self._database.execute(query, values):
                 yield Entry(
-                    kind, key, json.loads(about), None if result is None else json.loads(result),
-                    error, at,
-                )  # fmt: skip
+                    kind,
+                    key,
+                    json.loads(about),
+                    None if result is None else json.loads(result),
+                    error,
+                    at,
+                )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -116,25 +116,65 @@ def markdown(results: Results) -> str:
     scores = measured(results)
     if scores:
         names = ["method", "data", "ipc", "network", "recipe", "HLR", "IOR", "LRS", "ARS"]
-        parts += ["## Scores", _markdown_table(names, (
-            (s.method, s.data, s.ipc, s.network, s.recipe, points(s.recovery),
-             points(s.over_random), score(s.lrs), score(s.ars))
-            for s in scores
-        ))]  # fmt: skip
+        parts += [
+            "## Scores",
+            _markdown_table(
+                names,
+                (
+                    (
+                        s.method,
+                        s.data,
+                        s.ipc,
+                        s.network,
+                        s.recipe,
+                        points(s.recovery),
+                        points(s.over_random),
+                        score(s.lrs),
+                        score(s.ars),
+                    )
+                    for s in scores
+                ),
+            ),
+        ]
     if results.differences:
         names = ["data", "ipc", "network", "protocol", "methods", "difference", "p", "n", ""]
-        parts += ["## Differences between methods", _markdown_table(names, (
-            (*d.group[:3], conditions(*d.group[3:]), f"{d.first} − {d.second}",
-             points(d.difference), p_value(d.p), d.sets, verdict(d))
-            for d in results.differences
-        ))]  # fmt: skip
+        parts += [
+            "## Differences between methods",
+            _markdown_table(
+                names,
+                (
+                    (
+                        *d.group[:3],
+                        conditions(*d.group[3:]),
+                        f"{d.first} − {d.second}",
+                        points(d.difference),
+                        p_value(d.p),
+                        d.sets,
+                        verdict(d),
+                    )
+                    for d in results.differences
+                ),
+            ),
+        ]
     if results.rankings:
         names = ["method", "data", "ipc", "protocol", "Spearman's ρ, by seed", "networks"]
-        parts += ["## Ranking of networks", _markdown_table(names, (
-            (r.method, r.data, r.ipc, conditions(r.protocol, r.recipe),
-             " ".join(score(value) for value in r.correlations), r.networks)
-            for r in results.rankings
-        ))]  # fmt: skip
+        parts += [
+            "## Ranking of networks",
+            _markdown_table(
+                names,
+                (
+                    (
+                        r.method,
+                        r.data,
+                        r.ipc,
+                        conditions(r.protocol, r.recipe),
+                        " ".join(score(value) for value in r.correlations),
+                        r.networks,
+                    )
+                    for r in results.rankings
+                ),
+            ),
+        ]
     if results.failed:
         parts += ["## Failed", _markdown_table(["cell", "error"], results.failed)]
     return "\n\n".join(parts) + "\n"
@@ -158,9 +198,10 @@ def plain(value: Any, unknown: Any) -> Any:
 def measured(results: Results) -> list[Scores]:
     """Return the scores that are known at all: some tasks have not the protocols they need."""
     return [
-        found for found in results.scores
+        found
+        for found in results.scores
         if {found.recovery, found.over_random, found.lrs, found.ars} != {None}
-    ]  # fmt: skip
+    ]
 
 
 def memory(count: int) -> str:
@@ -223,8 +264,9 @@ def duration(seconds: float) -> str:
 
 def _markdown_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = [names, ["---"] * len(names), *rows]
-    return "\n".join("| " + " | ".join(_markdown_cell(cell) for cell in line) + " |"
-                     for line in lines)  # fmt: skip
+    return "\n".join(
+        "| " + " | ".join(_markdown_cell(cell) for cell in line) + " |" for line in lines
+    )
 
 
 def _markdown_cell(value: Any) -> str:

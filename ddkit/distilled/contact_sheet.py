@@ -36,9 +36,13 @@ class Pictured(Protocol):
 
 
 def draw(
-    distilled: Pictured, initial: Tensor | None, path: Path, *, per_class: int,
+    distilled: Pictured,
+    initial: Tensor | None,
+    path: Path,
+    *,
+    per_class: int,
     max_classes: int,
-) -> None:  # fmt: skip
+) -> None:
     """Write the sheet as a PNG, whole or not at all; `sheet` says what is on it."""
     image = sheet(distilled, initial, per_class=per_class, max_classes=max_classes)
     with replacing(path) as temporary:

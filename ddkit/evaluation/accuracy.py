@@ -150,9 +150,14 @@ def evaluate_with(
             for first in range(0, len(evaluation_seeds), size):
                 group = evaluation_seeds[first : first + size]
                 trained = train_together(
-                    distilled, protocol, network, group, device,
-                    lambda networks: task.advance(len(networks)), None if found else memory,
-                )  # fmt: skip
+                    distilled,
+                    protocol,
+                    network,
+                    group,
+                    device,
+                    lambda networks: task.advance(len(networks)),
+                    None if found else memory,
+                )
                 found += [training.accuracy(model, test.ordered()) for model in trained]
                 task.show(accuracy=f"{found[-1]:.1%}")
         return tuple(found)
@@ -167,17 +172,26 @@ def evaluate_with(
             if size == 1:
                 raise
     return Evaluation(
-        found, network, protocol.name,
+        found,
+        network,
+        protocol.name,
         "hard" if protocol.labels == "hard" else distilled.labels.kind,
-        protocol.recipe.lr, time.perf_counter() - start, device_name(device),
-        together=size, peak_bytes=memory.peak, precision=usual(device).precision,
-    )  # fmt: skip
+        protocol.recipe.lr,
+        time.perf_counter() - start,
+        device_name(device),
+        together=size,
+        peak_bytes=memory.peak,
+        precision=usual(device).precision,
+    )
 
 
 def evaluate_on_test(
-    protocol: Protocol, run: Run, distilled: DistilledDataset, network: str,
+    protocol: Protocol,
+    run: Run,
+    distilled: DistilledDataset,
+    network: str,
     evaluation_seeds: Sequence[int],
-) -> Evaluation:  # fmt: skip
+) -> Evaluation:
     """Train as a protocol says and test; for plugins, which see no test data."""
     return evaluate_with(
         protocol, distilled, open_test(run), network, evaluation_seeds, run.device, run.progress
@@ -244,9 +258,12 @@ def rated(protocol: Protocol, distilled: DistilledDataset) -> Protocol:
 
 
 def tuned(
-    protocol: Protocol, distilled: DistilledDataset, holdout: Resident, network: str,
+    protocol: Protocol,
+    distilled: DistilledDataset,
+    holdout: Resident,
+    network: str,
     device: torch.device,
-) -> Protocol:  # fmt: skip
+) -> Protocol:
     """Return the protocol with the learning rate that does best on the holdout, never on test data.
 
     Tries the recipe's own times 0.1, 0.3, 1, 3 and 10, one seed each; one that diverges loses.

@@ -56,28 +56,39 @@ DSA = Protocol(  # the trajectory-matching line's: DSA on, ×0.1 at half (MTT, r
     name="dsa",
     labels="hard",
     recipe=Recipe(
-        epochs=1000, batch_size=256, optimiser="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4,
+        epochs=1000,
+        batch_size=256,
+        optimiser="sgd",
+        lr=0.01,
+        momentum=0.9,
+        weight_decay=5e-4,
         schedule="half",
     ),
     augmentation="dsa",
-)  # fmt: skip
+)
 
 PLAIN = DSA.model_copy(update={"name": "plain", "augmentation": "none"})
 
 DSA_SOFT = DSA.model_copy(update={"name": "dsa-soft", "labels": "own"})  # as TESLA's released code
 
+# no DSA: the logits are those of the images as they are
 L1 = Protocol(  # APM, Algorithm 1 and appendix A.7, with its rate for CIFAR-10
     name="l1",
     labels="own",
     loss="l1",
     recipe=DSA.recipe.model_copy(update={"lr": 0.02}),
-)  # fmt: skip - no DSA: the logits are those of the images as they are
+)
 
 SOFT = Protocol(  # Teddy, appendix D.3; its 300 epochs are for sets of many steps per epoch
     name="soft",
     labels="own",
     recipe=Recipe(
-        epochs=300, batch_size=256, optimiser="adamw", lr=1e-3, momentum=0.9, weight_decay=0.01,
+        epochs=300,
+        batch_size=256,
+        optimiser="adamw",
+        lr=1e-3,
+        momentum=0.9,
+        weight_decay=0.01,
         schedule="cosine",
     ),
-)  # fmt: skip
+)

@@ -173,10 +173,19 @@ def at_once(
     if recipe.epochs * batch_count(len(distilled), recipe.batch_size) < FEWEST_STEPS:
         return 1
     form = (
-        network, size, protocol.name, recipe.batch_size, recipe.optimiser, len(distilled),
-        distilled.shape, distilled.labels.kind, distilled.labels.form, str(device),
-        usual(device).precision, torch.get_num_threads(),
-    )  # fmt: skip
+        network,
+        size,
+        protocol.name,
+        recipe.batch_size,
+        recipe.optimiser,
+        len(distilled),
+        distilled.shape,
+        distilled.labels.kind,
+        distilled.labels.form,
+        str(device),
+        usual(device).precision,
+        torch.get_num_threads(),
+    )
     if form not in _faster:
         ratio = _speedup(distilled, protocol, network, seeds[:size], device)
         _faster[form] = ratio >= CLEARLY_FASTER
@@ -200,9 +209,12 @@ def augmented(inputs: Tensor, seed: int, epoch: int, batch: int, mirror: bool) -
 
 
 def create(
-    network: str, classes: Sequence[str], shape: tuple[int, int, int], seed: int,
+    network: str,
+    classes: Sequence[str],
+    shape: tuple[int, int, int],
+    seed: int,
     device: torch.device,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Return `network` on `device`, initialised from an evaluation seed."""
     random = generator(seed, "evaluation network")
     model = networks.create(network, classes=len(classes), shape=shape, generator=random)
@@ -210,9 +222,12 @@ def create(
 
 
 def _start(
-    distilled: DistilledDataset, protocol: Protocol, network: str, seeds: Sequence[int],
+    distilled: DistilledDataset,
+    protocol: Protocol,
+    network: str,
+    seeds: Sequence[int],
     device: torch.device,
-) -> Started:  # fmt: skip
+) -> Started:
     data = TrainingSet(distilled, protocol, device)
     names, shape = distilled.class_names, distilled.shape
     models = [create(network, names, shape, seed, device) for seed in seeds]
@@ -230,9 +245,12 @@ def _start(
 
 
 def _speedup(
-    distilled: DistilledDataset, protocol: Protocol, network: str, seeds: Sequence[int],
+    distilled: DistilledDataset,
+    protocol: Protocol,
+    network: str,
+    seeds: Sequence[int],
     device: torch.device,
-) -> float:  # fmt: skip
+) -> float:
     """Return how many times faster the networks of `seeds` train at once than in turn."""
     _, alone = _start(distilled, protocol, network, seeds[:1], device)
     _, together = _start(distilled, protocol, network, seeds, device)

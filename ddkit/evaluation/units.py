@@ -56,13 +56,23 @@ class Evaluations:
     ) -> Evaluation:
         """Return how well networks train on a set, one for each seed."""
         form = stable_hash(
-            [protocol.model_dump(), network, len(dataset), dataset.shape, dataset.labels.kind,
-             len(seeds), str(self.run.device), self.run.config.threads, self.precision]
-        )  # fmt: skip
+            [
+                protocol.model_dump(),
+                network,
+                len(dataset),
+                dataset.shape,
+                dataset.labels.kind,
+                len(seeds),
+                str(self.run.device),
+                self.run.config.threads,
+                self.precision,
+            ]
+        )
         size = settled(
-            cache_folder("evaluations"), f"together {form}",
+            cache_folder("evaluations"),
+            f"together {form}",
             lambda: at_once(dataset, protocol, network, seeds, self.run.device),
-        )  # fmt: skip
+        )
         about = {"dataset": str(dataset.file.path.absolute()), "together": size > 1}
         return self._all(about, stamp(dataset), dataset, protocol, network, seeds, size)
 
@@ -71,20 +81,36 @@ class Evaluations:
         return self._all({"dataset": None, "together": False}, [], None, protocol, network, seeds)
 
     def _all(
-        self, about: dict[str, Any], content: Any, dataset: DistilledDataset | None,
-        protocol: Protocol, network: str, seeds: Sequence[int], size: int = 1,
-    ) -> Evaluation:  # fmt: skip
+        self,
+        about: dict[str, Any],
+        content: Any,
+        dataset: DistilledDataset | None,
+        protocol: Protocol,
+        network: str,
+        seeds: Sequence[int],
+        size: int = 1,
+    ) -> Evaluation:
         """Do the units that are not done yet, and return all seeds' figures as one."""
         run = self.run
         common = {
-            **about, "artifact": str(self.artifact.absolute()), "network": network,
+            **about,
+            "artifact": str(self.artifact.absolute()),
+            "network": network,
             "protocol": protocol.model_dump(mode="json"),
-        }  # fmt: skip
+        }
         key = [
-            VERSION, content, common, networks.spec_fingerprint(network), run.train.fingerprint,
-            self.test.split.fingerprint, run.space.fingerprint(), str(run.device),
-            run.config.threads, self.precision, torch.__version__,
-        ]  # fmt: skip
+            VERSION,
+            content,
+            common,
+            networks.spec_fingerprint(network),
+            run.train.fingerprint,
+            self.test.split.fingerprint,
+            run.space.fingerprint(),
+            str(run.device),
+            run.config.threads,
+            self.precision,
+            torch.__version__,
+        ]
         files = {
             group: cache_folder("evaluations") / f"{stable_hash([key, group])}.json"
             for group in groups(seeds, size)
@@ -108,9 +134,14 @@ class Evaluations:
 
 
 def trained(
-    run: Run, test: Resident, dataset: DistilledDataset | None, protocol: Protocol, network: str,
-    seeds: Sequence[int], together: bool,
-) -> Evaluation:  # fmt: skip
+    run: Run,
+    test: Resident,
+    dataset: DistilledDataset | None,
+    protocol: Protocol,
+    network: str,
+    seeds: Sequence[int],
+    together: bool,
+) -> Evaluation:
     """Do one unit: train a network for each seed on a set, or on all real data, and test it."""
     if dataset is None:
         return evaluate_real(protocol, run, test, network, seeds)

@@ -62,6 +62,10 @@ class DrawnViews:
 
     def _draw(self, epoch: int) -> Views:
         return draw_views(
-            self.count, self.size, generator(self.seed, PURPOSE, epoch),
-            scale=self.scale, flip=self.flip, mix=self.mix,
-        )  # fmt: skip
+            self.count,
+            self.size,
+            generator(self.seed, PURPOSE, epoch),
+            scale=self.scale,
+            flip=self.flip,
+            mix=self.mix,
+        )

@@ -78,10 +78,16 @@ def label_epochs(
 
     def label(epoch: int) -> Tensor:
         seen = views.of(epoch).to(run.device)
-        return torch.cat([
-            averaged_logits(networks, run.space.encode(render(pixels, seen, part)), how)
-            for part in rows.split(LABEL_BATCH)
-        ]).half().cpu()  # fmt: skip
+        return (
+            torch.cat(
+                [
+                    averaged_logits(networks, run.space.encode(render(pixels, seen, part)), how)
+                    for part in rows.split(LABEL_BATCH)
+                ]
+            )
+            .half()
+            .cpu()
+        )
 
     return EpochLabels(each_epoch(run, images, epochs, label), views, temperature)
 

@@ -42,6 +42,9 @@ def labels_from(
         return RecipeLabels(
             Ensemble(**{**who, "members": tuple(who["members"])}),
             DrawnViews.from_about(info["views"]),
-            info["epochs"], InputSpace.from_tensors(tensors), info["temperature"], pool,
-        )  # fmt: skip
+            info["epochs"],
+            InputSpace.from_tensors(tensors),
+            info["temperature"],
+            pool,
+        )
     raise DdkitError(f"labels of kind '{kind}' are unknown to this version of ddkit: update it")

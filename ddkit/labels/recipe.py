@@ -144,10 +144,12 @@ class RecipeLabels(ReplayedLabels):
     def batch(self, images: Images, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         seen = self.view(images, rows, epoch)
         networks, space = self.networks_on(seen.device), self._spaces[seen.device]
-        return seen, torch.cat([
-            averaged_logits(networks, space.encode(part), self.ensemble.average)
-            for part in seen.split(BATCH)
-        ])  # fmt: skip
+        return seen, torch.cat(
+            [
+                averaged_logits(networks, space.encode(part), self.ensemble.average)
+                for part in seen.split(BATCH)
+            ]
+        )
 
     def kept(self, epochs: int) -> "RecipeLabels":
         """Return the recipe with the views of the first `epochs` alone."""

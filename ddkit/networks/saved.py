@@ -16,9 +16,14 @@ FORMAT = "ddkit.network"
 
 
 def save_network(
-    path: Path, network: nn.Module, spec: str, space: InputSpace, class_names: Sequence[str],
-    shape: Sequence[int], more: Mapping[str, Any],
-) -> None:  # fmt: skip
+    path: Path,
+    network: nn.Module,
+    spec: str,
+    space: InputSpace,
+    class_names: Sequence[str],
+    shape: Sequence[int],
+    more: Mapping[str, Any],
+) -> None:
     """Write a network's weights so that `network.load_state_dict(load_file(path))` takes them.
 
     How inputs are normalised goes into the metadata, or beside it into <name>.space.safetensors
@@ -60,9 +65,11 @@ def load_network(path: str | Path) -> tuple[nn.Module, InputSpace]:
         )
     channels, height, width = about["shape"]
     network = networks.create(
-        about["network"], classes=len(about["classes"]), shape=(channels, height, width),
+        about["network"],
+        classes=len(about["classes"]),
+        shape=(channels, height, width),
         generator=torch.Generator(),
-    )  # fmt: skip
+    )
     network.load_state_dict(file.read())
     if about["space"] == "zca":
         space = InputSpace.from_tensors(TensorFile(_space_path(path)).read())

@@ -52,9 +52,15 @@ def distill(
 
 
 def _distill(
-    config: RunConfig, folder: Path, progress: Progress | None, overwrite: bool,
-    snapshot_every: int, wait: bool, executor: Executor, logger: Logger | None,
-) -> Path:  # fmt: skip
+    config: RunConfig,
+    folder: Path,
+    progress: Progress | None,
+    overwrite: bool,
+    snapshot_every: int,
+    wait: bool,
+    executor: Executor,
+    logger: Logger | None,
+) -> Path:
     artifact = folder / ARTIFACT
     device_of(config)
     # wrong data or too large an ipc are found before a folder is made for them

@@ -110,11 +110,16 @@ def compare(
     for network in specs:
         for protocol in chosen:
             rows += _pair(
-                evaluations, config.method, distilled,
+                evaluations,
+                config.method,
+                distilled,
                 baseline if comparable(config, protocol) else None,
-                protocol, network, seeds, tune_lr,
+                protocol,
+                network,
+                seeds,
+                tune_lr,
                 fixed=(recipe or {}).get("lr") is not None,
-            )  # fmt: skip
+            )
         if real:
             protocol = evaluation.protocol_for("dsa")
             result = evaluations.of_real(protocol, network, seeds)
@@ -217,10 +222,16 @@ def own_protocol(
 
 
 def _pair(
-    evaluations: Evaluations, title: str, distilled: DistilledDataset,
-    baseline: DistilledDataset | None, protocol: Protocol, network: str, seeds: Sequence[int],
-    tune_lr: bool, fixed: bool,
-) -> list[Row]:  # fmt: skip
+    evaluations: Evaluations,
+    title: str,
+    distilled: DistilledDataset,
+    baseline: DistilledDataset | None,
+    protocol: Protocol,
+    network: str,
+    seeds: Sequence[int],
+    tune_lr: bool,
+    fixed: bool,
+) -> list[Row]:
     """Evaluate a set and its baseline under one protocol; `fixed`: at its rate, learned or not."""
 
     def trained(dataset: DistilledDataset) -> Evaluation:
@@ -241,9 +252,13 @@ def _pair(
 
 
 def recipe_for(
-    protocol: Protocol, dataset: DistilledDataset, distilled: DistilledDataset, *, tune: bool,
+    protocol: Protocol,
+    dataset: DistilledDataset,
+    distilled: DistilledDataset,
+    *,
+    tune: bool,
     fixed: bool,
-) -> tuple[Protocol, bool]:  # fmt: skip
+) -> tuple[Protocol, bool]:
     """Return a protocol with a set's own learning rate, and whether it is to be tuned instead.
 
     A learned rate is a tuned one: where the distilled set brings one, what stands beside it is

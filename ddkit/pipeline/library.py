@@ -94,9 +94,14 @@ def distill(
         reports.note(f"preset {resolved.preset}")
     with _working(executor, address) as where:
         artifact = pipeline.distill(
-            resolved, folder, reports, overwrite=overwrite, snapshot_every=snapshot_every,
-            executor=where, logger=logger,
-        )  # fmt: skip
+            resolved,
+            folder,
+            reports,
+            overwrite=overwrite,
+            snapshot_every=snapshot_every,
+            executor=where,
+            logger=logger,
+        )
     return load(artifact)
 
 

@@ -44,9 +44,16 @@ def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -
     else:  # its members know no other mean and std than those that they were trained with
         space = named_pool.open_for(config.pool, config, train).space()
     return Run(
-        config, MethodOptions(), train, holdout, space.to(device), device, folder,
-        progress or Silent(), start=start_of(config, train),
-    )  # fmt: skip
+        config,
+        MethodOptions(),
+        train,
+        holdout,
+        space.to(device),
+        device,
+        folder,
+        progress or Silent(),
+        start=start_of(config, train),
+    )
 
 
 def device_of(config: RunConfig) -> torch.device:

@@ -52,10 +52,14 @@ def rehearse(config: RunConfig, data: Data) -> Estimate:
         images = rehearsal.images(LABELLED)
         relabel, labels = rehearsal.relabel(images)
         return Estimate(
-            sum(pool.seconds for pool in pools.values()), synthesis, relabel, peak,
+            sum(pool.seconds for pool in pools.values()),
+            synthesis,
+            relabel,
+            peak,
             sum(pool.bytes for pool in pools.values()),
-            images.images[0].nbytes * rehearsal.run.total, labels,
-        )  # fmt: skip
+            images.images[0].nbytes * rehearsal.run.total,
+            labels,
+        )
 
 
 def rehearsing(config: RunConfig) -> AbstractContextManager[None]:
@@ -181,11 +185,13 @@ class Rehearsal:
         more = parts * asked.volume("relabel") / run.options.volume("relabel")
         return (
             seconds * parts * asked.work("relabel", 1) / run.options.work("relabel", 1),
-            round(sum(
-                tensor.nbytes * (more if tensor.numel() >= len(images) else 1)
-                for tensor in labels.tensors().values()  # some say how the others are meant
-            )),
-        )  # fmt: skip
+            round(
+                sum(
+                    tensor.nbytes * (more if tensor.numel() >= len(images) else 1)
+                    for tensor in labels.tensors().values()  # some say how the others are meant
+                )
+            ),
+        )
 
     def _engine(self, changes: Mapping[str, object]) -> Engine:
         """Return the synthesis with some of its options changed."""
@@ -230,9 +236,11 @@ class Rehearsal:
         done = _images_seen(run.options, len(run.train))
         volume = asked.volume("pool") / run.options.volume("pool")
         return RehearsedPool(
-            Pool.open(folder, run.device), stable_hash(description), seconds * work / done,
+            Pool.open(folder, run.device),
+            stable_hash(description),
+            seconds * work / done,
             round(size(folder) * volume),
-        )  # fmt: skip
+        )
 
 
 def _images_seen(options: MethodOptions, images: int) -> float:

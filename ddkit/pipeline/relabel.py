@@ -50,9 +50,14 @@ class RelabelRequest:
 
 
 def relabel(
-    path: Path, out: Path, wanted: RelabelRequest, progress: Progress, *,
-    data: str | None = None, device: str | None = None,
-) -> str:  # fmt: skip
+    path: Path,
+    out: Path,
+    wanted: RelabelRequest,
+    progress: Progress,
+    *,
+    data: str | None = None,
+    device: str | None = None,
+) -> str:
     """Write the images of an artifact with other labels to `out`, a new file.
 
     Returns what labels lost where they were converted, in one line, or "".

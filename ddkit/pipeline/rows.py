@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from ddkit.runtime.loggers import Logger
 
 HEADINGS = (
-    "set", "network", "protocol", "labels", "test accuracy", "n", "over random", "seconds",
-)  # fmt: skip
+    "set",
+    "network",
+    "protocol",
+    "labels",
+    "test accuracy",
+    "n",
+    "over random",
+    "seconds",
+)
 WIDTH = 140  # characters of a table that is no terminal's
 
 
@@ -65,11 +72,15 @@ class Rows(list["Row"]):
 def _cells(row: "Row") -> tuple[str, ...]:
     found = row.evaluation
     return (
-        row.title, found.network, found.protocol, found.labels, percent(found.accuracies),
+        row.title,
+        found.network,
+        found.protocol,
+        found.labels,
+        percent(found.accuracies),
         str(len(found.accuracies)),
         "" if row.over_random is None else f"{100 * row.over_random:+.1f}",
         f"{found.seconds:.0f}",
-    )  # fmt: skip
+    )
 
 
 def percent(accuracies: Sequence[float]) -> str:

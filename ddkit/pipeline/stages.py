@@ -132,9 +132,15 @@ class Stage:
                 job = run.job("pool", function, stage=self.name, pool=str(folder.absolute()))
                 with Cost(folder).measure("training"), enough_memory_for(run.config, "pool"):
                     train_pool(
-                        self.plan.tasks, folder, self.plan.description, run.space, run.device, job,
-                        executor, run.progress,
-                    )  # fmt: skip
+                        self.plan.tasks,
+                        folder,
+                        self.plan.description,
+                        run.space,
+                        run.device,
+                        job,
+                        executor,
+                        run.progress,
+                    )
         return Pool.open(folder, run.device)
 
     def check_roles(self) -> None:

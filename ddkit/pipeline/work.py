@@ -30,9 +30,14 @@ from ddkit.synthesis.engine import Engine
 
 
 def train_group(
-    progress: Progress, *, config: dict[str, Any], folder: str, stage: StageName, pool: str,
+    progress: Progress,
+    *,
+    config: dict[str, Any],
+    folder: str,
+    stage: StageName,
+    pool: str,
     tasks: list[str],
-) -> None:  # fmt: skip
+) -> None:
     """Train those tasks of a stage's pool, in the folder `pool`, that are trained at once.
 
     Raises `DdkitError` where this machine would train another pool than the driver asks for.
@@ -75,10 +80,18 @@ def _engine(config: str, folder: str, snapshot_every: int, inputs: str) -> Engin
 
 
 def evaluate_seeds(
-    progress: Progress, *, config: dict[str, Any], folder: str, artifact: str,
-    dataset: str | None, protocol: dict[str, Any], network: str, together: bool,
-    seeds: list[int], out: str,
-) -> None:  # fmt: skip
+    progress: Progress,
+    *,
+    config: dict[str, Any],
+    folder: str,
+    artifact: str,
+    dataset: str | None,
+    protocol: dict[str, Any],
+    network: str,
+    together: bool,
+    seeds: list[int],
+    out: str,
+) -> None:
     """Train a network for each seed on a set, or on all real data, and write what they reach."""
     run, test = _comparison(json.dumps(config), folder, artifact)
     _settle(run)
@@ -88,9 +101,14 @@ def evaluate_seeds(
     if not Path(out).exists():
         with enough_memory_to_evaluate(run):
             found = trained(
-                replace(run, progress=progress), test, beside, Protocol.model_validate(protocol),
-                network, seeds, together,
-            )  # fmt: skip
+                replace(run, progress=progress),
+                test,
+                beside,
+                Protocol.model_validate(protocol),
+                network,
+                seeds,
+                together,
+            )
         write_json(Path(out), asdict(found))
 
 

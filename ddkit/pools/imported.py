@@ -107,9 +107,13 @@ def space_of(
 
 
 def describe(
-    files: Sequence[Path], train: Split, data: DataOptions, layout: Layout, space: InputSpace,
+    files: Sequence[Path],
+    train: Split,
+    data: DataOptions,
+    layout: Layout,
+    space: InputSpace,
     dtype: Dtype,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return what the pool says of itself; "content" is a hash of all but the files' names."""
     description = {
         "version": POOL_VERSION,
@@ -150,9 +154,14 @@ def _holds(folder: Path, content: str) -> bool:
 
 
 def _write(
-    folder: Path, files: Sequence[Path], layout: Layout, space: InputSpace,
-    description: Mapping[str, Any], experts: int, progress: Progress,
-) -> None:  # fmt: skip
+    folder: Path,
+    files: Sequence[Path],
+    layout: Layout,
+    space: InputSpace,
+    description: Mapping[str, Any],
+    experts: int,
+    progress: Progress,
+) -> None:
     """Write the pool, expert by expert, what completes it last; on failure nothing remains."""
     try:
         remove_temporaries(folder)

@@ -32,9 +32,12 @@ class HeldPool(Pool):
     """Networks that are in memory already, as the members of a pool: for steps that are tried."""
 
     def __init__(
-        self, run: Run, networks: Sequence[nn.Module], members: Sequence[MemberInfo],
+        self,
+        run: Run,
+        networks: Sequence[nn.Module],
+        members: Sequence[MemberInfo],
         extras: Sequence[Mapping[str, Tensor]] = (),
-    ):  # fmt: skip
+    ):
         super().__init__(Path(), run.device, max_loaded=len(networks))
         self.members = tuple(members)
         self.description = {"network": run.config.network}

@@ -175,9 +175,14 @@ class Engine:
             yield take_step(self.objective, shard, leaves, number, arithmetic)
 
     def _save(
-        self, shard: Shard, leaves: dict[str, LeafState], losses: Tensor, good: int, step: int,
+        self,
+        shard: Shard,
+        leaves: dict[str, LeafState],
+        losses: Tensor,
+        good: int,
+        step: int,
         peak: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._check_sound(shard, leaves, losses, good, step)
         tensors = {
             f"leaf.{name}.{key}": tensor
@@ -244,9 +249,12 @@ class Engine:
 
 
 def take_step(
-    objective: Objective, shard: Shard, leaves: dict[str, LeafState], step: int,
+    objective: Objective,
+    shard: Shard,
+    leaves: dict[str, LeafState],
+    step: int,
     arithmetic: Arithmetic,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Take one step of all leaves and return its loss, on the device."""
     device = objective.run.device
     drawn = objective.draw(shard, step)

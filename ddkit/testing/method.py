@@ -46,9 +46,15 @@ class MethodUnderTest:
         """The method, at work in a folder that is thrown away."""
         with watched(cls.data) as source, unchanged():
             yield Subject(
-                cls.method, cls.settings, source, tmp_path_factory.mktemp(cls.method),
-                network=cls.network, ipc=cls.ipc, init=cls.init, device=cls.device,
-            )  # fmt: skip
+                cls.method,
+                cls.settings,
+                source,
+                tmp_path_factory.mktemp(cls.method),
+                network=cls.network,
+                ipc=cls.ipc,
+                init=cls.init,
+                device=cls.device,
+            )
 
     # Where a stage fails, one test says so, and those of later stages have nothing to look at.
 

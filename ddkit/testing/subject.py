@@ -61,9 +61,12 @@ class Subject:
     def resolved(self, *settings: str, **common: Any) -> RunConfig:
         """Return the run as the command line would resolve it, with further settings and flags."""
         request = Request(
-            self.method, {**self.common, **common}, {"name": WATCHED},
-            [*self.settings, *settings], preset="none",
-        )  # fmt: skip
+            self.method,
+            {**self.common, **common},
+            {"name": WATCHED},
+            [*self.settings, *settings],
+            preset="none",
+        )
         return resolve(request)
 
     @property

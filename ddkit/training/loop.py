@@ -127,9 +127,13 @@ def training_trial(
 ) -> Iterator[Position]:
     """Train on one batch without an end: what is timed, and then thrown away."""
     return fit(
-        network, lambda epoch: repeat(batch), recipe, steps_per_epoch=ENDLESS, seed=0,
+        network,
+        lambda epoch: repeat(batch),
+        recipe,
+        steps_per_epoch=ENDLESS,
+        seed=0,
         arithmetic=arithmetic,
-    )  # fmt: skip
+    )
 
 
 @contextmanager

@@ -34,14 +34,20 @@ class Recipe(Strict):
         fused = all(parameter.is_cuda for parameter in parameters) or None
         if self.optimiser == "sgd":
             return torch.optim.SGD(
-                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
+                parameters,
+                lr=self.lr,
+                momentum=self.momentum,
+                weight_decay=self.weight_decay,
                 fused=fused,
-            )  # fmt: skip
+            )
         kind = torch.optim.AdamW if self.optimiser == "adamw" else torch.optim.Adam
         return kind(
-            parameters, lr=self.lr, betas=(self.momentum, 0.999), weight_decay=self.weight_decay,
+            parameters,
+            lr=self.lr,
+            betas=(self.momentum, 0.999),
+            weight_decay=self.weight_decay,
             fused=fused,
-        )  # fmt: skip
+        )
 
     def factor(self, epoch: float) -> float:
         """Return the factor on the learning rate at `epoch` (0 … epochs, with its fraction)."""

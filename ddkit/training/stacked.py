@@ -107,14 +107,23 @@ def fit_together(
 
 
 def trial_together(
-    networks: Sequence[nn.Module], inputs: Tensor, targets: Tensor, recipe: Recipe,
-    arithmetic: Arithmetic | None = None, loss: Loss = F.cross_entropy,
-) -> Iterator[Position]:  # fmt: skip
+    networks: Sequence[nn.Module],
+    inputs: Tensor,
+    targets: Tensor,
+    recipe: Recipe,
+    arithmetic: Arithmetic | None = None,
+    loss: Loss = F.cross_entropy,
+) -> Iterator[Position]:
     """Train on one batch for each without an end: what is timed, and then thrown away."""
     return fit_together(
-        networks, lambda epoch: repeat((inputs, targets)), recipe, steps_per_epoch=ENDLESS, seed=0,
-        loss=loss, arithmetic=arithmetic,
-    )  # fmt: skip
+        networks,
+        lambda epoch: repeat((inputs, targets)),
+        recipe,
+        steps_per_epoch=ENDLESS,
+        seed=0,
+        loss=loss,
+        arithmetic=arithmetic,
+    )
 
 
 def speedup(
@@ -140,8 +149,11 @@ def speedup(
     single = fit(
         copy.deepcopy(networks[0]),
         lambda epoch: cycle(zip(inputs, targets, strict=True)),
-        recipe, steps_per_epoch=ENDLESS, seed=0, loss=loss,
-    )  # fmt: skip
+        recipe,
+        steps_per_epoch=ENDLESS,
+        seed=0,
+        loss=loss,
+    )
     batched = trial_together(
         [copy.deepcopy(network) for network in networks], inputs, targets, recipe, loss=loss
     )

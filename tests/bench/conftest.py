@@ -74,11 +74,19 @@ def config() -> Callable[..., BenchConfig]:
 
     def make(*methods: str, **fields: Any) -> BenchConfig:
         said = {
-            "methods": methods or ("random",), "network": NETWORK, "networks": (NETWORK,),
-            "protocols": ("dsa",), "epochs": 3, "evaluation_seeds": 2, "selection": "none",
-            "real": False, "device": "cpu", "threads": 1, **fields,
+            "methods": methods or ("random",),
+            "network": NETWORK,
+            "networks": (NETWORK,),
+            "protocols": ("dsa",),
+            "epochs": 3,
+            "evaluation_seeds": 2,
+            "selection": "none",
+            "real": False,
+            "device": "cpu",
+            "threads": 1,
+            **fields,
             "variants": PIXELS | fields.get("variants", {}),
-        }  # fmt: skip
+        }
         return read_config(None, said)
 
     return make
@@ -146,8 +154,11 @@ def work(monkeypatch) -> Work:
     """Note what a bench distils, trains and tunes; it is done all the same."""
     seen = Work()
     distil, train, real, tune = (
-        pipeline.distill, evaluation.evaluate_with, evaluation.evaluate_real, evaluation.tuned
-    )  # fmt: skip
+        pipeline.distill,
+        evaluation.evaluate_with,
+        evaluation.evaluate_real,
+        evaluation.tuned,
+    )
 
     def distilling(config: Any, *rest: Any, **options: Any) -> Path:
         seen.distilled.append(f"{config.method} {config.seed}")
@@ -210,9 +221,12 @@ def environment(tmp_path, own_cache) -> dict[str, str]:
     (about / "entry_points.txt").write_text("[ddkit]\nslow = ddkit_slow\n")
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
     return {
-        **os.environ, "PYTHONPATH": path, "DDKIT_CACHE": str(own_cache), "OMP_NUM_THREADS": "1",
+        **os.environ,
+        "PYTHONPATH": path,
+        "DDKIT_CACHE": str(own_cache),
+        "OMP_NUM_THREADS": "1",
         "SYNTHESES": str(tmp_path / "syntheses"),
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -223,9 +237,13 @@ def start(tmp_path, environment) -> Callable[..., subprocess.Popen[str]]:
     def begin(*flags: str, **more: str) -> subprocess.Popen[str]:
         command = [Path(sys.executable).with_name("ddkit"), *small_bench(flags)]
         process = subprocess.Popen(
-            command, cwd=tmp_path, env={**environment, **more}, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            command,
+            cwd=tmp_path,
+            env={**environment, **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         started.append(process)
         return process
 
@@ -239,10 +257,29 @@ def start(tmp_path, environment) -> Callable[..., subprocess.Popen[str]]:
 def small_bench(flags: Sequence[str]) -> list[str]:
     """Return the arguments of a bench that takes seconds."""
     return [
-        "bench", "--network", NETWORK, "--networks", NETWORK, "--protocols", "dsa", "--epochs", "3",
-        "--evaluation-seeds", "2", "--selection", "none", "--no-real", "--device", "cpu",
-        "--threads", "1", "--workers", "1", "-q", *flags,
-    ]  # fmt: skip
+        "bench",
+        "--network",
+        NETWORK,
+        "--networks",
+        NETWORK,
+        "--protocols",
+        "dsa",
+        "--epochs",
+        "3",
+        "--evaluation-seeds",
+        "2",
+        "--selection",
+        "none",
+        "--no-real",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--workers",
+        "1",
+        "-q",
+        *flags,
+    ]
 
 
 @pytest.fixture

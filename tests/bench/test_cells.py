@@ -65,8 +65,10 @@ def test_a_cell_is_what_the_bench_says(config):
     (cell,) = cells(config("random", ipc=(3,), network="convnet:width=8"))
     assert cell.title == "random · digits · ipc 3 · seed 0"
     assert (cell.config.network, cell.config.threads, cell.config.device) == (
-        "convnet:width=8", 1, "cpu"
-    )  # fmt: skip
+        "convnet:width=8",
+        1,
+        "cpu",
+    )
     assert cell.about() == {"method": "random", "data": "digits", "ipc": 3, "seed": 0}
 
 

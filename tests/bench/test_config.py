@@ -68,8 +68,20 @@ def test_flags_win_over_the_file_and_leave_the_rest(written, flagged):
 
 
 def test_flags_become_lists_and_data_options_hold_for_all_data(flagged):
-    config = flagged("-d", "digits,./other", "--classes", "0,1", "--ipc", "1,2", "--seeds", "2",
-                     "--networks", "convnet:width=8,convnet", "--selection", "none")  # fmt: skip
+    config = flagged(
+        "-d",
+        "digits,./other",
+        "--classes",
+        "0,1",
+        "--ipc",
+        "1,2",
+        "--seeds",
+        "2",
+        "--networks",
+        "convnet:width=8,convnet",
+        "--selection",
+        "none",
+    )
     assert [data.name for data in config.data] == ["digits", "./other"]
     assert {data.classes for data in config.data} == {("0", "1")}
     assert (config.ipc, config.seeds, config.selection) == ((1, 2), 2, "none")

@@ -14,9 +14,12 @@ from ddkit.evaluation import accuracy as evaluation
 @pytest.fixture
 def soft(method):
     """Install a method with soft labels."""
-    return method("soft", relabel=lambda run, pool, images: SoftLabels(
-        3 * torch.nn.functional.one_hot(images.classes, len(run.classes)).float()
-    ))  # fmt: skip
+    return method(
+        "soft",
+        relabel=lambda run, pool, images: SoftLabels(
+            3 * torch.nn.functional.one_hot(images.classes, len(run.classes)).float()
+        ),
+    )
 
 
 @pytest.fixture
@@ -87,8 +90,9 @@ def test_random_images_with_hard_labels_are_trained_once_for_all_methods(bench, 
 def test_a_baseline_among_the_methods_is_its_own_baseline(bench, work):
     done = bench("random", "herding", selection="herding")
     for name in ("random", "herding"):
-        assert done.figure("set", method=name) == done.figure(name.replace("herding", "selection"),
-                                                              method=name)  # fmt: skip
+        assert done.figure("set", method=name) == done.figure(
+            name.replace("herding", "selection"), method=name
+        )
     rows = {row.method: row for row in done.rows()}
     assert rows["random"].over_random == 0
     assert rows["herding"].over_selection == 0
@@ -187,8 +191,9 @@ def test_a_tuned_figure_stands_beside_the_one_that_is_not(bench, method):
     bench(name)
     rows = bench(name, tune=True).rows()
     assert [(row.recipe, row.tuned) for row in rows] == [
-        ("3 epochs", False), ("3 epochs, tuned", True)
-    ]  # fmt: skip
+        ("3 epochs", False),
+        ("3 epochs, tuned", True),
+    ]
 
 
 def test_the_cost_of_later_seeds_is_added(bench, method):

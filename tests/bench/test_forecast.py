@@ -13,9 +13,14 @@ from ddkit.pipeline.estimate import Estimate
 from ddkit.pools.tasks import Member, MemberTask
 
 ESTIMATE = Estimate(
-    pool_seconds=100.0, synthesis_seconds=20.0, relabel_seconds=1.0, peak_bytes=9000,
-    pool_bytes=5000, image_bytes=640, label_bytes=40,
-)  # fmt: skip
+    pool_seconds=100.0,
+    synthesis_seconds=20.0,
+    relabel_seconds=1.0,
+    peak_bytes=9000,
+    pool_bytes=5000,
+    image_bytes=640,
+    label_bytes=40,
+)
 
 
 class Stepped(MethodOptions):
@@ -35,9 +40,11 @@ def pooled(method, fading):
         return [MemberTask("one", train)]
 
     return method(
-        "pooled", method_config=lambda: Stepped, build_pool=tasks,
+        "pooled",
+        method_config=lambda: Stepped,
+        build_pool=tasks,
         synthesis_loss=lambda run, pool: fading(run),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -115,8 +122,9 @@ def test_pools_are_counted_once_for_all_that_share_them(foretold, pooled, measur
     }
     found = foretold(pooled, "longer", "deeper", variants=variants, ipc=(1, 2), seeds=2)
     assert [(f.cell.method, f.cell.ipc, f.cell.seed) for f in found if f.pool_seconds] == [
-        ("pooled", 1, 0), ("deeper", 1, 0)
-    ]  # fmt: skip
+        ("pooled", 1, 0),
+        ("deeper", 1, 0),
+    ]
     assert sum(f.pool_seconds for f in found) == 200
     assert sum(f.disk_bytes for f in found) == 2 * 5000 + 12 * 680
     assert len(measured) == 6  # once for both seeds

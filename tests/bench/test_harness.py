@@ -63,10 +63,14 @@ def test_its_figures_are_those_of_the_evaluation_of_one_set(bench, method, confi
     done = bench(method(), seeds=2, epochs=20)
     cell = next(e for e in done.store.all("set") if e.about["seed"] == 1)
     ours, random = comparison.compare(
-        done.folder / cell.result["folder"] / "distilled.safetensors", protocols=["dsa"],
-        networks=config().networks, seeds=range(2), recipe={"epochs": 20}, real=False,
+        done.folder / cell.result["folder"] / "distilled.safetensors",
+        protocols=["dsa"],
+        networks=config().networks,
+        seeds=range(2),
+        recipe={"epochs": 20},
+        real=False,
         progress=Silent(),
-    )  # fmt: skip
+    )
     for row, role in ((ours, "set"), (random, "random")):
         key = done.figure(role, seed=1)["evaluation"]
         assert tuple(done.store.accuracies(key).values()) == row.evaluation.accuracies

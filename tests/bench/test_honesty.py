@@ -65,14 +65,23 @@ class Cheat:
 
     def hooks(self):
         return {
-            "check": lambda run: self.at("check", run), "build_pool": lambda run: self.pool(run),
+            "check": lambda run: self.at("check", run),
+            "build_pool": lambda run: self.pool(run),
             "synthesis_loss": lambda run, pool: self.objective(run, pool),
             "relabel": lambda run, pool, images: self.relabel(run, pool, images),
-        }  # fmt: skip
+        }
 
 
-PLACES = ("check", "build_pool", "a pool's task", "synthesis_loss", "initialise", "loss", "decode",
-          "relabel")  # fmt: skip
+PLACES = (
+    "check",
+    "build_pool",
+    "a pool's task",
+    "synthesis_loss",
+    "initialise",
+    "loss",
+    "decode",
+    "relabel",
+)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -163,9 +172,19 @@ def test_a_methods_own_protocol_may_open_it_where_it_is_asked_for(method, bench,
     (entry,) = [e for e in done.store.all("set") if e.result["config"]["method"] == "toy"]
     path = str(done.folder / entry.result["folder"])
     code, out, err = called(
-        "evaluate", path, "--own", "--protocols", "dsa", "--seeds", "1", "--epochs", "1",
-        "--no-random", "--no-real", "--json",
-    )  # fmt: skip
+        "evaluate",
+        path,
+        "--own",
+        "--protocols",
+        "dsa",
+        "--seeds",
+        "1",
+        "--epochs",
+        "1",
+        "--no-random",
+        "--no-real",
+        "--json",
+    )
     assert code == 0, err
     assert opened == [355, 355]
     own = [row for row in json.loads(out) if row["own"]]

@@ -124,8 +124,9 @@ def test_a_pace_is_that_of_the_steps_after_the_first(config, method, fading, tmp
             time.sleep(0.2 if step == 0 else 0.02)
             return super().loss(shard, leaves, step)
 
-    name = method("starting", method_config=lambda: Stepped,
-                  synthesis_loss=lambda run, pool: Starting(run))  # fmt: skip
+    name = method(
+        "starting", method_config=lambda: Stepped, synthesis_loss=lambda run, pool: Starting(run)
+    )
     (cell,) = cells(config(name))
     steps = steps_within(cell, 0.1, Silent())
     assert 100 < steps <= 300  # 6 s of 20 ms and what the machine adds; 27 with the first one alone

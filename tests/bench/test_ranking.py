@@ -74,9 +74,17 @@ def filled(folder):
 
     def fill(accuracies: dict[str, list[float]], seed=0, settings="m", method="m"):
         for network, values in accuracies.items():
-            about = {"method": method, "data": "d", "ipc": 1, "network": network, "recipe": "",
-                     "protocol": "dsa", "seed": seed, "role": "set",
-                     "settings": settings}  # fmt: skip
+            about = {
+                "method": method,
+                "data": "d",
+                "ipc": 1,
+                "network": network,
+                "recipe": "",
+                "protocol": "dsa",
+                "seed": seed,
+                "role": "set",
+                "settings": settings,
+            }
             key = f"{method} {network} {seed} {settings}"
             result = {"labels": "hard", "learning_rate": 0.1, "seconds": 1.0, "peak_bytes": 1}
             store.put("set", key, {}, {"image_bytes": 1, "label_bytes": 0, "cost": {}})
@@ -115,9 +123,10 @@ def test_a_method_with_several_settings_has_a_ranking_of_each(filled):
     fill({"a": [0.3], "c": [0.2], "b": [0.1]}, method="other")
     found = {ranking.method: ranking.correlations for ranking in read_results(store).rankings}
     assert found == {
-        "m #aaaa": pytest.approx((1.0,)), "m #bbbb": pytest.approx((-1.0,)),
+        "m #aaaa": pytest.approx((1.0,)),
+        "m #bbbb": pytest.approx((-1.0,)),
         "other": pytest.approx((-1.0,)),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])

@@ -10,8 +10,12 @@ from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
 from ddkit.runtime.cache import stable_hash
 
-COST = {"pool_training_seconds": 8.0, "synthesis_seconds": 2.0, "relabel_seconds": 1.0,
-        "synthesis_peak_bytes": 1000}  # fmt: skip
+COST = {
+    "pool_training_seconds": 8.0,
+    "synthesis_seconds": 2.0,
+    "relabel_seconds": 1.0,
+    "synthesis_peak_bytes": 1000,
+}
 
 
 class Filled:
@@ -28,8 +32,17 @@ class Filled:
         return key
 
     def figure(self, accuracies, *, seed=0, role="set", evaluation=None, figures=None, **about):
-        where = {"method": "m", "data": "d", "ipc": 1, "network": "n", "protocol": "dsa",
-                 "recipe": "", "seed": seed, "role": role, **about}  # fmt: skip
+        where = {
+            "method": "m",
+            "data": "d",
+            "ipc": 1,
+            "network": "n",
+            "protocol": "dsa",
+            "recipe": "",
+            "seed": seed,
+            "role": role,
+            **about,
+        }
         run = f"{where['method']} {seed}"
         where |= {"run": run, "settings": about.get("settings", where["method"])}
         if role == "set":
@@ -98,8 +111,11 @@ def test_costs_are_those_of_a_set_and_of_a_network(filled):
         filled.figure([0.5, 0.6, 0.7], seed=seed, figures={"seconds": 6.0 + 3 * seed})
     (row,) = filled.rows
     assert row.seconds == {
-        "pool": 8.0, "synthesis": 2.0, "relabel": 1.0, "evaluation": pytest.approx(15 / 6)
-    }  # fmt: skip
+        "pool": 8.0,
+        "synthesis": 2.0,
+        "relabel": 1.0,
+        "evaluation": pytest.approx(15 / 6),
+    }
     assert row.peak_bytes == {"synthesis": 1000, "evaluation": 50}
     assert (row.image_bytes, row.label_bytes) == (640, 0)  # hard labels are the classes
 
@@ -132,9 +148,22 @@ def test_what_stands_not_beside_it_is_unknown(filled):
 def test_baselines_without_a_set_are_no_row(filled):
     filled.figure([0.4], role="random")
     assert filled.rows == []
-    filled.store.put("figure", "none", {"method": "m", "data": "d", "ipc": 1, "network": "n",
-                     "protocol": "l1", "recipe": "", "settings": "m", "seed": 0, "role": "set"},
-                     {"evaluation": None, "runs": []})  # fmt: skip
+    filled.store.put(
+        "figure",
+        "none",
+        {
+            "method": "m",
+            "data": "d",
+            "ipc": 1,
+            "network": "n",
+            "protocol": "l1",
+            "recipe": "",
+            "settings": "m",
+            "seed": 0,
+            "role": "set",
+        },
+        {"evaluation": None, "runs": []},
+    )
     assert filled.rows == []
 
 
@@ -182,8 +211,14 @@ def test_a_method_that_has_one_seed_yet_leaves_open_who_is_level(filled):
 
 
 def test_only_what_is_under_the_same_conditions_is_compared(filled):
-    for about in ({}, {"protocol": "plain"}, {"recipe": "3 epochs"}, {"network": "other"},
-                  {"ipc": 2}, {"data": "e"}):  # fmt: skip
+    for about in (
+        {},
+        {"protocol": "plain"},
+        {"recipe": "3 epochs"},
+        {"network": "other"},
+        {"ipc": 2},
+        {"data": "e"},
+    ):
         filled.figure([0.5], method="one", **about)
         filled.figure([0.6], method="two", **about)
     found = read_results(filled.store)
@@ -233,10 +268,14 @@ def test_scores_are_those_of_the_rows(filled):
 
 @pytest.mark.parametrize(
     ("protocols", "real", "known"),
-    [(("dsa", "own"), True, {"recovery", "over_random", "lrs"}),
-     (("dsa", "own"), False, {"over_random"}), (("dsa", "plain"), True, {"recovery", "ars"}),
-     (("own",), True, {"over_random"}), (("plain",), True, set())],
-)  # fmt: skip
+    [
+        (("dsa", "own"), True, {"recovery", "over_random", "lrs"}),
+        (("dsa", "own"), False, {"over_random"}),
+        (("dsa", "plain"), True, {"recovery", "ars"}),
+        (("own",), True, {"over_random"}),
+        (("plain",), True, set()),
+    ],
+)
 def test_scores_without_their_rows_are_unknown(filled, protocols, real, known):
     for protocol in protocols:
         filled.figure([0.6], protocol=protocol)
@@ -265,5 +304,7 @@ def test_rows_are_in_the_order_that_was_asked_for_and_not_that_of_the_store(fill
     found = [(row.ipc, row.protocol, row.method) for row in filled.rows]
     assert found == [
         (ipc, protocol, method)
-        for ipc in (1, 10) for protocol in ("plain", "dsa") for method in ("two", "one", "other")
-    ]  # fmt: skip
+        for ipc in (1, 10)
+        for protocol in ("plain", "dsa")
+        for method in ("two", "one", "other")
+    ]

@@ -20,8 +20,10 @@ SLOW = {"STEP_SECONDS": "0.15"}  # 2 s for a set
 def figures(folder: Path) -> list[Any]:
     """Return all that a bench measured, but for times: they differ."""
     store = Store(folder, create=False)
-    rows = [(row.method, row.accuracy, row.random, row.over_random, row.p_random)
-            for row in read_results(store).rows]  # fmt: skip
+    rows = [
+        (row.method, row.accuracy, row.random, row.over_random, row.p_random)
+        for row in read_results(store).rows
+    ]
     return [sorted(rows), {e.key: store.accuracies(e.key) for e in store.all("evaluation")}]
 
 

@@ -79,7 +79,8 @@ print(floors.of(800, 10, "fp32"), floors.of(800, 90, "fp32"))
 
 def test_the_plan_of_each_part_fits_its_minutes_on_an_h100(bare):
     """It is also the imports of all parts, without what a bare machine lacks."""
-    plan = run("""
+    plan = run(
+        """
 import json
 from benchmarks.device.__main__ import ALL, MARGIN, PARTS
 from benchmarks.device.parts import part_in
@@ -92,7 +93,9 @@ print(json.dumps([
      [[[item.seconds, item.because] for item in lane] for lane in part.lanes]]
     for part in parts
 ]))
-""", env=bare)  # fmt: skip
+""",
+        env=bare,
+    )
     for name, allowed, lanes in json.loads(plan):
         for lane in lanes:
             assert sum(seconds for seconds, _ in lane) <= allowed, name
@@ -144,7 +147,8 @@ def faulty(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("faulty")
     (folder / "faulty.py").write_text(FAULTY)
     (folder / "hanging.py").write_text(HANGING)
-    run("""
+    run(
+        """
 import sys, time
 from pathlib import Path
 import torch
@@ -157,15 +161,21 @@ if __name__ == "__main__":
     report, bench = Report(part, folder / "results"), Bench(torch.device("cpu"), folder, small=True)
     perform(part, bench, report, time.monotonic() + 300)
     perform(part_in("hanging"), bench, report, time.monotonic() + 8)
-""", str(folder))  # fmt: skip
+""",
+        str(folder),
+    )
     return folder / "results"
 
 
 def test_what_fails_costs_its_own_line_and_no_other(faulty):
     found = json.loads((faulty / "faulty-cpu-1-thread.json").read_text())
     assert [line["name"] for line in found["lines"]] == [
-        "grows", "half", "right", "wrong", "raising",
-    ]  # fmt: skip
+        "grows",
+        "half",
+        "right",
+        "wrong",
+        "raising",
+    ]
     assert found["lines"][0]["count"] == 2  # the later line of a name takes its place
     missing = found["missing"]
     assert missing["breaking"].startswith("ValueError: no more")
@@ -188,7 +198,8 @@ def test_checks_say_what_was_found_and_what_is_wrong(faulty):
 
 def test_every_kind_of_item_runs_small_on_a_bare_machine(bare, tmp_path):
     """One check that trains, two figures, and what they say."""
-    said = run("""
+    said = run(
+        """
 import json, sys
 from pathlib import Path
 import torch
@@ -201,7 +212,10 @@ wanted = ("the same bytes: DM", "batches as on the CPU, streamed too")
 items = [item for item in (*repeats.ITEMS, *loading.ITEMS) if item.title in wanted]
 items += [rates.ITEM, training.ITEMS[0], training.ITEMS[2], methods.ITEMS[2]]
 print(json.dumps([[line.name, line.figures] for i in items for line in i.work(bench, 0.2)]))
-""", str(tmp_path), env=bare)  # fmt: skip
+""",
+        str(tmp_path),
+        env=bare,
+    )
     found = dict(json.loads(said))
     assert found["the same bytes: DM"]["result"] == "passed", found
     assert found["batches as on the CPU, streamed too"]["result"] == "passed"
@@ -240,7 +254,8 @@ def cifar(tmp_path_factory) -> Path:
 
 
 def test_rows_say_what_there_was_and_what_was_cut(bare, cifar, tmp_path):
-    said = run("""
+    said = run(
+        """
 import json, sys
 from pathlib import Path
 import torch
@@ -251,7 +266,11 @@ row = Published("random images", 1, "14.4", "random", sets=2, networks=2)
 object.__setattr__(row, "norm", ":width=8")
 whole = Bench(device, Path(sys.argv[1]) / "whole", data)
 print(json.dumps([line.figures | {"cells": line.cells} for line in lines(row, whole, 2.0)]))
-""", str(tmp_path), str(cifar), env=bare)  # fmt: skip
+""",
+        str(tmp_path),
+        str(cifar),
+        env=bare,
+    )
     *_, last = json.loads(said)
     assert last["training images"] == 80
     assert last["cells"]["published, %"] == "14.4"
@@ -262,7 +281,8 @@ print(json.dumps([line.figures | {"cells": line.cells} for line in lines(row, wh
 
 
 def test_a_distillation_that_is_stopped_is_the_shorter_one(bare, cifar, tmp_path):
-    said = run("""
+    said = run(
+        """
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -280,7 +300,11 @@ path = distilled_until(DM.config(bench, 0), bench.scratch(), 1, 0.0, shorter)
 steps = load(path).config["options"]["updates"]
 whole = pipeline.distill(shorter(f"updates={steps}"), bench.scratch() / "run")
 print(steps, path.read_bytes() == whole.read_bytes())
-""", str(tmp_path), str(cifar), env=bare)  # fmt: skip
+""",
+        str(tmp_path),
+        str(cifar),
+        env=bare,
+    )
     steps, same = said.split()
     assert int(steps) >= 1
     assert same == "True"

@@ -10,12 +10,25 @@ import pytest
 
 DDKIT = Path(sys.executable).with_name("ddkit")
 SMALL = [
-    "--network", "convnet:width=8:norm=batch", "--threads", "1",
-    *(part for setting in (
-        "unit=step", "first=1", "last=5", "every=2", "train_batch=64", "recalibrate=200",
-        "iterations=4", "label_epochs=2",
-    ) for part in ("--set", setting)),
-]  # fmt: skip
+    "--network",
+    "convnet:width=8:norm=batch",
+    "--threads",
+    "1",
+    *(
+        part
+        for setting in (
+            "unit=step",
+            "first=1",
+            "last=5",
+            "every=2",
+            "train_batch=64",
+            "recalibrate=200",
+            "iterations=4",
+            "label_epochs=2",
+        )
+        for part in ("--set", setting)
+    ),
+]
 
 
 @pytest.fixture

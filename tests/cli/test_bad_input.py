@@ -6,37 +6,43 @@ from PIL import Image
 TEDDY = ["distill", "--threads", "1"]
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["distill", "--method", "tedy"], ["unknown method 'tedy'", "did you mean 'teddy'?"]),
-    ([*TEDDY, "--network", "convent"], ["unknown network 'convent'", "did you mean 'convnet'?"]),
-    ([*TEDDY, "--data", "cifar11"], ["cifar11", "did you mean 'cifar10'?"]),
-    ([*TEDDY, "--data", "./nowhere"], ["the data folder nowhere does not exist"]),
-    ([*TEDDY, "--ipc", "0"], ["ipc must be 1 or more"]),
-    ([*TEDDY, "--ipc", "-3"], ["ipc must be 1 or more"]),
-    ([*TEDDY, "--ipc", "many"], ["--ipc", "many"]),
-    ([*TEDDY, "--ipc", "500", "--set", "last=4"], ["fewer than --ipc 500"]),
-    ([*TEDDY, "--set", "iteration=5"], ["'iteration'", "did you mean 'iterations'?"]),
-    ([*TEDDY, "--set", "lr=fast"], ["option 'lr'", "valid number", "'fast'"]),
-    ([*TEDDY, "--set", "lr"], ["not of the form key=value"]),
-    ([*TEDDY, "--set", "first=9", "--set", "last=3"], ["last (3) must not be below first (9)"]),
-    ([*TEDDY, "--preset", "cifar10-ipc2"], ["unknown preset", "did you mean 'cifar10-ipc1'?"]),
-    ([*TEDDY, "--network", "convnet", "--set", "last=4"], ["--network convnet:norm=batch"]),
-    ([*TEDDY, "--network", "missing.py:make"], ["missing.py"]),
-    ([*TEDDY, "--relabel-from", "tesl"], ["unknown method 'tesl'"]),
-    ([*TEDDY, "--device", "cuda:9"], ["cuda"]),
-    ([*TEDDY, "--classes", "nine"], ["nine"]),
-    ([*TEDDY, "--holdout", "1.5"], ["holdout"]),
-    ([*TEDDY, "--init", "none.safetensors", "--set", "last=4"], ["no such file: none"]),
-    ([*TEDDY, "--device", "gpu"], ["--device gpu", "use cpu, cuda or cuda:N"]),
-    ([*TEDDY, "--resize", "100000000"], ["resize", "4096"]),
-    ([*TEDDY, "--set", "base=weights.pt"], ["base is for pool=post"]),
-    ([*TEDDY, "-m", "random", "--relabel-from", "teddy", "--set", "labels=image"], ["labels"]),
-    (["evaluate", "nowhere"], ["no such file", "nowhere"]),
-    (["inspect", "nowhere.safetensors"], ["no such file"]),
-    (["distil"], ["unknown command 'distil'", "did you mean 'distill'?"]),
-    (["pool", "inspect", "nothing"], ["unknown pool 'nothing'"]),
-    (["pool", "prune"], ["say which pools"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["distill", "--method", "tedy"], ["unknown method 'tedy'", "did you mean 'teddy'?"]),
+        (
+            [*TEDDY, "--network", "convent"],
+            ["unknown network 'convent'", "did you mean 'convnet'?"],
+        ),
+        ([*TEDDY, "--data", "cifar11"], ["cifar11", "did you mean 'cifar10'?"]),
+        ([*TEDDY, "--data", "./nowhere"], ["the data folder nowhere does not exist"]),
+        ([*TEDDY, "--ipc", "0"], ["ipc must be 1 or more"]),
+        ([*TEDDY, "--ipc", "-3"], ["ipc must be 1 or more"]),
+        ([*TEDDY, "--ipc", "many"], ["--ipc", "many"]),
+        ([*TEDDY, "--ipc", "500", "--set", "last=4"], ["fewer than --ipc 500"]),
+        ([*TEDDY, "--set", "iteration=5"], ["'iteration'", "did you mean 'iterations'?"]),
+        ([*TEDDY, "--set", "lr=fast"], ["option 'lr'", "valid number", "'fast'"]),
+        ([*TEDDY, "--set", "lr"], ["not of the form key=value"]),
+        ([*TEDDY, "--set", "first=9", "--set", "last=3"], ["last (3) must not be below first (9)"]),
+        ([*TEDDY, "--preset", "cifar10-ipc2"], ["unknown preset", "did you mean 'cifar10-ipc1'?"]),
+        ([*TEDDY, "--network", "convnet", "--set", "last=4"], ["--network convnet:norm=batch"]),
+        ([*TEDDY, "--network", "missing.py:make"], ["missing.py"]),
+        ([*TEDDY, "--relabel-from", "tesl"], ["unknown method 'tesl'"]),
+        ([*TEDDY, "--device", "cuda:9"], ["cuda"]),
+        ([*TEDDY, "--classes", "nine"], ["nine"]),
+        ([*TEDDY, "--holdout", "1.5"], ["holdout"]),
+        ([*TEDDY, "--init", "none.safetensors", "--set", "last=4"], ["no such file: none"]),
+        ([*TEDDY, "--device", "gpu"], ["--device gpu", "use cpu, cuda or cuda:N"]),
+        ([*TEDDY, "--resize", "100000000"], ["resize", "4096"]),
+        ([*TEDDY, "--set", "base=weights.pt"], ["base is for pool=post"]),
+        ([*TEDDY, "-m", "random", "--relabel-from", "teddy", "--set", "labels=image"], ["labels"]),
+        (["evaluate", "nowhere"], ["no such file", "nowhere"]),
+        (["inspect", "nowhere.safetensors"], ["no such file"]),
+        (["distil"], ["unknown command 'distil'", "did you mean 'distill'?"]),
+        (["pool", "inspect", "nothing"], ["unknown pool 'nothing'"]),
+        (["pool", "prune"], ["say which pools"]),
+    ],
+)
 def test_one_line_says_what_where_and_what_to_do(refused, tmp_path, arguments, words):
     line = refused(*arguments)
     for word in words:
@@ -44,9 +50,15 @@ def test_one_line_says_what_where_and_what_to_do(refused, tmp_path, arguments, w
     assert not list(tmp_path.rglob("distilled.safetensors"))
 
 
-@pytest.mark.parametrize("flags", [
-    ["--data", "./nowhere"], ["--ipc", "500"], ["--init", "none.pt"], ["--classes", "nine"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--data", "./nowhere"],
+        ["--ipc", "500"],
+        ["--init", "none.pt"],
+        ["--classes", "nine"],
+    ],
+)
 def test_what_cannot_begin_leaves_no_folder(refused, tmp_path, flags):
     refused(*TEDDY, *flags)
     assert not (tmp_path / "runs").exists()

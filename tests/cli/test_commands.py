@@ -26,10 +26,19 @@ def test_a_run_from_data_to_picture(ddkit, small, tmp_path):
     assert sheet.height > 10 * 64
     assert sheet.width > 2 * 2 * 64  # two images a class, initial and final side by side
 
-    rows = json.loads(ddkit(
-        "evaluate", "run", "--seeds", "2", "--epochs", "3", "--networks",
-        "convnet:width=8:norm=batch,convnet:width=4", "--json",
-    ))  # fmt: skip
+    rows = json.loads(
+        ddkit(
+            "evaluate",
+            "run",
+            "--seeds",
+            "2",
+            "--epochs",
+            "3",
+            "--networks",
+            "convnet:width=8:norm=batch,convnet:width=4",
+            "--json",
+        )
+    )
     titles = [(row["set"], row["protocol"], row["network"]) for row in rows]
     assert len(titles) == len(set(titles)) == 2 * (2 + 2 + 1)
     assert all(row["n"] == 2 and 0 <= row["mean"] <= 1 for row in rows)
@@ -48,9 +57,9 @@ def test_a_run_from_data_to_picture(ddkit, small, tmp_path):
 
     pools = json.loads(ddkit("pool", "list", "--json"))
     assert len(pools) == 1
-    table = json.loads(ddkit(
-        "pool", "inspect", pools[0]["name"], "--distilled", "run", "--epochs", "4", "--json"
-    ))  # fmt: skip
+    table = json.loads(
+        ddkit("pool", "inspect", pools[0]["name"], "--distilled", "run", "--epochs", "4", "--json")
+    )
     assert len(table["members"]) == 3
     assert all(len(m["kl_to_student"]) == len(table["student_epochs"]) for m in table["members"])
     assert all(value > 0 for m in table["members"] for value in m["kl_to_student"])
@@ -59,10 +68,26 @@ def test_a_run_from_data_to_picture(ddkit, small, tmp_path):
 
 
 def test_random_images_with_teddys_labels(ddkit, small, tmp_path):
-    ddkit("distill", "--method", "random", "--relabel-from", "teddy", "--ipc", "2",
-          "--network", "convnet:width=8:norm=batch", "--threads", "1", "-o", "run",
-          *(p for s in ("unit=step", "first=1", "last=3", "every=1", "label_epochs=2")
-            for p in ("--set", f"relabel.{s}")))  # fmt: skip
+    ddkit(
+        "distill",
+        "--method",
+        "random",
+        "--relabel-from",
+        "teddy",
+        "--ipc",
+        "2",
+        "--network",
+        "convnet:width=8:norm=batch",
+        "--threads",
+        "1",
+        "-o",
+        "run",
+        *(
+            p
+            for s in ("unit=step", "first=1", "last=3", "every=1", "label_epochs=2")
+            for p in ("--set", f"relabel.{s}")
+        ),
+    )
     distilled = library.load(tmp_path / "run")
     assert distilled.labels.kind == "epoch"
     assert distilled.labels.logits.shape == (2, 20, 10)
@@ -86,8 +111,9 @@ def test_an_artifact_is_where_another_run_starts(ddkit, small, tmp_path):
 def test_snapshots_are_kept_on_request(ddkit, small, tmp_path):
     ddkit("distill", *small, "--snapshot-every", "2", "-o", "run")
     assert [p.name for p in sorted((tmp_path / "run" / "snapshots").iterdir())] == [
-        "step-000002", "step-000004",
-    ]  # fmt: skip
+        "step-000002",
+        "step-000004",
+    ]
 
 
 def test_lists(ddkit):
@@ -97,8 +123,12 @@ def test_lists(ddkit):
     assert methods["random"]["from"].startswith("ddkit ")
     about = json.loads(ddkit("methods", "teddy", "--json"))
     assert "tiny-imagenet-ipc50" in about["presets"]
-    assert {"name": "bn_weight", "type": "float", "default": "1.0",
-            "meaning": "weight of the statistics (Table 7)"} in about["options"]  # fmt: skip
+    assert {
+        "name": "bn_weight",
+        "type": "float",
+        "default": "1.0",
+        "meaning": "weight of the statistics (Table 7)",
+    } in about["options"]
     assert "convnet" in json.loads(ddkit("methods", "--networks", "--json"))
     digits = json.loads(ddkit("data", "digits", "--json"))
     assert digits["train"]["images"] + digits["test"]["images"] == 1797
@@ -122,14 +152,17 @@ for epoch in range(5):
     subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
 
 
-@pytest.mark.parametrize("flags", [
-    ["--imbalance", "0.4", "--set", "statistics=classwise"],
-    ["--set", "pool=post", "--set", "members=2", "--set", "finetune_epochs=0.1"],
-    ["--space", "zca", "--store", "float16"],
-    ["--init", "noise", "--set", "draw=index", "--set", "statistics=exact"],
-    ["--holdout", "0.2", "--classes", "1,7,9", "--resize", "12"],
-    ["--method", "sre2l", "--set", "first=2", "--set", "last=2", "--set", "labels=hard"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--imbalance", "0.4", "--set", "statistics=classwise"],
+        ["--set", "pool=post", "--set", "members=2", "--set", "finetune_epochs=0.1"],
+        ["--space", "zca", "--store", "float16"],
+        ["--init", "noise", "--set", "draw=index", "--set", "statistics=exact"],
+        ["--holdout", "0.2", "--classes", "1,7,9", "--resize", "12"],
+        ["--method", "sre2l", "--set", "first=2", "--set", "last=2", "--set", "labels=hard"],
+    ],
+)
 def test_other_ways_to_run_end_in_an_artifact(ddkit, small, tmp_path, flags):
     ddkit("distill", *small, *flags, "-o", "run", "-q")
     distilled = library.load(tmp_path / "run")
@@ -142,11 +175,25 @@ def test_other_ways_to_run_end_in_an_artifact(ddkit, small, tmp_path, flags):
 
 def test_learning_rates_are_tuned_for_both_alike(ddkit, small):
     ddkit("distill", *small, "-o", "run", "-q")
-    rows = json.loads(ddkit(
-        "evaluate", "run", "--seeds", "1", "--epochs", "5", "--tune-lr", "--no-real",
-        "--protocols", "dsa", "--own", "--json",
-    ))  # fmt: skip
+    rows = json.loads(
+        ddkit(
+            "evaluate",
+            "run",
+            "--seeds",
+            "1",
+            "--epochs",
+            "5",
+            "--tune-lr",
+            "--no-real",
+            "--protocols",
+            "dsa",
+            "--own",
+            "--json",
+        )
+    )
     assert [row["tuned"] for row in rows] == [True, True, False]
     assert [row["own"] for row in rows] == [False, False, True]
-    assert all(any(abs(row["learning_rate"] - 0.01 * f) < 1e-9 for f in (0.1, 0.3, 1, 3, 10))
-               for row in rows[:2])  # fmt: skip
+    assert all(
+        any(abs(row["learning_rate"] - 0.01 * f) < 1e-9 for f in (0.1, 0.3, 1, 3, 10))
+        for row in rows[:2]
+    )

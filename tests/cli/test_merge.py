@@ -13,15 +13,40 @@ import ddkit as library
 def random_sets(ddkit) -> list[str]:
     """Make two sets of random real digits, of ipc 1 and 2, with hard labels."""
     for ipc, folder in enumerate(("one", "two"), 1):
-        ddkit("distill", "-m", "random", "--network", "convnet:width=4", "--threads", "1",
-              "--ipc", str(ipc), "--seed", str(ipc), "-o", folder, "-q")  # fmt: skip
+        ddkit(
+            "distill",
+            "-m",
+            "random",
+            "--network",
+            "convnet:width=4",
+            "--threads",
+            "1",
+            "--ipc",
+            str(ipc),
+            "--seed",
+            str(ipc),
+            "-o",
+            folder,
+            "-q",
+        )
     return ["one", "two"]
 
 
 def test_teddys_sets_are_merged_evaluated_and_drawn(ddkit, refused, small, tmp_path):
     for ipc, folder in enumerate(("one", "two"), 1):
-        ddkit("distill", *small, "--ipc", str(ipc), "--seed", str(ipc), "--pool-seed", "0",
-              "-o", folder, "-q")  # fmt: skip
+        ddkit(
+            "distill",
+            *small,
+            "--ipc",
+            str(ipc),
+            "--seed",
+            str(ipc),
+            "--pool-seed",
+            "0",
+            "-o",
+            folder,
+            "-q",
+        )
     assert refused("merge", "one", "two", "-o", "both.safetensors").endswith(
         "differ in the temperature of labels: 4.0 and 20.0; "
         "`ddkit relabel` gives one of them labels like the other's"
@@ -50,13 +75,17 @@ def test_teddys_sets_are_merged_evaluated_and_drawn(ddkit, refused, small, tmp_p
     sheet = Image.open(tmp_path / "contact-sheet.png")
     assert 3 * 64 < sheet.width < 6 * 64  # three images a class, without their initial ones
 
-    rows = json.loads(ddkit(
-        "evaluate", "both.safetensors", "--seeds", "1", "--epochs", "2", "--no-real", "--json"
-    ))  # fmt: skip
+    rows = json.loads(
+        ddkit(
+            "evaluate", "both.safetensors", "--seeds", "1", "--epochs", "2", "--no-real", "--json"
+        )
+    )
     assert [(row["set"], row["protocol"]) for row in rows] == [
-        ("teddy", "dsa"), ("random real images", "dsa"),
-        ("teddy", "soft"), ("random real images", "soft"),
-    ]  # fmt: skip
+        ("teddy", "dsa"),
+        ("random real images", "dsa"),
+        ("teddy", "soft"),
+        ("random real images", "soft"),
+    ]
     assert {row["image_bytes"] for row in rows} == {30 * 64}  # the baseline has as many images
 
 
@@ -64,8 +93,20 @@ def test_a_merged_set_is_relabelled_trained_on_and_started_from(ddkit, random_se
     ddkit("merge", *random_sets, "-o", "both.safetensors", "-q")
     ddkit("train", "both.safetensors", "--epochs", "1", "--out", "weights.safetensors", "-q")
     ddkit("relabel", "both.safetensors", "-o", "again.safetensors")
-    ddkit("distill", "-m", "random", "--network", "convnet:width=4", "--ipc", "3",
-          "--init", "both.safetensors", "-o", "three", "-q")  # fmt: skip
+    ddkit(
+        "distill",
+        "-m",
+        "random",
+        "--network",
+        "convnet:width=4",
+        "--ipc",
+        "3",
+        "--init",
+        "both.safetensors",
+        "-o",
+        "three",
+        "-q",
+    )
     rows = torch.arange(30)
     merged = library.load(tmp_path / "both.safetensors").pixels(rows)
     for name in ("again.safetensors", "three"):
@@ -74,9 +115,14 @@ def test_a_merged_set_is_relabelled_trained_on_and_started_from(ddkit, random_se
 
 def test_figures_for_machines(ddkit, random_sets):
     assert json.loads(ddkit("merge", *random_sets, "-o", "both.safetensors", "--json")) == {
-        "artifact": "both.safetensors", "merged": 2, "images": 30, "ipc": 3,
-        "image_bytes": 30 * 64, "labels": "hard", "label_bytes": 0,
-    }  # fmt: skip
+        "artifact": "both.safetensors",
+        "merged": 2,
+        "images": 30,
+        "ipc": 3,
+        "image_bytes": 30 * 64,
+        "labels": "hard",
+        "label_bytes": 0,
+    }
 
 
 def test_what_exists_is_only_overwritten_on_request(ddkit, refused, random_sets, tmp_path):
@@ -90,11 +136,14 @@ def test_what_exists_is_only_overwritten_on_request(ddkit, refused, random_sets,
     assert (tmp_path / "both.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["one"], "two files or more, got 1"),
-    (["one", "nowhere.safetensors"], "no such file: nowhere.safetensors"),
-    (["one", "one/distilled.safetensors"], "are the same file: name it once"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["one"], "two files or more, got 1"),
+        (["one", "nowhere.safetensors"], "no such file: nowhere.safetensors"),
+        (["one", "one/distilled.safetensors"], "are the same file: name it once"),
+    ],
+)
 def test_what_cannot_be_merged_gets_one_line(refused, random_sets, tmp_path, arguments, words):
     assert words in refused("merge", *arguments, "-o", "both.safetensors")
     assert not (tmp_path / "both.safetensors").exists()

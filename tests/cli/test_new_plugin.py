@@ -7,8 +7,11 @@ def test_it_says_what_it_wrote_and_what_comes_next(ddkit, tmp_path):
     out = ddkit("new-plugin", "my-method")
     assert "wrote ddkit-my-method: its method is in ddkit_my_method.py" in out
     assert sorted(path.name for path in (tmp_path / "ddkit-my-method").iterdir()) == [
-        "README.md", "ddkit_my_method.py", "pyproject.toml", "test_ddkit_my_method.py",
-    ]  # fmt: skip
+        "README.md",
+        "ddkit_my_method.py",
+        "pyproject.toml",
+        "test_ddkit_my_method.py",
+    ]
     assert [path.name for path in tmp_path.glob(".ddkit-*")] == []
 
 

@@ -56,8 +56,19 @@ def test_a_recipe_is_made_and_filled_in_again(ddkit, distilled, tmp_path):
         assert torch.equal(recipe.inputs(ROWS, epoch)[0], run.inputs(ROWS, epoch)[0])
         exact, rounded = recipe.inputs(ROWS, epoch)[1], run.inputs(ROWS, epoch)[1]
         torch.testing.assert_close(exact, rounded, rtol=2**-10, atol=1e-4)
-    rows = json.loads(ddkit("evaluate", "recipe.st", "--seeds", "1", "--epochs", "2", "--no-real",
-                            "--no-random", "--json"))  # fmt: skip
+    rows = json.loads(
+        ddkit(
+            "evaluate",
+            "recipe.st",
+            "--seeds",
+            "1",
+            "--epochs",
+            "2",
+            "--no-real",
+            "--no-random",
+            "--json",
+        )
+    )
     assert [row["labels"] for row in rows] == ["hard", "recipe"]
 
 
@@ -85,15 +96,18 @@ def test_inspect_adds_up_the_bytes_of_images_labels_and_views(ddkit, distilled):
     assert "640 B" in said
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["--labels-as", "int9"], ["--labels-as int9", "fp16, int8, top-k:K"]),
-    (["--labels-as", "top-k:0"], ["--labels-as top-k:0"]),
-    (["--labels-as", "top-k:10"], ["top-k:10 of 10 classes leaves none out"]),
-    (["--keep-epochs", "3"], ["labels of 2 epochs, of which 3 cannot be kept"]),
-    (["--labels-as", "recipe", "--label-views", "stored"], ["leave --label-views stored out"]),
-    (["--labels-as", "recipe", "--set", "labels=image"], ["--labels-as recipe: 'teddy'"]),
-    (["--labels-as", "recipe", "--relabel-from", "random"], ["--labels-as recipe: 'random'"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--labels-as", "int9"], ["--labels-as int9", "fp16, int8, top-k:K"]),
+        (["--labels-as", "top-k:0"], ["--labels-as top-k:0"]),
+        (["--labels-as", "top-k:10"], ["top-k:10 of 10 classes leaves none out"]),
+        (["--keep-epochs", "3"], ["labels of 2 epochs, of which 3 cannot be kept"]),
+        (["--labels-as", "recipe", "--label-views", "stored"], ["leave --label-views stored out"]),
+        (["--labels-as", "recipe", "--set", "labels=image"], ["--labels-as recipe: 'teddy'"]),
+        (["--labels-as", "recipe", "--relabel-from", "random"], ["--labels-as recipe: 'random'"]),
+    ],
+)
 def test_forms_that_cannot_be_had_are_refused(refused, distilled, tmp_path, arguments, words):
     line = refused("relabel", "run", *arguments, "-o", "new.st")
     for word in words:
@@ -132,12 +146,15 @@ def planted(ddkit, small, tmp_path):
     return tmp_path / "executed"
 
 
-@pytest.mark.parametrize("command", [
-    ["relabel", "run", "-o", "other.safetensors"],
-    ["evaluate", "run", "--seeds", "1", "--epochs", "1", "--networks", "convnet:width=8"],
-    ["evaluate", "run", "--seeds", "1", "--epochs", "1"],
-    ["train", "run", "--out", "weights.safetensors"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["relabel", "run", "-o", "other.safetensors"],
+        ["evaluate", "run", "--seeds", "1", "--epochs", "1", "--networks", "convnet:width=8"],
+        ["evaluate", "run", "--seeds", "1", "--epochs", "1"],
+        ["train", "run", "--out", "weights.safetensors"],
+    ],
+)
 def test_a_file_that_an_artifact_names_is_not_executed_unasked(refused, planted, command):
     said = refused(*command)
     assert "made with a network from a file, own.py:make" in said

@@ -9,15 +9,31 @@ from pathlib import Path
 
 import pytest
 
-LONG = ["--set", "iterations=400", "--set", "last=40", "--set", "every=1", "--ipc", "3",
-        "--set", "batch_size=10", "--set", "label_epochs=30"]  # fmt: skip
+LONG = [
+    "--set",
+    "iterations=400",
+    "--set",
+    "last=40",
+    "--set",
+    "every=1",
+    "--ipc",
+    "3",
+    "--set",
+    "batch_size=10",
+    "--set",
+    "label_epochs=30",
+]
 
 
 def start(ddkit_path, arguments, tmp_path, environment):
     return subprocess.Popen(
-        [ddkit_path, *arguments], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [ddkit_path, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture

@@ -20,9 +20,21 @@ def installed(tmp_path_factory) -> Path:
     """Install the distribution into a folder, without network and without build isolation."""
     target = tmp_path_factory.mktemp("site")
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps",
-         "--no-build-isolation", "--target", str(target), str(SOURCE)], check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+            "--no-build-isolation",
+            "--target",
+            str(target),
+            str(SOURCE),
+        ],
+        check=True,
+    )
     return target
 
 
@@ -68,17 +80,33 @@ def test_it_distils_through_the_command_line(with_plugin, ddkit, tmp_path):
 
 
 def test_its_pictures_can_have_teddys_labels(with_plugin, ddkit, tmp_path):
-    ddkit("distill", "-m", "brightness", "--relabel-from", "teddy", "--threads", "1", "-o", "run",
-          "--network", "convnet:width=8:norm=batch",
-          *(p for s in ("unit=step", "first=1", "last=1", "label_epochs=2")
-            for p in ("--set", f"relabel.{s}")))  # fmt: skip
+    ddkit(
+        "distill",
+        "-m",
+        "brightness",
+        "--relabel-from",
+        "teddy",
+        "--threads",
+        "1",
+        "-o",
+        "run",
+        "--network",
+        "convnet:width=8:norm=batch",
+        *(
+            p
+            for s in ("unit=step", "first=1", "last=1", "label_epochs=2")
+            for p in ("--set", f"relabel.{s}")
+        ),
+    )
     assert library.load(tmp_path / "run").labels.kind == "epoch"
 
 
 def test_its_preset_is_applied_to_its_own_data_and_names_its_own_network(with_plugin, ddkit):
-    made = json.loads(ddkit(
-        "distill", "-m", "brightness", "-d", "stripes", "--threads", "1", "-o", "run", "--json"
-    ))  # fmt: skip
+    made = json.loads(
+        ddkit(
+            "distill", "-m", "brightness", "-d", "stripes", "--threads", "1", "-o", "run", "--json"
+        )
+    )
     assert made["config"]["preset"] == "stripes-ipc1 (nobody)"
     assert made["config"]["options"] == {"steps": 5}
     assert made["config"]["network"] == "linear-pixels"
@@ -87,8 +115,10 @@ def test_its_preset_is_applied_to_its_own_data_and_names_its_own_network(with_pl
 def test_its_alias_is_listed_and_runs_the_method(with_plugin, ddkit):
     methods = {row["name"]: row for row in json.loads(ddkit("methods", "--json"))}
     assert methods["glance"] == {
-        "name": "glance", "kind": "alias", "from": "ddkit-brightness 1.0",
-    }  # fmt: skip
+        "name": "glance",
+        "kind": "alias",
+        "from": "ddkit-brightness 1.0",
+    }
     made = json.loads(ddkit("distill", "-m", "glance", "--threads", "1", "-o", "run", "--json"))
     assert made["config"]["options"] == {"steps": 3}
 
@@ -97,10 +127,20 @@ def test_its_data_its_network_and_its_protocol_are_used_by_name(with_plugin, ddk
     assert "stripes" in json.loads(ddkit("data", "--json"))
     assert "linear-pixels" in json.loads(ddkit("methods", "--networks", "--json"))
     ddkit("distill", "-m", "random", "-d", "stripes", "--ipc", "2", "--threads", "1", "-o", "run")
-    rows = json.loads(ddkit(
-        "evaluate", "run", "--protocols", "brief", "--networks", "linear-pixels:bias=false",
-        "--seeds", "1", "--no-real", "--json",
-    ))  # fmt: skip
+    rows = json.loads(
+        ddkit(
+            "evaluate",
+            "run",
+            "--protocols",
+            "brief",
+            "--networks",
+            "linear-pixels:bias=false",
+            "--seeds",
+            "1",
+            "--no-real",
+            "--json",
+        )
+    )
     assert {row["protocol"] for row in rows} == {"brief"}
     assert {row["network"] for row in rows} == {"linear-pixels:bias=false"}
     assert rows[0]["mean"] == 1  # a line tells stripes apart

@@ -198,13 +198,16 @@ def test_partners_are_found_in_the_merged_set(pair, tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("stores", "form"), [
-    (("uint8", "uint8"), torch.uint8),
-    (("float16", "float16"), torch.float16),
-    (("uint8", "float16"), torch.float16),
-    (("float32", "uint8"), torch.float32),
-    (("float16", "float32"), torch.float32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stores", "form"),
+    [
+        (("uint8", "uint8"), torch.uint8),
+        (("float16", "float16"), torch.float16),
+        (("uint8", "float16"), torch.float16),
+        (("float32", "uint8"), torch.float32),
+        (("float16", "float32"), torch.float32),
+    ],
+)
 def test_bytes_beside_floats_become_floats(pair, tmp_path, stores, form):
     paths = pair(store=stores)
     merged = load(merge(paths, tmp_path / "out.safetensors"))
@@ -245,11 +248,14 @@ def test_merging_a_merged_set_again_is_merging_all_at_once(pair, artifact, tmp_p
     assert [part["ipc"] for part in load(twice).metadata["merged"]] == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("differing", "words"), [
-    ({"temperature": (20.0, 4.0)}, "the temperature of labels: 20.0 and 4.0"),
-    ({"epochs": (3, 2)}, "the number of labelled epochs: 3 and 2"),
-    ({"mix": ("cutmix", "none")}, "how labelled images are mixed: cutmix and none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("differing", "words"),
+    [
+        ({"temperature": (20.0, 4.0)}, "the temperature of labels: 20.0 and 4.0"),
+        ({"epochs": (3, 2)}, "the number of labelled epochs: 3 and 2"),
+        ({"mix": ("cutmix", "none")}, "how labelled images are mixed: cutmix and none"),
+    ],
+)
 def test_other_labels_of_epochs_are_refused(pair, tmp_path, differing, words):
     first, second = ({name: both[at] for name, both in differing.items()} for at in (0, 1))
     paths = pair(labels=(epoch_labels(1, **first), epoch_labels(2, **second)))
@@ -267,10 +273,13 @@ def test_other_kinds_of_labels_are_refused(pair, tmp_path):
     )
 
 
-@pytest.mark.parametrize(("learned", "words"), [
-    ({"learning_rate": 0.1}, "having a learned rate: yes and no"),
-    ({"label_logits": logits(1, 0)}, "having learned labels: yes and no"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("learned", "words"),
+    [
+        ({"learning_rate": 0.1}, "having a learned rate: yes and no"),
+        ({"label_logits": logits(1, 0)}, "having learned labels: yes and no"),
+    ],
+)
 def test_what_only_one_has_learned_is_refused(pair, tmp_path, learned, words):
     paths = pair(images=(noise(1, 1, **learned), noise(2, 2)))
     assert refusal(paths, tmp_path / "out.safetensors") == (

@@ -48,9 +48,14 @@ def shell(own_environment) -> Callable[[str, Path], str]:
 
     def run(commands: str, folder: Path) -> str:
         result = subprocess.run(
-            ["bash", "-ec", commands], cwd=folder, env=own_environment, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            ["bash", "-ec", commands],
+            cwd=folder,
+            env=own_environment,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         assert result.returncode == 0, f"{commands}\n{result.stdout}"
         return result.stdout
 

@@ -37,9 +37,10 @@ def test_each_hook_is_documented_with_its_exact_signature_in_the_order_of_a_run(
     specified = {function.name: signature(function) for function in functions(source)}
     shown = {
         function.name: signature(function)
-        for block in BLOCKS if not block.startswith("# example")
+        for block in BLOCKS
+        if not block.startswith("# example")
         for function in functions(block)
-    }  # fmt: skip
+    }
     assert shown == specified
     assert tuple(specified) == HOOKS
     headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
@@ -76,7 +77,10 @@ def test_the_examples_are_a_method_that_keeps_the_contract(tmp_path):
     (info / "entry_points.txt").write_text("[ddkit]\nsketch = ddkit_sketch\n")
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "skipped" not in result.stdout

@@ -36,8 +36,11 @@ def test_it_distils_digits(plugin, shell):
 @pytest.mark.slow  # networks are trained
 def test_its_images_teach_more_than_random_ones(plugin, shell):
     shell("ddkit distill -m my-method --threads 1 -o whole -q", plugin)
-    rows = json.loads(shell("ddkit evaluate whole --no-real --protocols plain --epochs 300"
-                            " --seeds 3 --json", plugin))  # fmt: skip
+    rows = json.loads(
+        shell(
+            "ddkit evaluate whole --no-real --protocols plain --epochs 300 --seeds 3 --json", plugin
+        )
+    )
     own, random = (row["mean"] for row in rows[:2])
     assert own > random
 
@@ -49,8 +52,11 @@ def test_it_passes_its_own_tests(plugin, shell):
 
 
 def test_it_is_well_written(plugin, shell):
-    shell("ruff check --isolated --line-length 100 --select E,F,W,I,UP,B,C4,SIM,RUF,PT,RET,N,S"
-          " --ignore S101 .", plugin)  # fmt: skip
+    shell(
+        "ruff check --isolated --line-length 100 --select E,F,W,I,UP,B,C4,SIM,RUF,PT,RET,N,S"
+        " --ignore S101 .",
+        plugin,
+    )
     shell("ruff check . && ruff format --check .", plugin)
 
 

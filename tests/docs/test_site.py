@@ -29,8 +29,11 @@ LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "sour
 def mkdocs(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", *arguments],
-        cwd=cwd, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -164,19 +167,33 @@ def test_a_broken_link_fails_the_build(tmp_path, text, complaint):
     [
         ("README.md", "](docs/scale.md#laptop)", "index.md", "](scale.md#laptop)"),
         ("docs/results.md", "](../plugins/apm/README.md)", "results.md", "](methods/apm.md)"),
-        ("plugins/apm/README.md", "](../../benchmarks/results/apm_memory.md)", "methods/apm.md",
-         "](../benchmarks/results/apm_memory.md)"),
+        (
+            "plugins/apm/README.md",
+            "](../../benchmarks/results/apm_memory.md)",
+            "methods/apm.md",
+            "](../benchmarks/results/apm_memory.md)",
+        ),
         ("docs/results.md", "](../benchmarks/results)", "results.md", "](benchmarks.md)"),
         (
-            "docs/hooks.md", "](../ddkit/synthesis/objective.py)",
-            "hooks.md", "][ddkit.synthesis.objective]",
+            "docs/hooks.md",
+            "](../ddkit/synthesis/objective.py)",
+            "hooks.md",
+            "][ddkit.synthesis.objective]",
         ),
-        ("docs/results.md", "](../plugins/none/README.md)", "results.md",
-         "](../plugins/none/README.md)"),
-        ("docs/results.md", "](https://example.org/docs)", "results.md",
-         "](https://example.org/docs)"),
+        (
+            "docs/results.md",
+            "](../plugins/none/README.md)",
+            "results.md",
+            "](../plugins/none/README.md)",
+        ),
+        (
+            "docs/results.md",
+            "](https://example.org/docs)",
+            "results.md",
+            "](https://example.org/docs)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_links_of_the_repository_become_links_of_the_site(website, source, link, page, expected):
     relinked = website("places").relinked
     assert relinked(f"[text{link}", PurePosixPath(source), page) == f"[text{expected}"
@@ -191,5 +208,9 @@ def test_an_equation_keeps_its_source_for_those_who_cannot_see_it(website):
 def test_presets_are_sorted_by_their_numbers(website):
     names = ["cifar10-ipc50", "cifar10-ipc1", "cifar10-ipc10", "cifar10-ipc10-post", "cifar10-ipc2"]
     assert sorted(names, key=website("tables").natural) == [
-        "cifar10-ipc1", "cifar10-ipc2", "cifar10-ipc10", "cifar10-ipc10-post", "cifar10-ipc50",
-    ]  # fmt: skip
+        "cifar10-ipc1",
+        "cifar10-ipc2",
+        "cifar10-ipc10",
+        "cifar10-ipc10-post",
+        "cifar10-ipc50",
+    ]

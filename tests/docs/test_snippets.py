@@ -132,8 +132,10 @@ def check_module(words: list[str]) -> None:
 
 
 CHECKS: dict[str, Callable[[list[str]], None]] = {
-    "ddkit": check_ddkit, "make": check_make, "python": check_module,
-}  # fmt: skip
+    "ddkit": check_ddkit,
+    "make": check_make,
+    "python": check_module,
+}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -146,8 +148,16 @@ def test_every_command_of_a_page_parses(page):
             pytest.fail(f"{page}: `{command}`: {type(error).__name__}: {error}")
 
 
-@pytest.mark.parametrize("command", ["ddkit distil", "ddkit distill --methd teddy",
-    "ddkit distill --method ted", "ddkit distill --set stepps=1", "ddkit show a b"])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ddkit distil",
+        "ddkit distill --methd teddy",
+        "ddkit distill --method ted",
+        "ddkit distill --set stepps=1",
+        "ddkit show a b",
+    ],
+)
 def test_a_command_that_is_wrong_is_found(command):
     with pytest.raises(Exception):  # noqa: B017, PT011 - click's, ours, pytest's
         check_ddkit(words_of(command)[1:])

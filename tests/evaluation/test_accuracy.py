@@ -120,9 +120,10 @@ def test_training_on_a_set_is_a_plain_loop(artifact, batch):
     from ddkit.runtime import seeds
 
     plain = Protocol(
-        name="plain", labels="own",
+        name="plain",
+        labels="own",
         recipe=Recipe(epochs=3, batch_size=batch, lr=0.1, schedule="constant"),
-    )  # fmt: skip
+    )
     distilled = load(artifact())
     found = train_on(distilled, plain, NET, 7, CPU)
     model = networks.create(
@@ -221,9 +222,10 @@ def test_tuning_another_optimiser_does_not_start_from_a_rate_learned_for_sgd(
 
 def test_a_rate_that_diverges_loses_the_tuning_and_does_not_end_it(artifact, test_set):
     unstable = Protocol(
-        name="unstable", labels="hard",
+        name="unstable",
+        labels="hard",
         recipe=Recipe(epochs=300, lr=3.0, momentum=0, weight_decay=1.0, schedule="constant"),
-    )  # fmt: skip
+    )
     found = tuned(unstable, load(artifact()), test_set, NET, CPU)
     assert found.recipe.lr < 2
 
@@ -323,10 +325,16 @@ def test_the_space_of_the_set_is_the_students(artifact, run):
     assert load(path).space.fingerprint() == InputSpace.fit(run().train, "unit").fingerprint()
 
 
-@pytest.mark.parametrize(("labels", "temperature", "rate", "name"), [
-    ("hard", 1, 0.5, "dsa"), ("soft", 1, 0.5, "dsa-soft"), ("soft", 20, 0.5, "soft"),
-    ("soft", 1, None, "soft"), ("epoch", 1, 0.5, "soft"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "temperature", "rate", "name"),
+    [
+        ("hard", 1, 0.5, "dsa"),
+        ("soft", 1, 0.5, "dsa-soft"),
+        ("soft", 20, 0.5, "soft"),
+        ("soft", 1, None, "soft"),
+        ("epoch", 1, 0.5, "soft"),
+    ],
+)
 def test_the_protocol_follows_from_the_labels_and_a_learned_rate(labels, temperature, rate, name):
     kind = SimpleNamespace(kind=labels, temperature=temperature)
     distilled = SimpleNamespace(labels=kind, learning_rate=rate)

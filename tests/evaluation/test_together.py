@@ -209,9 +209,18 @@ def test_one_that_diverges_is_said_as_if_all_were_trained_in_turn(artifact, test
         assert message(range(3), together) == alone[0]
 
 
-@pytest.mark.parametrize(("seeds", "size"), [
-    (1, 1), (2, 2), (10, 10), (11, 6), (20, 10), (21, 7), (30, 10),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seeds", "size"),
+    [
+        (1, 1),
+        (2, 2),
+        (10, 10),
+        (11, 6),
+        (20, 10),
+        (21, 7),
+        (30, 10),
+    ],
+)
 def test_groups_are_alike_in_size_and_no_larger_than_ten(artifact, seeds, size):
     distilled = load(artifact())
     assert at_once(distilled, DSA, NET, range(seeds), CPU, together=True) == size

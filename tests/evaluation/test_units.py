@@ -32,8 +32,11 @@ def evaluations(run, data, tmp_path, monkeypatch):
 
 
 def files(tmp_path):
-    return {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/evaluations/*.json")
-            if path.name != "settled.json"}  # fmt: skip
+    return {
+        path: path.stat().st_mtime_ns
+        for path in tmp_path.glob("cache/evaluations/*.json")
+        if path.name != "settled.json"
+    }
 
 
 def test_accuracies_are_those_of_one_evaluation_of_all_seeds(evaluations):

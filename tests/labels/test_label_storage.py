@@ -128,8 +128,9 @@ def test_the_largest_keep_their_probability_and_the_others_share_the_rest(k, tem
             assert float(after[row, c]) == pytest.approx(expected, abs=2e-3)
 
 
-@pytest.mark.parametrize(("classes", "kind"), [(256, torch.uint8), (257, torch.int16),
-                                               (40_000, torch.int32)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("classes", "kind"), [(256, torch.uint8), (257, torch.int16), (40_000, torch.int32)]
+)
 def test_classes_are_as_small_as_they_can_be(classes, kind):
     vectors = torch.zeros(1, classes)
     vectors[0, -1] = 9.0
@@ -328,14 +329,18 @@ def test_an_artifact_of_the_first_format_still_loads(five, tmp_path):
     both = joined(views)
     half = logits(2, COUNT, CLASSES).half()
     tensors = {
-        "classes": images().classes, "images": (images().images * 255).round().byte(),
-        "space.mean": torch.tensor([0.5]), "space.std": torch.tensor([0.2]),
+        "classes": images().classes,
+        "images": (images().images * 255).round().byte(),
+        "space.mean": torch.tensor([0.5]),
+        "space.std": torch.tensor([0.2]),
         "labels.logits": half,
-        "labels.views.crop": both.crop, "labels.views.flip": both.flip,
-        "labels.views.partner": both.partner.int(), "labels.views.box": both.box.short(),
+        "labels.views.crop": both.crop,
+        "labels.views.flip": both.flip,
+        "labels.views.partner": both.partner.int(),
+        "labels.views.box": both.box.short(),
         "labels.views.weight": both.weight,
         "labels.views.mix": torch.tensor([1], dtype=torch.int16),
-    }  # fmt: skip
+    }
     write_tensors(tmp_path / "first.safetensors", tensors, about)
     found = load(tmp_path / "first.safetensors")
     for epoch in range(3):
@@ -399,21 +404,41 @@ def test_l1_is_no_protocol_for_labels_without_a_constant(five):
     [
         ("int8", {"labels.logits.step": None}, {}, "do not match its images"),
         ("int8", {"labels.logits.step": torch.ones(EPOCHS, COUNT)}, {}, "do not match its images"),
-        ("top-k:2", {"labels.logits.classes": torch.full((EPOCHS, COUNT, 2), 9).byte()}, {},
-         "do not match its images"),
+        (
+            "top-k:2",
+            {"labels.logits.classes": torch.full((EPOCHS, COUNT, 2), 9).byte()},
+            {},
+            "do not match its images",
+        ),
         ("int8", {}, {"form": "int3"}, "a form that is unknown here"),
         ("int8", {}, {"form": 8}, "a form that is unknown here"),
         ("int8", {}, {"classes": 9}, "of other classes"),
         ("fp16", {}, {"views": {"seed": 1}}, "do not follow"),
         ("fp16", {}, {"views": "seed"}, "do not follow"),
-        ("fp16", {}, {"views": drawn(COUNT + 1).about() | {"size": [8, 8], "scale": [0.3, 1]}},
-         "do not follow"),
+        (
+            "fp16",
+            {},
+            {"views": drawn(COUNT + 1).about() | {"size": [8, 8], "scale": [0.3, 1]}},
+            "do not follow",
+        ),
         ("fp16", {}, {"kind": "recipe"}, "its recipe for labels must name a pool"),
-        ("fp16", {}, {"kind": "recipe", "epochs": 3, "ensemble": {
-            "pool": "../elsewhere", "fingerprint": "", "members": [0], "average": "logits"}},
-         "its recipe for labels must name a pool"),
+        (
+            "fp16",
+            {},
+            {
+                "kind": "recipe",
+                "epochs": 3,
+                "ensemble": {
+                    "pool": "../elsewhere",
+                    "fingerprint": "",
+                    "members": [0],
+                    "average": "logits",
+                },
+            },
+            "its recipe for labels must name a pool",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_together_is_refused(five, labels, change, about, words):
     path = five(epoch_labels(labels))
     file = TensorFile(path)

@@ -42,10 +42,13 @@ def test_networks_are_left_as_they_were():
     assert not any(module._forward_pre_hooks for module in network.modules())
 
 
-@pytest.mark.parametrize("network", [
-    nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten()),
-    nn.Sequential(nn.Flatten(0), nn.Unflatten(0, (6, 2)), nn.Linear(2, 1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten()),
+        nn.Sequential(nn.Flatten(0), nn.Unflatten(0, (6, 2)), nn.Linear(2, 1)),
+    ],
+)
 def test_a_network_without_one_row_of_features_for_each_image_is_refused(network):
     with pytest.raises(DdkitError, match="no linear layer at its end"):
         last_linear_input(network, torch.randn(3, 1, 2, 2))

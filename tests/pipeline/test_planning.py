@@ -21,8 +21,15 @@ from ddkit.pipeline.resolve import Request, resolve
 
 DATA = Data(2000, 10, (3, 16, 16))
 WIDTH, NARROW = "convnet:depth=2:width=8", "convnet:depth=2:norm=batch:width=8"
-TESLA = ("experts=3", "train_epochs=3", "max_start_epoch=2", "expert_epochs=1", "student_steps=3",
-         "iterations=2", "together=1")  # fmt: skip
+TESLA = (
+    "experts=3",
+    "train_epochs=3",
+    "max_start_epoch=2",
+    "expert_epochs=1",
+    "student_steps=3",
+    "iterations=2",
+    "together=1",
+)
 APM = ("teachers=3", "train_epochs=1", "rounds=2", "student_epochs=5", "together=1")
 TEDDY = ("last=6", "iterations=2", "teachers=2", "label_epochs=40")
 
@@ -71,10 +78,16 @@ def test_disk_is_that_of_sums_by_hand():
     assert found.label_bytes == 200 * 10 * 4
 
 
-@pytest.mark.parametrize(("form", "views", "image"), [
-    ("auto", "auto", 20), ("int8", "auto", 12), ("top-k:3", "auto", 9), ("recipe", "auto", 0),
-    ("auto", "stored", 20 + 33),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("form", "views", "image"),
+    [
+        ("auto", "auto", 20),
+        ("int8", "auto", 12),
+        ("top-k:3", "auto", 9),
+        ("recipe", "auto", 0),
+        ("auto", "stored", 20 + 33),
+    ],
+)
 def test_labels_take_what_their_form_takes(form, views, image):
     settings = (*TEDDY, "label_epochs=40")
     config = configured("teddy", *settings, labels_as=form, label_views=views)
@@ -151,10 +164,16 @@ def test_a_plan_writes_nothing(tmp_path, monkeypatch):
     assert not list(Path(tmp_path).iterdir())
 
 
-@pytest.mark.parametrize(("method", "settings"), [
-    ("teddy", (*TEDDY, "batch_size=100")), ("tesla", (*TESLA, "student_steps=30")),
-    ("apm", (*APM, "student_batch=20")), ("random", ()), ("herding", ()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("teddy", (*TEDDY, "batch_size=100")),
+        ("tesla", (*TESLA, "student_steps=30")),
+        ("apm", (*APM, "student_batch=20")),
+        ("random", ()),
+        ("herding", ()),
+    ],
+)
 def test_under_a_budget_a_plan_keeps_to_it(method, settings):
     common = {"network": "convnet:depth=2:width=32", "ipc": 1} if method == "tesla" else {}
     free = plan(configured(method, *settings, **common), DATA).peak_bytes

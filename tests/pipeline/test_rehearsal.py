@@ -21,13 +21,37 @@ from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.cost import read_cost
 from ddkit.synthesis.engine import Engine
 
-TEDDY = ("unit=step", "first=1", "last=5", "every=1", "train_batch=256", "recalibrate=200",
-         "iterations=4", "teachers=2", "label_epochs=7")  # fmt: skip
+TEDDY = (
+    "unit=step",
+    "first=1",
+    "last=5",
+    "every=1",
+    "train_batch=256",
+    "recalibrate=200",
+    "iterations=4",
+    "teachers=2",
+    "label_epochs=7",
+)
 POST = (*TEDDY, "pool=post", "members=5", "finetune_epochs=0.5", "finetune_batch=256")
-TESLA = ("experts=3", "train_epochs=4", "together=1", "max_start_epoch=2", "expert_epochs=1",
-         "student_steps=3", "iterations=4", "lr_images=10")  # fmt: skip
-APM = ("teachers=3", "train_epochs=2", "together=1", "rounds=4", "student_epochs=4",
-       "checkpoints=2", "lr_images=5")  # fmt: skip
+TESLA = (
+    "experts=3",
+    "train_epochs=4",
+    "together=1",
+    "max_start_epoch=2",
+    "expert_epochs=1",
+    "student_steps=3",
+    "iterations=4",
+    "lr_images=10",
+)
+APM = (
+    "teachers=3",
+    "train_epochs=2",
+    "together=1",
+    "rounds=4",
+    "student_epochs=4",
+    "checkpoints=2",
+    "lr_images=5",
+)
 PLAIN = "convnet:depth=2:width=32"
 NORMED = f"{PLAIN}:norm=batch"
 
@@ -67,9 +91,12 @@ def done(config: RunConfig, folder: Path) -> Done:
     artifact = load(pipeline.distill(config, folder))
     pools = sum(size(path) for path in cache_folder("pools").glob("*"))
     return Done(
-        artifact.image_bytes, artifact.labels.bytes, artifact.labels.kind, pools,
+        artifact.image_bytes,
+        artifact.labels.bytes,
+        artifact.labels.kind,
+        pools,
         read_cost(folder)["synthesis_peak_bytes"],
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -167,8 +194,9 @@ def test_the_time_of_a_pool_and_of_labels_grows_with_their_work(pace, monkeypatc
 def contents(folder: Path) -> dict[Path, tuple[int, int]]:
     return {
         path: (path.stat().st_mtime_ns, path.stat().st_size)
-        for path in folder.rglob("*") if path.is_file()
-    }  # fmt: skip
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_nothing_is_left_and_no_finished_pool_is_used_or_touched(tmp_path, monkeypatch):

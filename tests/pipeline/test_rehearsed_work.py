@@ -21,16 +21,24 @@ def small(method: str, **values) -> MethodOptions:
         ("teddy", {"first": 1, "last": 41, "every": 5}, 41 * 8, 9),
         ("teddy", {"unit": "step", "first": 4, "last": 60, "every": 7}, 60, 9),
         # 10 members, 0 to 4 epochs of fine-tuning; a batch of 32 is an eighth of one of 256
-        ("teddy", {"pool": "post", "finetune_epochs": 4.0}, 41 * 8 + 10 * 2 * 64 / 8,
-         1 + 10 * 0.81**2),
-        ("teddy", {"pool": "post", "prune_to_parameters": 0.5, "members": 4, "finetune_epochs": 0},
-         41 * 8, 1 + 4 * 0.5),
+        (
+            "teddy",
+            {"pool": "post", "finetune_epochs": 4.0},
+            41 * 8 + 10 * 2 * 64 / 8,
+            1 + 10 * 0.81**2,
+        ),
+        (
+            "teddy",
+            {"pool": "post", "prune_to_parameters": 0.5, "members": 4, "finetune_epochs": 0},
+            41 * 8,
+            1 + 4 * 0.5,
+        ),
         ("tesla", {"experts": 7, "train_epochs": 40}, 7 * 40 * 8, 7 * 41),
         ("apm", {"teachers": 5, "train_epochs": 60}, 5 * 60 * 8, 5),
         ("selection", {"train_epochs": 30, "teachers": 2}, 30 * 8, 1),
         ("random", {}, 1, 1),
     ],
-)  # fmt: skip
+)
 def test_the_work_of_a_pool(method, values, work, volume):
     found = options(method, **values)
     assert found.work("pool", per_epoch=8) == pytest.approx(work)

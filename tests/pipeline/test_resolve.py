@@ -221,8 +221,10 @@ def test_the_pools_seed_is_the_runs_unless_it_is_given(presets):
 def test_a_finished_set_is_relabelled_with_other_options(presets):
     config = ask(settings=["steps=3"])
     assert with_relabel(config, None, ["rate=7"]).stage("relabel").options == {
-        **DEFAULTS, "steps": 3, "rate": 7.0,
-    }  # fmt: skip
+        **DEFAULTS,
+        "steps": 3,
+        "rate": 7.0,
+    }
     other = with_relabel(config, "random", []).stage("relabel")
     assert other == StageConfig(plugin="random", options={})
 

@@ -41,10 +41,12 @@ def planned(method, data):
             return [MemberTask("teacher", train)]
 
         method(
-            name, method_config=lambda: Options, build_pool=build,
+            name,
+            method_config=lambda: Options,
+            build_pool=build,
             synthesis_loss=lambda run, pool: Still(run),
             relabel=lambda run, pool, images: HardLabels(images.classes),
-        )  # fmt: skip
+        )
     return seen
 
 

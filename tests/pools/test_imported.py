@@ -32,8 +32,18 @@ def buffers(tmp_path) -> list[str]:
 @pytest.fixture
 def flags(buffers) -> list[str]:
     """Return the arguments of an import that succeeds."""
-    return ["pool", "import", *buffers, "--data", "digits", "--classes", "0,1,2",
-            "--network", SPEC, "-q"]  # fmt: skip
+    return [
+        "pool",
+        "import",
+        *buffers,
+        "--data",
+        "digits",
+        "--classes",
+        "0,1,2",
+        "--network",
+        SPEC,
+        "-q",
+    ]
 
 
 def test_an_import_says_what_it_made_and_what_comes_next(ddkit, flags):
@@ -57,9 +67,19 @@ def test_an_import_in_figures(ddkit, flags, tmp_path):
 
 
 def test_the_next_command_says_all_that_the_import_said_of_the_data(ddkit, flags, tmp_path):
-    said = json.loads(ddkit(
-        *flags, "--space", "zca", "--resize", "8", "--holdout", "0.1", "--no-flip", "--json",
-    ))["next"]  # fmt: skip
+    said = json.loads(
+        ddkit(
+            *flags,
+            "--space",
+            "zca",
+            "--resize",
+            "8",
+            "--holdout",
+            "0.1",
+            "--no-flip",
+            "--json",
+        )
+    )["next"]
     words = shlex.split(said)
     assert words[:4] == ["ddkit", "distill", "--method", "tesla"]
     for part in ("--classes 0,1,2", "--resize 8", "--holdout 0.1", "--no-flip", "--space zca"):
@@ -82,8 +102,10 @@ def test_imported_pools_are_listed_inspected_and_deleted(ddkit, flags):
     assert all("0 … 3" in row for row in rows)
     members = json.loads(ddkit("pool", "inspect", "mine", "--json"))["members"]
     assert [(m["task"], m["epoch"]) for m in members][3:6] == [
-        ("expert-0000", 3), ("expert-0001", 0), ("expert-0001", 1),
-    ]  # fmt: skip
+        ("expert-0000", 3),
+        ("expert-0001", 0),
+        ("expert-0001", 1),
+    ]
     assert "deleted 1 pools" in ddkit("pool", "prune", "mine")
 
 
@@ -91,8 +113,18 @@ def test_imported_experts_label_images_in_their_own_input_space(ddkit, flags, tm
     ddkit(*flags, "--name", "mine", "--mean", "0.25", "--std", "0.5")
     options = ("teacher_epoch=0", "teachers=1", "max_start_epoch=1", "expert_epochs=1")
     settings = [part for option in options for part in ("--set", f"relabel.{option}")]
-    said = ["distill", "-m", "random", "--relabel-from", "tesla", *settings,
-            "--classes", "0,1,2", "--threads", "1"]  # fmt: skip
+    said = [
+        "distill",
+        "-m",
+        "random",
+        "--relabel-from",
+        "tesla",
+        *settings,
+        "--classes",
+        "0,1,2",
+        "--threads",
+        "1",
+    ]
     ddkit(*said, "--pool", "mine", "-o", "run", "-q")
     distilled = library.load(tmp_path / "run")
     pool = library.Pool.open(tmp_path / "cache" / "pools" / "mine")
@@ -130,16 +162,19 @@ def test_a_config_file_repeats_a_run_with_its_pool(ddkit, refused, flags, tmp_pa
     )
 
 
-@pytest.mark.parametrize(("more", "words"), [
-    (["--mean", "a,b", "--std", "0.5"], ["--mean a,b", "0.49,0.48,0.45"]),
-    (["--mean", "0.5,0.5", "--std", "0.5"], ["--mean has 2 values", "1 channels"]),
-    (["--network", "convnet"], ["expert 0, epoch 0", "--network convnet"]),
-    (["--network", "convent"], ["did you mean 'convnet'?"]),
-    (["--classes", "0,1"], ["classifier.weight of [2, 64]", "--classes"]),
-    (["--dtype", "int8"], ["int8", "bfloat16"]),
-    (["--data", "./nowhere"], ["the data folder nowhere does not exist"]),
-    (["missing.pt"], ["no such file: missing.pt"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--mean", "a,b", "--std", "0.5"], ["--mean a,b", "0.49,0.48,0.45"]),
+        (["--mean", "0.5,0.5", "--std", "0.5"], ["--mean has 2 values", "1 channels"]),
+        (["--network", "convnet"], ["expert 0, epoch 0", "--network convnet"]),
+        (["--network", "convent"], ["did you mean 'convnet'?"]),
+        (["--classes", "0,1"], ["classifier.weight of [2, 64]", "--classes"]),
+        (["--dtype", "int8"], ["int8", "bfloat16"]),
+        (["--data", "./nowhere"], ["the data folder nowhere does not exist"]),
+        (["missing.pt"], ["no such file: missing.pt"]),
+    ],
+)
 def test_a_wrong_import_gets_one_line_and_leaves_no_pool(refused, flags, tmp_path, more, words):
     line = refused(*flags, *more)
     for word in words:
@@ -153,15 +188,18 @@ def test_data_network_and_files_must_be_said(refused, buffers):
     assert "FILES" in refused("pool", "import", "--data", "digits", "--network", SPEC)
 
 
-@pytest.mark.parametrize(("more", "words"), [
-    (["--pool", "mien"], ["unknown pool 'mien'", "did you mean 'mine'?"]),
-    (["--pool", "./nowhere"], ["there is no such folder"]),
-    (["--pool", "mine"], ["is for 3 classes (digits-3classes)", "this run has 10"]),
-    (["--pool", "mine", "--classes", "0,1,2", "--resize", "9"], ["1×8×8", "1×9×9", "--resize"]),
-    (["--pool", "mine", "--classes", "2,1,0"], ["other images or labels", "--classes"]),
-    (["--pool", "mine", "--classes", "0,1,2", "--space", "unit"], ["use --space standard"]),
-    (["--pool", "mine", "--pool-from", "teddy"], ["leave one of them out"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--pool", "mien"], ["unknown pool 'mien'", "did you mean 'mine'?"]),
+        (["--pool", "./nowhere"], ["there is no such folder"]),
+        (["--pool", "mine"], ["is for 3 classes (digits-3classes)", "this run has 10"]),
+        (["--pool", "mine", "--classes", "0,1,2", "--resize", "9"], ["1×8×8", "1×9×9", "--resize"]),
+        (["--pool", "mine", "--classes", "2,1,0"], ["other images or labels", "--classes"]),
+        (["--pool", "mine", "--classes", "0,1,2", "--space", "unit"], ["use --space standard"]),
+        (["--pool", "mine", "--pool-from", "teddy"], ["leave one of them out"]),
+    ],
+)
 def test_a_pool_that_does_not_fit_gets_one_line_and_no_folder(
     ddkit, refused, flags, tmp_path, more, words
 ):

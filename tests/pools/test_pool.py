@@ -113,8 +113,10 @@ def test_any_order_of_members_gives_the_networks_that_were_stored(pool, keep, or
     for index in order:
         assert torch.equal(pool.network(index)(images), expected[index])
     for index in range(3):  # exchanging weights wrote nothing into the stored ones
-        assert torch.equal(pool.state(index)["features.0.conv.weight"],
-                           fresh(index).state_dict()["features.0.conv.weight"])  # fmt: skip
+        assert torch.equal(
+            pool.state(index)["features.0.conv.weight"],
+            fresh(index).state_dict()["features.0.conv.weight"],
+        )
 
 
 def test_as_many_networks_as_are_kept_are_valid_at_once(pool):
@@ -129,12 +131,15 @@ def test_as_many_networks_as_are_kept_are_valid_at_once(pool):
 BYTES = sum(tensor.nbytes for tensor in fresh(0).state_dict().values())
 
 
-@pytest.mark.parametrize(("room", "free", "held"), [
-    (3 * BYTES, 2 * BYTES, 3),
-    (3 * BYTES - 1, 2 * BYTES, 2),
-    (3 * BYTES, 2 * BYTES - 1, 1),  # as much again would not be free
-    (0, 10**9, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("room", "free", "held"),
+    [
+        (3 * BYTES, 2 * BYTES, 3),
+        (3 * BYTES - 1, 2 * BYTES, 2),
+        (3 * BYTES, 2 * BYTES - 1, 1),  # as much again would not be free
+        (0, 10**9, 1),
+    ],
+)
 def test_members_are_held_as_far_as_there_is_room(pool, monkeypatch, room, free, held):
     monkeypatch.setattr("ddkit.pools.pool.free_memory", lambda device: free)
     pool.room = room

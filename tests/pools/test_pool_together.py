@@ -57,9 +57,13 @@ class Experts:
             self.trained.append((name,))
             network = self.network(name)
             for position in fit(
-                network, lambda epoch: self.batches(name, epoch), RECIPE,
-                steps_per_epoch=STEPS, seed=0, checkpoint=context.checkpoint,
-            ):  # fmt: skip
+                network,
+                lambda epoch: self.batches(name, epoch),
+                RECIPE,
+                steps_per_epoch=STEPS,
+                seed=0,
+                checkpoint=context.checkpoint,
+            ):
                 self.steps.append(position.step)
                 if position.epoch_ends:
                     yield position.epoch, self.member(network, position)
@@ -253,8 +257,11 @@ def test_only_neighbours_that_share_the_same_object_are_trained_at_once(build):
     mixed = [first[0], second[1], second[2], MemberTask(EXPERTS[3], first[3].train), first[4]]
     build(experts, tasks=mixed)
     assert experts.trained == [
-        (EXPERTS[0],), (EXPERTS[1], EXPERTS[2]), (EXPERTS[3],), (EXPERTS[4],)
-    ]  # fmt: skip
+        (EXPERTS[0],),
+        (EXPERTS[1], EXPERTS[2]),
+        (EXPERTS[3],),
+        (EXPERTS[4],),
+    ]
 
 
 def test_a_task_that_needs_another_is_not_trained_at_once_with_it(build):

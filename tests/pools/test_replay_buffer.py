@@ -220,10 +220,17 @@ def test_a_truncated_a_foreign_and_a_missing_file_are_refused(buffer, tmp_path):
 @pytest.mark.parametrize(
     "value",
     [
-        {"state_dict": torch.zeros(2)}, torch.zeros(3), [], [[]], [[[]]], [torch.zeros(3)],
-        [[torch.zeros(3)]], [[[torch.zeros(3), 1.0]]], [[[torch.zeros(3, dtype=torch.int64)]]],
+        {"state_dict": torch.zeros(2)},
+        torch.zeros(3),
+        [],
+        [[]],
+        [[[]]],
+        [torch.zeros(3)],
+        [[torch.zeros(3)]],
+        [[[torch.zeros(3), 1.0]]],
+        [[[torch.zeros(3, dtype=torch.int64)]]],
     ],
-)  # fmt: skip
+)
 def test_what_is_no_list_of_lists_of_tensors_is_refused(buffer, value):
     path = buffer(value)
     assert refusal(path).startswith(f"{path} is no replay buffer: it must be a list of experts")

@@ -310,8 +310,10 @@ def test_a_run_measures_a_loop_once_and_keeps_the_answer(taking, tmp_path):
     kept = run.arithmetic("a loop", PRECISIONS, never)
     assert kept == found
     assert read_json(tmp_path / "run" / "settled.json")["arithmetic of a loop"] == {
-        "precision": "bf16", "channels_last": False, "compiled": False,
-    }  # fmt: skip
+        "precision": "bf16",
+        "channels_last": False,
+        "compiled": False,
+    }
     other = run.arithmetic(
         "a loop", ("fp32",), taking(lambda each: 1.0), layouts=True, folder=tmp_path / "pool"
     )

@@ -29,22 +29,53 @@ from ddkit.runtime.progress import Silent
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TEACHER = ("teachers=2", "train_epochs=1", "train_batch=12")
-TEDDY = ("unit=step", "first=1", "last=3", "train_batch=12", "recalibrate=20", "teachers=2",
-         "batch_size=3", "label_epochs=2", "iterations=2")  # fmt: skip
+TEDDY = (
+    "unit=step",
+    "first=1",
+    "last=3",
+    "train_batch=12",
+    "recalibrate=20",
+    "teachers=2",
+    "batch_size=3",
+    "label_epochs=2",
+    "iterations=2",
+)
 METHODS = {
     "random": ("random",),
     "teddy": ("teddy", *TEDDY, "statistics=exact"),
-    "teddy post": ("teddy", *TEDDY, "pool=post", "members=2", "finetune_epochs=1",
-                   "finetune_batch=12"),
-    "tesla": ("tesla", "experts=2", "train_epochs=2", "train_batch=12", "together=2",
-              "student_steps=2", "expert_epochs=1", "max_start_epoch=1", "lr_images=1",
-              "iterations=2"),
-    "apm": ("apm", *TEACHER, "together=1", "student_epochs=2", "checkpoints=2", "rounds=2",
-            "evaluation_epochs=2"),
+    "teddy post": (
+        "teddy",
+        *TEDDY,
+        "pool=post",
+        "members=2",
+        "finetune_epochs=1",
+        "finetune_batch=12",
+    ),
+    "tesla": (
+        "tesla",
+        "experts=2",
+        "train_epochs=2",
+        "train_batch=12",
+        "together=2",
+        "student_steps=2",
+        "expert_epochs=1",
+        "max_start_epoch=1",
+        "lr_images=1",
+        "iterations=2",
+    ),
+    "apm": (
+        "apm",
+        *TEACHER,
+        "together=1",
+        "student_epochs=2",
+        "checkpoints=2",
+        "rounds=2",
+        "evaluation_epochs=2",
+    ),
     "dsa": ("dsa", "batch_real=8", "outer_loop=2", "inner_epochs=1", "updates=2"),
     "dm": ("dm", "batch_real=8", "updates=2"),
     "herding": ("herding", *TEACHER),
-}  # fmt: skip
+}
 CONVOLVE = {"convolution", "convolution_backward", "_convolution"}
 MULTIPLY = {"mm", "addmm", "bmm", "baddbmm"}
 
@@ -89,9 +120,15 @@ def config_of(method: str, *settings: str, **common):
 
 def evaluated(path, **options):
     return comparison.compare(
-        path, protocols=None, networks=None, seeds=range(2), own=True, tune_lr=True,
-        progress=Silent(), **options,
-    )  # fmt: skip
+        path,
+        protocols=None,
+        networks=None,
+        seeds=range(2),
+        own=True,
+        tune_lr=True,
+        progress=Silent(),
+        **options,
+    )
 
 
 @pytest.fixture
@@ -100,11 +137,14 @@ def holdout(data, make_split) -> None:
     data["train"] = make_split(each=20)
 
 
-@pytest.mark.parametrize(("name", "precision", "rounding"), [
-    *((name, "fp32", "ieee") for name in METHODS),
-    ("teddy", "bf16", "tf32"),
-    ("apm", "tf32", "tf32"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "precision", "rounding"),
+    [
+        *((name, "fp32", "ieee") for name in METHODS),
+        ("teddy", "bf16", "tf32"),
+        ("apm", "tf32", "tf32"),
+    ],
+)
 def test_all_that_a_run_computes_is_as_it_says(name, precision, rounding, holdout, tmp_path):
     config = config_of(*METHODS[name], precision=precision)
     with Roundings() as seen:
@@ -177,9 +217,13 @@ def test_seeds_that_a_worker_trains_are_of_the_driver_s_precision(holdout, tmp_p
     run = prepare(config_of("random", precision="fp32"), path.parent)
     protocol = protocols.DSA.model_dump(mode="json")
     arguments = {
-        **run.job("seeds", "function").arguments, "artifact": str(path), "dataset": str(path),
-        "protocol": protocol, "network": "convnet:depth=1:width=4", "together": False,
-    }  # fmt: skip
+        **run.job("seeds", "function").arguments,
+        "artifact": str(path),
+        "dataset": str(path),
+        "protocol": protocol,
+        "network": "convnet:depth=1:width=4",
+        "together": False,
+    }
     with Roundings() as seen:
         for seed in (0, 1):
             out = str(tmp_path / f"{seed}.json")
@@ -188,9 +232,15 @@ def test_seeds_that_a_worker_trains_are_of_the_driver_s_precision(holdout, tmp_p
     assert seen.convolutions == {"ieee"}
 
 
-@pytest.mark.parametrize(("precision", "usually"), [
-    ("auto", "tf32"), ("fp32", "fp32"), ("tf32", "tf32"), ("bf16", "tf32"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("precision", "usually"),
+    [
+        ("auto", "tf32"),
+        ("fp32", "fp32"),
+        ("tf32", "tf32"),
+        ("bf16", "tf32"),
+    ],
+)
 def test_loops_that_choose_nothing_follow_the_process(precision, usually):
     settle(CUDA, precision)
     assert usual(CUDA) == Arithmetic(usually)

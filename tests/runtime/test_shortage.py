@@ -24,17 +24,23 @@ HOST = RuntimeError(
 )
 
 
-@pytest.mark.parametrize(("error", "place"), [
-    (CUDA, "cuda"),
-    (RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"), "cuda"),
-    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "cuda"),
-    (HOST, "cpu"),
-    (MemoryError(), "cpu"),
-    (OSError(errno.ENOMEM, "Cannot allocate memory"), "cpu"),
-    (OSError(errno.ENOENT, "No such file"), None),
-    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
-    (ValueError("out of memory"), None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (CUDA, "cuda"),
+        (RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"), "cuda"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+            "cuda",
+        ),
+        (HOST, "cpu"),
+        (MemoryError(), "cpu"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "cpu"),
+        (OSError(errno.ENOENT, "No such file"), None),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
+        (ValueError("out of memory"), None),
+    ],
+)
 def test_where_memory_was_short(error, place):
     assert short_of(error) == place
 
@@ -74,7 +80,9 @@ def test_on_cuda_it_says_what_the_device_has_and_what_others_took(monkeypatch):
 
 WAYS = [
     (
-        "teddy", {}, "synthesis",
+        "teddy",
+        {},
+        "synthesis",
         ["--memory-budget 8.0GB", "a smaller batch_size (--set batch_size=…, now 100)"],
     ),
     ("teddy", {"memory_budget": 5 * 10**9}, "synthesis", ["--memory-budget 4.0GB"]),
@@ -83,7 +91,7 @@ WAYS = [
     ("tesla", {}, "synthesis", ["--memory-budget 8.0GB", "--groups 2", "batch_syn=…, now all)"]),
     ("dm", {}, "synthesis", ["--groups 2", "a smaller batch_real"]),
     ("dm", {"groups": 5}, "synthesis", ["a smaller batch_real"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("method", "flags", "stage", "expected"), WAYS)

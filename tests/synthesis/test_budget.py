@@ -9,25 +9,41 @@ from ddkit.synthesis.budget import bytes_needed, largest_fitting
 REFUSED = r"^a size is a number with a unit, such as 6\.5GB or 800MB$"
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("6.5GB", 6_500_000_000),
-    ("800 MB", 800_000_000),
-    ("800mb", 800_000_000),
-    ("  1.5 kB ", 1500),
-    ("12B", 12),
-    ("123", 123),
-    ("2GiB", 2 * 2**30),
-    ("0.5MiB", 2**19),
-    ("4 KiB", 4096),
-    (".5kB", 500),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("6.5GB", 6_500_000_000),
+        ("800 MB", 800_000_000),
+        ("800mb", 800_000_000),
+        ("  1.5 kB ", 1500),
+        ("12B", 12),
+        ("123", 123),
+        ("2GiB", 2 * 2**30),
+        ("0.5MiB", 2**19),
+        ("4 KiB", 4096),
+        (".5kB", 500),
+    ],
+)
 def test_a_size_is_a_number_with_a_unit(text, expected):
     assert parse_bytes(text) == expected
 
 
-@pytest.mark.parametrize("text", [
-    "", "GB", "much", "6,5GB", "6.5 GB more", "-5GB", "5 G", "5XB", "1e9", "5GB 3MB", "0x10",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "GB",
+        "much",
+        "6,5GB",
+        "6.5 GB more",
+        "-5GB",
+        "5 G",
+        "5XB",
+        "1e9",
+        "5GB 3MB",
+        "0x10",
+    ],
+)
 def test_other_texts_are_refused(text):
     with pytest.raises(ValueError, match=REFUSED):
         parse_bytes(text)
@@ -44,10 +60,20 @@ def test_what_is_no_text_is_left_as_it_is(value):
     assert parse_bytes(value) is value
 
 
-@pytest.mark.parametrize(("count", "expected"), [
-    (0, "0 B"), (640, "640 B"), (999, "999 B"), (1000, "1.0 kB"), (26_540, "26.5 kB"),
-    (1_250_000, "1.2 MB"), (6.5e9, "6.5 GB"), (2e12, "2.0 TB"), (5e15, "5000.0 TB"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 B"),
+        (640, "640 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (26_540, "26.5 kB"),
+        (1_250_000, "1.2 MB"),
+        (6.5e9, "6.5 GB"),
+        (2e12, "2.0 TB"),
+        (5e15, "5000.0 TB"),
+    ],
+)
 def test_sizes_are_shown_as_people_read_them(count, expected):
     assert readable(count) == expected
 

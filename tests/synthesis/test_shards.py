@@ -14,9 +14,16 @@ from ddkit.synthesis.objective import ImageObjective
 from ddkit.synthesis.shards import Shard, group_shards
 
 
-@pytest.mark.parametrize(("ipc", "groups", "sizes"), [
-    (5, 1, [5]), (6, 3, [2, 2, 2]), (5, 2, [3, 2]), (7, 3, [3, 2, 2]), (4, 4, [1, 1, 1, 1]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ipc", "groups", "sizes"),
+    [
+        (5, 1, [5]),
+        (6, 3, [2, 2, 2]),
+        (5, 2, [3, 2]),
+        (7, 3, [3, 2, 2]),
+        (4, 4, [1, 1, 1, 1]),
+    ],
+)
 def test_groups_hold_equal_numbers_of_indices_up_to_one_and_all_classes(run, ipc, groups, sizes):
     shards = group_shards(run(ipc=ipc), groups)
     assert [shard.index for shard in shards] == list(range(groups))

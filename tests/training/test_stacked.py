@@ -57,8 +57,9 @@ def together(models, plan: Recipe, serve=batches, **options) -> list[nn.Module]:
 
 def in_turn(models, plan: Recipe, serve=batches, **options) -> list[nn.Module]:
     for number, model in enumerate(models):
-        for _ in fit(model, partial(own, serve, number), plan, steps_per_epoch=STEPS, seed=0,
-                     **options):  # fmt: skip
+        for _ in fit(
+            model, partial(own, serve, number), plan, steps_per_epoch=STEPS, seed=0, **options
+        ):
             pass
     return models
 
@@ -172,8 +173,10 @@ def dropping() -> list[nn.Module]:
 
 def test_dropout_draws_for_each_network_from_the_seed():
     def equal_batches(epoch):
-        return ((images[:1].repeat(K, 1, 1, 1, 1), labels[:1].repeat(K, 1))
-                for images, labels in batches(epoch))  # fmt: skip
+        return (
+            (images[:1].repeat(K, 1, 1, 1, 1), labels[:1].repeat(K, 1))
+            for images, labels in batches(epoch)
+        )
 
     one, other, _ = together(dropping(), recipe(epochs=1), equal_batches)
     assert not torch.equal(one[0].classifier.weight, other[0].classifier.weight)
@@ -256,8 +259,10 @@ def test_networks_of_several_architectures_are_refused_in_one_line():
 
 def test_the_same_tensors_in_other_layers_are_refused():
     with pytest.raises(DdkitError, match=r"number 2 has .*ReLU.* where number 1 has .*Tanh"):
-        together([nn.Sequential(nn.Linear(3, 3), nn.Tanh()),
-                  nn.Sequential(nn.Linear(3, 3), nn.ReLU())], recipe())  # fmt: skip
+        together(
+            [nn.Sequential(nn.Linear(3, 3), nn.Tanh()), nn.Sequential(nn.Linear(3, 3), nn.ReLU())],
+            recipe(),
+        )
 
 
 def test_other_kinds_of_tensors_are_refused():

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     "--budget-minutes", type=float, help="of synthesis per set: each method gets as many steps"
 )
 @click.option(
-    "--task", type=click.Choice(["accuracy", "continual", "ranking", "imbalanced"]),
+    "--task",
+    type=click.Choice(["accuracy", "continual", "ranking", "imbalanced"]),
     help="what sets are used for; default: accuracy",
-)  # fmt: skip
+)
 @data_options
 @click.option(
     "--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="an option of a method"
@@ -50,15 +51,27 @@ if TYPE_CHECKING:
 @click.option(
     "--workers", type=click.IntRange(min=1), help="processes; default: one per core, on a GPU one"
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/bench"),
-              show_default=True, help="folder of the store and of all runs")  # fmt: skip
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/bench"),
+    show_default=True,
+    help="folder of the store and of all runs",
+)
 @click.option("--dry-run", is_flag=True, help="list the cells, with time, memory and disk")
 @executor_options
 @output_options
 def bench(
-    out: Path, workers: int | None, dry_run: bool, executor: str, address: str | None,
-    as_json: bool, quiet: bool, **flags: Any,
-) -> None:  # fmt: skip
+    out: Path,
+    workers: int | None,
+    dry_run: bool,
+    executor: str,
+    address: str | None,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
+) -> None:
     """Compare methods on the same data, with the same networks and the same recipes.
 
     Random real images and a selection stand beside each set. What is finished is kept: the same
@@ -111,11 +124,22 @@ def bench_config(flags: dict[str, Any]) -> "BenchConfig":
         **{
             name: flags[name]
             for name in (
-                "selection", "network", "epochs", "seeds", "evaluation_seeds", "real", "tune",
-                "budget_minutes", "task", "device", "precision", "compile", "threads",
+                "selection",
+                "network",
+                "epochs",
+                "seeds",
+                "evaluation_seeds",
+                "real",
+                "tune",
+                "budget_minutes",
+                "task",
+                "device",
+                "precision",
+                "compile",
+                "threads",
             )
         },
-    }  # fmt: skip
+    }
     settings = dict[str, list[str]]()
     for text in flags["settings"]:
         method, _, setting = text.partition(".")
@@ -138,21 +162,30 @@ def list_cells(config: "BenchConfig", out: Path, workers: int, as_json: bool) ->
 
     forecasts = list(Forecaster(config, out).forecasts())
     if as_json:
-        display.as_json([
-            {**vars(forecast), "cell": forecast.cell.about(), "seconds": forecast.seconds}
-            for forecast in forecasts
-        ])  # fmt: skip
+        display.as_json(
+            [
+                {**vars(forecast), "cell": forecast.cell.about(), "seconds": forecast.seconds}
+                for forecast in forecasts
+            ]
+        )
         return
     columns = ["cell", "figures", "pool", "synthesis", "evaluation", "memory", "disk"]
-    display.table(f"{out}: what is not done yet", columns, [
-        (
-            forecast.cell.title, str(forecast.figures), display.duration(forecast.pool_seconds),
-            display.duration(forecast.synthesis_seconds),
-            display.duration(forecast.evaluation_seconds),
-            readable(forecast.peak_bytes), readable(forecast.disk_bytes),
-        )
-        for forecast in forecasts
-    ])  # fmt: skip
+    display.table(
+        f"{out}: what is not done yet",
+        columns,
+        [
+            (
+                forecast.cell.title,
+                str(forecast.figures),
+                display.duration(forecast.pool_seconds),
+                display.duration(forecast.synthesis_seconds),
+                display.duration(forecast.evaluation_seconds),
+                readable(forecast.peak_bytes),
+                readable(forecast.disk_bytes),
+            )
+            for forecast in forecasts
+        ],
+    )
     total = sum(forecast.seconds for forecast in forecasts)
     disk = sum(forecast.disk_bytes for forecast in forecasts)
     click.echo(
@@ -172,14 +205,36 @@ def show_results(out: Path, as_json: bool) -> None:
     if as_json:
         display.as_json(tables.as_json(results))
         return
-    columns = ["method", "data", "ipc", "network", "protocol", "accuracy", "sets × networks",
-               "over random", "over selection", "synthesis", ""]  # fmt: skip
-    display.table(str(out), columns, [
-        (
-            row.name, row.data, str(row.ipc), row.network, row.protocol,
-            display.spread(row.accuracy), f"{row.accuracy.sets} × {row.accuracy.networks}",
-            display.signed(row.over_random), display.signed(row.over_selection),
-            f"{row.seconds['synthesis']:.0f} s", row.recipe,
-        )
-        for row in results.rows
-    ])  # fmt: skip
+    columns = [
+        "method",
+        "data",
+        "ipc",
+        "network",
+        "protocol",
+        "accuracy",
+        "sets × networks",
+        "over random",
+        "over selection",
+        "synthesis",
+        "",
+    ]
+    display.table(
+        str(out),
+        columns,
+        [
+            (
+                row.name,
+                row.data,
+                str(row.ipc),
+                row.network,
+                row.protocol,
+                display.spread(row.accuracy),
+                f"{row.accuracy.sets} × {row.accuracy.networks}",
+                display.signed(row.over_random),
+                display.signed(row.over_selection),
+                f"{row.seconds['synthesis']:.0f} s",
+                row.recipe,
+            )
+            for row in results.rows
+        ],
+    )

@@ -30,26 +30,37 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
     options = validated(DataOptions, {"name": name, **said}, "the data set")
     splits = {which: load(options, which) for which in ("train", "test")}
     if as_json:
-        display.as_json({
-            which: {
-                "images": len(split), "shape": split.shape, "classes": split.classes,
-                "counts": split.counts.tolist(), "mirror": split.mirror,
-                "fingerprint": split.fingerprint,
+        display.as_json(
+            {
+                which: {
+                    "images": len(split),
+                    "shape": split.shape,
+                    "classes": split.classes,
+                    "counts": split.counts.tolist(),
+                    "mirror": split.mirror,
+                    "fingerprint": split.fingerprint,
+                }
+                for which, split in splits.items()
             }
-            for which, split in splits.items()
-        })  # fmt: skip
+        )
         return
     display.table(
         f"{name}: {len(splits['train'].classes)} classes",
         ["split", "images", "shape", "per class", "may be mirrored", "fingerprint"],
         [
             (
-                which, str(len(split)), "×".join(map(str, split.shape)),
+                which,
+                str(len(split)),
+                "×".join(map(str, split.shape)),
                 f"{int(split.counts.min())} to {int(split.counts.max())}",
-                "yes" if split.mirror else "no", split.fingerprint[:12],
+                "yes" if split.mirror else "no",
+                split.fingerprint[:12],
             )
             for which, split in splits.items()
         ],
-    )  # fmt: skip
-    click.echo("classes: " + ", ".join(splits["train"].classes[:20])
-               + (" …" if len(splits["train"].classes) > 20 else ""))  # fmt: skip
+    )
+    click.echo(
+        "classes: "
+        + ", ".join(splits["train"].classes[:20])
+        + (" …" if len(splits["train"].classes) > 20 else "")
+    )

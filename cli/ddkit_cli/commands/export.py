@@ -17,16 +17,24 @@ LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.name
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="a new file or folder")
 @click.option("--overwrite", is_flag=True, help="replace what --out holds")
 @click.option(
-    "--labels", type=click.Choice(["hard", "logits", "probabilities"]),
+    "--labels",
+    type=click.Choice(["hard", "logits", "probabilities"]),
     help="hard leaves soft labels out; else as what soft labels are written",
-)  # fmt: skip
+)
 @click.option("--batch-size", type=click.IntRange(1), help="of FKD labels")
 @click.option("--push", metavar="OWNER/NAME", help="hf: send it to the Hugging Face hub instead")
 @output_options
 def export(
-    artifact: Path, layout: str, out: Path | None, overwrite: bool, labels: Any,
-    batch_size: int | None, push: str | None, as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
+    artifact: Path,
+    layout: str,
+    out: Path | None,
+    overwrite: bool,
+    labels: Any,
+    batch_size: int | None,
+    push: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Write ARTIFACT (a file, or a run's folder) in the layout of another tool."""
     from ddkit.distilled.interop.exporting import export_set, push_set
     from ddkit.runtime.errors import DdkitError

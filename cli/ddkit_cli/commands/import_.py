@@ -23,9 +23,10 @@ LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.name
 @click.option("--mean", metavar="A,B,C", help="of pixels in 0 to 1, as the tool has it")
 @click.option("--std", metavar="A,B,C", help="likewise")
 @click.option(
-    "--labels", type=click.Choice(["hard", "logits", "probabilities"]),
+    "--labels",
+    type=click.Choice(["hard", "logits", "probabilities"]),
     help="what its numbers per class are; hard takes the largest",
-)  # fmt: skip
+)
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="that the tool trains with")
 @click.option(
     "--temperature", type=click.FloatRange(0, min_open=True), help="that the tool trains with"
@@ -34,16 +35,30 @@ LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.name
 @click.option("--fkd", type=click.Path(path_type=Path), help="a folder of FKD soft labels")
 @click.option("--network", metavar="SPEC", default="convnet", show_default=True, help="to train")
 @click.option(
-    "--store", type=click.Choice(["uint8", "float16", "float32"]),
+    "--store",
+    type=click.Choice(["uint8", "float16", "float32"]),
     help="of pixels; default: uint8 if that loses nothing, else float32",
-)  # fmt: skip
+)
 @output_options
 def import_(
-    source: Path, layout: str | None, out: Path, overwrite: bool, data: str | None,
-    mean: str | None, std: str | None, labels: Any, lr: float | None, temperature: float | None,
-    factor: int | None, fkd: Path | None, network: str, store: Any, as_json: bool, quiet: bool,
+    source: Path,
+    layout: str | None,
+    out: Path,
+    overwrite: bool,
+    data: str | None,
+    mean: str | None,
+    std: str | None,
+    labels: Any,
+    lr: float | None,
+    temperature: float | None,
+    factor: int | None,
+    fkd: Path | None,
+    network: str,
+    store: Any,
+    as_json: bool,
+    quiet: bool,
     **flags: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Write the distilled set at SOURCE, a file or folder of another tool, as an artifact.
 
     Nothing in it is executed. What its format does not record is asked for. Without --data,
@@ -54,31 +69,54 @@ def import_(
     from ddkit_cli import display
 
     request = Request(
-        format=layout, **described(data, flags), mean=numbers("--mean", mean),
-        std=numbers("--std", std), network=network, store=store, labels=labels, learning_rate=lr,
-        temperature=temperature, factor=factor, soft_labels=fkd,
-    )  # fmt: skip
+        format=layout,
+        **described(data, flags),
+        mean=numbers("--mean", mean),
+        std=numbers("--std", std),
+        network=network,
+        store=store,
+        labels=labels,
+        learning_rate=lr,
+        temperature=temperature,
+        factor=factor,
+        soft_labels=fkd,
+    )
     progress = display.progress_for(quiet or as_json)
     distilled = load(import_set(source, out, request, overwrite=overwrite, progress=progress))
     if as_json:
-        display.as_json({
-            "artifact": out, "images": len(distilled), "shape": distilled.shape,
-            "classes": len(distilled.class_names), "labels": distilled.labels.kind,
-            "learning_rate": distilled.learning_rate, "format": distilled.metadata["imported"],
-            "mean": distilled.space.mean.tolist(), "std": distilled.space.std.tolist(),
-        })  # fmt: skip
+        display.as_json(
+            {
+                "artifact": out,
+                "images": len(distilled),
+                "shape": distilled.shape,
+                "classes": len(distilled.class_names),
+                "labels": distilled.labels.kind,
+                "learning_rate": distilled.learning_rate,
+                "format": distilled.metadata["imported"],
+                "mean": distilled.space.mean.tolist(),
+                "std": distilled.space.std.tolist(),
+            }
+        )
         return
     space = distilled.space
-    used = space.kind if space.kind != "standard" else (
-        f"mean {listed(space.mean)}, std {listed(space.std)}"
-        + ("" if mean else ": those of the data; many tools have others, see docs/formats.md")
-    )  # fmt: skip
-    display.table(str(out), ["", ""], [
-        ("format", distilled.metadata["imported"]["format"]),
-        ("images", f"{len(distilled)} of {distilled.shape}, {readable(distilled.image_bytes)}"),
-        ("labels", f"{distilled.labels.kind}, {readable(distilled.labels.bytes)}"),
-        ("input space", used),
-    ])  # fmt: skip
+    used = (
+        space.kind
+        if space.kind != "standard"
+        else (
+            f"mean {listed(space.mean)}, std {listed(space.std)}"
+            + ("" if mean else ": those of the data; many tools have others, see docs/formats.md")
+        )
+    )
+    display.table(
+        str(out),
+        ["", ""],
+        [
+            ("format", distilled.metadata["imported"]["format"]),
+            ("images", f"{len(distilled)} of {distilled.shape}, {readable(distilled.image_bytes)}"),
+            ("labels", f"{distilled.labels.kind}, {readable(distilled.labels.bytes)}"),
+            ("input space", used),
+        ],
+    )
     click.echo(f"next: ddkit {'evaluate' if data else 'show'} {out}")
 
 

@@ -23,30 +23,45 @@ def inspect(artifact: Path, as_json: bool, quiet: bool) -> None:
     path = artifact_path(artifact)
     distilled = load(path)
     if as_json:
-        display.as_json({
-            "images": len(distilled), "shape": distilled.shape,
-            "image_bytes": distilled.image_bytes,
-            "label_bytes": distilled.labels.bytes, "view_bytes": distilled.labels.view_bytes,
-            "label_form": distilled.labels.form, "label_epochs": distilled.labels.epochs,
-            **distilled.metadata,
-        })  # fmt: skip
+        display.as_json(
+            {
+                "images": len(distilled),
+                "shape": distilled.shape,
+                "image_bytes": distilled.image_bytes,
+                "label_bytes": distilled.labels.bytes,
+                "view_bytes": distilled.labels.view_bytes,
+                "label_form": distilled.labels.form,
+                "label_epochs": distilled.labels.epochs,
+                **distilled.metadata,
+            }
+        )
         return
     stored = distilled.file["images"].dtype if "images" in distilled.file else "in parts"
     rate = distilled.learning_rate
-    display.table(str(path), ["", ""], [
-        *made_by(distilled.metadata),
-        ("images", f"{len(distilled)} of {distilled.shape}, {stored}, "
-                   f"{readable(distilled.image_bytes)}"),
-        ("classes", ", ".join(distilled.class_names[:12])
-                    + (" …" if len(distilled.class_names) > 12 else "")),
-        *stored_labels(distilled.labels),
-        ("temperature", f"{distilled.labels.temperature:g}"),
-        ("learned rate", "none" if rate is None else f"{rate:.4g}"),
-        ("input space", distilled.space.kind),
-        ("network", distilled.metadata["network"]),
-        ("data", distilled.metadata.get("data_fingerprint") or "not said"),
-        ("versions", ", ".join(f"{k} {v}" for k, v in distilled.metadata["versions"].items())),
-    ])  # fmt: skip
+    display.table(
+        str(path),
+        ["", ""],
+        [
+            *made_by(distilled.metadata),
+            (
+                "images",
+                f"{len(distilled)} of {distilled.shape}, {stored}, "
+                f"{readable(distilled.image_bytes)}",
+            ),
+            (
+                "classes",
+                ", ".join(distilled.class_names[:12])
+                + (" …" if len(distilled.class_names) > 12 else ""),
+            ),
+            *stored_labels(distilled.labels),
+            ("temperature", f"{distilled.labels.temperature:g}"),
+            ("learned rate", "none" if rate is None else f"{rate:.4g}"),
+            ("input space", distilled.space.kind),
+            ("network", distilled.metadata["network"]),
+            ("data", distilled.metadata.get("data_fingerprint") or "not said"),
+            ("versions", ", ".join(f"{k} {v}" for k, v in distilled.metadata["versions"].items())),
+        ],
+    )
 
 
 def stored_labels(labels: "Labels") -> list[tuple[str, str]]:
@@ -57,13 +72,17 @@ def stored_labels(labels: "Labels") -> list[tuple[str, str]]:
     if isinstance(labels, RecipeLabels):
         size, who = labels.pool_bytes, labels.ensemble
         there = "which is not here" if size is None else readable(size)
-        return [("labels", f"recipe, {stored}, {labels.epochs} epochs, made while training"),
-                ("by", f"{len(who.members)} members of the pool {who.pool}, {there}"),
-                ("views", "drawn from a seed, 0 B")]  # fmt: skip
+        return [
+            ("labels", f"recipe, {stored}, {labels.epochs} epochs, made while training"),
+            ("by", f"{len(who.members)} members of the pool {who.pool}, {there}"),
+            ("views", "drawn from a seed, 0 B"),
+        ]
     if isinstance(labels, EpochLabels):
         views = "stored" if labels.views_are_stored else "drawn from a seed"
-        return [("labels", f"epoch, {labels.form}, {stored}, {labels.epochs} epochs"),
-                ("views", f"{views}, {readable(labels.view_bytes)}")]  # fmt: skip
+        return [
+            ("labels", f"epoch, {labels.form}, {stored}, {labels.epochs} epochs"),
+            ("views", f"{views}, {readable(labels.view_bytes)}"),
+        ]
     return [("labels", f"{labels.kind}, {labels.form}, {stored}")]
 
 

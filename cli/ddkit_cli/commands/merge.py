@@ -27,15 +27,25 @@ def merge(
     merged = load(merge_sets(artifacts, out, overwrite=overwrite))
     ipc, count = merged.metadata["config"]["ipc"], len(artifacts)
     if as_json:
-        display.as_json({
-            "artifact": out, "merged": count, "images": len(merged), "ipc": ipc,
-            "image_bytes": merged.image_bytes, "labels": merged.labels.kind,
-            "label_bytes": merged.labels.bytes,
-        })  # fmt: skip
+        display.as_json(
+            {
+                "artifact": out,
+                "merged": count,
+                "images": len(merged),
+                "ipc": ipc,
+                "image_bytes": merged.image_bytes,
+                "labels": merged.labels.kind,
+                "label_bytes": merged.labels.bytes,
+            }
+        )
         return
-    display.table(f"{count} sets merged, ipc {ipc}", ["", ""], [
-        ("artifact", str(out)),
-        ("images", f"{len(merged)} of {merged.shape}, {readable(merged.image_bytes)}"),
-        ("labels", f"{merged.labels.kind}, {readable(merged.labels.bytes)}"),
-    ])  # fmt: skip
+    display.table(
+        f"{count} sets merged, ipc {ipc}",
+        ["", ""],
+        [
+            ("artifact", str(out)),
+            ("images", f"{len(merged)} of {merged.shape}, {readable(merged.image_bytes)}"),
+            ("labels", f"{merged.labels.kind}, {readable(merged.labels.bytes)}"),
+        ],
+    )
     click.echo(f"next: ddkit evaluate {out}    or    ddkit show {out}")

@@ -64,16 +64,23 @@ def _show(name: str, as_json: bool) -> None:
     presets = preset_names(name)
     if as_json:
         keys = ("name", "type", "default", "meaning")
-        display.as_json({
-            "method": name, "plugin": plugin_name, "presets": presets, "hooks": plugin.overridden(),
-            "options": [dict(zip(keys, row, strict=True)) for row in rows],
-        })  # fmt: skip
+        display.as_json(
+            {
+                "method": name,
+                "plugin": plugin_name,
+                "presets": presets,
+                "hooks": plugin.overridden(),
+                "options": [dict(zip(keys, row, strict=True)) for row in rows],
+            }
+        )
         return
     if alias:
         click.echo(f"{name} is an alias of {plugin_name}: {alias.summary}")
     display.table(
         f"options of {name} (--set option=value)", ["option", "type", "default", "meaning"], rows
     )
-    click.echo(f"hooks: {', '.join(plugin.overridden())}; network unless named: "
-               f"{plugin.options_model().default_network}")  # fmt: skip
+    click.echo(
+        f"hooks: {', '.join(plugin.overridden())}; network unless named: "
+        f"{plugin.options_model().default_network}"
+    )
     click.echo(f"presets: {', '.join(presets) or 'none'}")

@@ -29,22 +29,45 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     config = configured(flags)
     found = planning.plan(config, planning.data_of(config.data, parsed(like)))
     if as_json:
-        display.as_json({
-            "pool_seconds": found.pool_seconds, "synthesis_seconds": found.synthesis_seconds,
-            "relabel_seconds": found.relabel_seconds, "peak_bytes": found.peak_bytes,
-            "pool_bytes": found.pool_bytes, "image_bytes": found.image_bytes,
-            "label_bytes": found.label_bytes, "config": config.model_dump(mode="json"),
-        })  # fmt: skip
+        display.as_json(
+            {
+                "pool_seconds": found.pool_seconds,
+                "synthesis_seconds": found.synthesis_seconds,
+                "relabel_seconds": found.relabel_seconds,
+                "peak_bytes": found.peak_bytes,
+                "pool_bytes": found.pool_bytes,
+                "image_bytes": found.image_bytes,
+                "label_bytes": found.label_bytes,
+                "config": config.model_dump(mode="json"),
+            }
+        )
     else:
         title = f"{config.method} on {config.data.tag}, ipc {config.ipc}: what it will take here"
-        display.table(title, ["stage", "time", "memory of a step", "disk"], [
-            ("pool", display.duration(found.pool_seconds), "", readable(found.pool_bytes)),
-            ("synthesis", display.duration(found.synthesis_seconds), readable(found.peak_bytes),
-             readable(found.image_bytes)),
-            ("relabel", display.duration(found.relabel_seconds), "", readable(found.label_bytes)),
-            ("in all", display.duration(found.seconds), readable(found.peak_bytes),
-             readable(found.disk_bytes)),
-        ])  # fmt: skip
+        display.table(
+            title,
+            ["stage", "time", "memory of a step", "disk"],
+            [
+                ("pool", display.duration(found.pool_seconds), "", readable(found.pool_bytes)),
+                (
+                    "synthesis",
+                    display.duration(found.synthesis_seconds),
+                    readable(found.peak_bytes),
+                    readable(found.image_bytes),
+                ),
+                (
+                    "relabel",
+                    display.duration(found.relabel_seconds),
+                    "",
+                    readable(found.label_bytes),
+                ),
+                (
+                    "in all",
+                    display.duration(found.seconds),
+                    readable(found.peak_bytes),
+                    readable(found.disk_bytes),
+                ),
+            ],
+        )
     planning.check_fits(config, found)
 
 

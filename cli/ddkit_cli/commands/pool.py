@@ -40,11 +40,12 @@ def list_pools(as_json: bool, quiet: bool) -> None:
                 entry.name,
                 *(_said(entry.description, key) for key in ABOUT),
                 str(entry.members) if entry.finished else "unfinished",
-                _said(entry.description, "seed"), readable(entry.bytes),
+                _said(entry.description, "seed"),
+                readable(entry.bytes),
             )
             for entry in found
         ],
-    )  # fmt: skip
+    )
 
 
 def _said(description: dict[str, Any], key: str) -> str:
@@ -56,9 +57,10 @@ def _said(description: dict[str, Any], key: str) -> str:
 @pool.command()
 @click.argument("name")
 @click.option(
-    "--distilled", type=click.Path(path_type=Path),
+    "--distilled",
+    type=click.Path(path_type=Path),
     help="a distilled set: also the KL distance between members and a student trained on it",
-)  # fmt: skip
+)
 @click.option("--epochs", type=int, default=300, show_default=True, help="of the student")
 @click.option("--data", help="where the data lie now, if elsewhere than for the run")
 @output_options
@@ -87,13 +89,16 @@ def inspect(
                 folder, distilled, epochs, data, display.progress_for(quiet or as_json)
             )
     if as_json:
-        display.as_json({
-            "description": opened.description, "student_epochs": stages,
-            "members": [
-                {**member.__dict__, "kl_to_student": row}
-                for member, row in zip(opened.members, distances, strict=True)
-            ],
-        })  # fmt: skip
+        display.as_json(
+            {
+                "description": opened.description,
+                "student_epochs": stages,
+                "members": [
+                    {**member.__dict__, "kl_to_student": row}
+                    for member, row in zip(opened.members, distances, strict=True)
+                ],
+            }
+        )
         return
     click.echo(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
     if not stages and all(m.role == "expert" and not m.figures for m in opened.members):
@@ -104,13 +109,16 @@ def inspect(
         ["member", "role", "epoch", "step", "figures", *(f"KL, epoch {e}" for e in stages)],
         [
             (
-                f"{member.task} {member.number}", member.role, str(member.epoch), str(member.step),
+                f"{member.task} {member.number}",
+                member.role,
+                str(member.epoch),
+                str(member.step),
                 ", ".join(f"{key} {value:.3f}" for key, value in member.figures.items()),
                 *(f"{value:.3f}" for value in row),
             )
             for member, row in zip(opened.members, distances, strict=True)
         ],
-    )  # fmt: skip
+    )
 
 
 def trajectory_rows(opened: "Pool") -> list[tuple[str, str, str]]:
@@ -131,14 +139,25 @@ def trajectory_rows(opened: "Pool") -> list[tuple[str, str, str]]:
 @click.option("--mean", metavar="A,B,C", help="of pixels in 0 to 1, as the experts' project has it")
 @click.option("--std", metavar="A,B,C", help="likewise; default for both: that of the data")
 @click.option(
-    "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
     help="of the stored weights",
-)  # fmt: skip
+)
 @output_options
 def import_pool(
-    files: tuple[Path, ...], data: str, network: str, name: str | None, mean: str | None,
-    std: str | None, dtype: Any, as_json: bool, quiet: bool, **flags: Any,
-) -> None:  # fmt: skip
+    files: tuple[Path, ...],
+    data: str,
+    network: str,
+    name: str | None,
+    mean: str | None,
+    std: str | None,
+    dtype: Any,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
+) -> None:
     """Import expert trajectories, the replay_buffer_*.pt of MTT, TESLA or FTD, as a pool.
 
     The data flags say what the experts were trained on, as for `ddkit distill`. Nothing in the
@@ -153,19 +172,31 @@ def import_pool(
 
     said = {key: value for key, value in flags.items() if value is not None}
     imported = import_replay(
-        files, validated(DataOptions, {"name": data, **said}, "the data set"), network,
-        name=name, mean=numbers("--mean", mean), std=numbers("--std", std), dtype=dtype,
+        files,
+        validated(DataOptions, {"name": data, **said}, "the data set"),
+        network,
+        name=name,
+        mean=numbers("--mean", mean),
+        std=numbers("--std", std),
+        dtype=dtype,
         progress=display.progress_for(quiet or as_json),
-    )  # fmt: skip
+    )
     folder, experts, epochs = imported.folder, imported.experts, imported.epochs
     opened = Pool.open(folder)
     said["space"] = opened.space().kind
     follow_up = next_command(folder.name, data, network, said)
     if as_json:
-        display.as_json({
-            "name": folder.name, "folder": folder, "experts": experts, "epochs": epochs,
-            "bytes": size(folder), "description": opened.description, "next": follow_up,
-        })  # fmt: skip
+        display.as_json(
+            {
+                "name": folder.name,
+                "folder": folder,
+                "experts": experts,
+                "epochs": epochs,
+                "bytes": size(folder),
+                "description": opened.description,
+                "next": follow_up,
+            }
+        )
         return
     click.echo(
         f"pool {folder.name}: {experts} experts of {epochs} epochs, {readable(size(folder))}"

@@ -22,10 +22,20 @@ from ddkit_cli.options import label_options, output_options, set_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="a new file")
 @output_options
 def relabel(
-    artifact: Path, relabel_from: str | None, settings: tuple[str, ...], pool: str | None,
-    network: str | None, labels_as: str | None, label_views: Any, keep_epochs: int | None,
-    data: str | None, device: str | None, out: Path, as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
+    artifact: Path,
+    relabel_from: str | None,
+    settings: tuple[str, ...],
+    pool: str | None,
+    network: str | None,
+    labels_as: str | None,
+    label_views: Any,
+    keep_epochs: int | None,
+    data: str | None,
+    device: str | None,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Label the images of ARTIFACT again, or store its labels otherwise, and write them to --out.
 
     Labels are made again where nothing but --out is said, or who makes them, or a recipe. With
@@ -46,10 +56,17 @@ def relabel(
         lost = relabelling.relabel(artifact, out, wanted, progress, data=data, device=device)
     labels = load(out).labels
     if as_json:
-        display.as_json({
-            "artifact": out, "labels": labels.kind, "form": labels.form, "epochs": labels.epochs,
-            "label_bytes": labels.bytes, "view_bytes": labels.view_bytes, "lost": lost,
-        })  # fmt: skip
+        display.as_json(
+            {
+                "artifact": out,
+                "labels": labels.kind,
+                "form": labels.form,
+                "epochs": labels.epochs,
+                "label_bytes": labels.bytes,
+                "view_bytes": labels.view_bytes,
+                "lost": lost,
+            }
+        )
     else:
         click.echo(f"{out}: labels {labels.kind}, {labels.form}, {readable(labels.bytes)}")
         if lost:

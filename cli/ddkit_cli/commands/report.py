@@ -12,8 +12,14 @@ NAMES = {"html": "report.html", "md": "report.md", "csv": "results.csv"}
 @click.command(short_help="make a page, Markdown or CSV of what a bench found")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs/bench"))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="default: in the bench's folder")
-@click.option("--format", "formats", default="html", show_default=True, metavar="html,md,csv",
-              help="what is written, with commas")  # fmt: skip
+@click.option(
+    "--format",
+    "formats",
+    default="html",
+    show_default=True,
+    metavar="html,md,csv",
+    help="what is written, with commas",
+)
 @output_options
 def report(folder: Path, out: Path | None, formats: str, as_json: bool, quiet: bool) -> None:
     """Make one HTML page of the bench in FOLDER (default: runs/bench): it needs nothing else.

@@ -21,9 +21,17 @@ from ddkit_cli.options import output_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="a .safetensors file")
 @output_options
 def train(
-    artifact: Path, network: str | None, protocol: str | None, epochs: int | None, seed: int,
-    device: str, precision: Any, out: Path, as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
+    artifact: Path,
+    network: str | None,
+    protocol: str | None,
+    epochs: int | None,
+    seed: int,
+    device: str,
+    precision: Any,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Train one network on ARTIFACT and write its weights to --out.
 
     Needs the artifact alone, not the data it was distilled from.

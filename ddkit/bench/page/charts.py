@@ -109,18 +109,35 @@ def _panel(rows: list[Row], looks: dict[str, Style]) -> Panel:
     one_ipc = len({row.ipc for row in rows}) == 1
     charts = [
         _by_method(by_method, looks) if one_ipc else _by_ipc(by_method, looks),
-        _by_cost(by_method, looks, "Accuracy and time", "pool + synthesis + relabel, per set",
-                 _total_seconds, seconds_axis, duration),
-        _by_cost(by_method, looks, "Accuracy and storage", "images + labels",
-                 lambda row: max(1, row.image_bytes + row.label_bytes), bytes_axis, readable),
-    ]  # fmt: skip
+        _by_cost(
+            by_method,
+            looks,
+            "Accuracy and time",
+            "pool + synthesis + relabel, per set",
+            _total_seconds,
+            seconds_axis,
+            duration,
+        ),
+        _by_cost(
+            by_method,
+            looks,
+            "Accuracy and storage",
+            "images + labels",
+            lambda row: max(1, row.image_bytes + row.label_bytes),
+            bytes_axis,
+            readable,
+        ),
+    ]
     found_by = {"data": [first.data], "network": [first.network], "protocol": [where]}
     label = f"{first.data} · {first.network} · {where}"
     return Panel(
-        label, found_by, charts, [looks[name] for name in by_method],
+        label,
+        found_by,
+        charts,
+        [looks[name] for name in by_method],
         any(series.dashed for series in charts[0].series),
         f"All real data: {accuracy(first.real)} % (hard labels)." if first.real else "",
-    )  # fmt: skip
+    )
 
 
 def _by_ipc(by_method: dict[str, list[Row]], looks: dict[str, Style]) -> Chart:
@@ -164,11 +181,14 @@ def _by_method(by_method: dict[str, list[Row]], looks: dict[str, Style]) -> Char
 
 
 def _by_cost(
-    by_method: dict[str, list[Row]], looks: dict[str, Style], title: str, x_title: str,
+    by_method: dict[str, list[Row]],
+    looks: dict[str, Style],
+    title: str,
+    x_title: str,
     cost: Callable[[Row], float],
     axis: Callable[[Sequence[float], float, float], tuple[Scale, list[Tick]]],
     text: Callable[[float], str],
-) -> Chart:  # fmt: skip
+) -> Chart:
     every = [row for rows in by_method.values() for row in rows]
     x_scale, x_ticks = axis([cost(row) for row in every], LEFT + 6, RIGHT - 6)
     y_scale, y_ticks = _accuracy_axis(every, random=False)
@@ -176,10 +196,15 @@ def _by_cost(
     series, taken = [], list[tuple[float, float]]()
     for name, rows in by_method.items():
         points = [
-            _point(x_scale(cost(r)), y_scale, r.accuracy,
-                   f"{name}, ipc {r.ipc}, {text(cost(r))}", str(r.ipc) if several else "")
+            _point(
+                x_scale(cost(r)),
+                y_scale,
+                r.accuracy,
+                f"{name}, ipc {r.ipc}, {text(cost(r))}",
+                str(r.ipc) if several else "",
+            )
             for r in rows
-        ]  # fmt: skip
+        ]
         points = [_unless_taken(point, taken) for point in points]
         series.append(Series(name, looks[name], points, path=_path(points)))
     note = "; numbers: images per class" if several else ""
@@ -231,11 +256,13 @@ def _point(x: float, y_scale: Scale, found: Spread, what: str, label: str = "") 
     text = f"{what}: {accuracy(found)} %, n = {trained(found)}"
     low, high = found.mean - half, found.mean + half
     return Point(
-        round(x, 1), y_scale(found.mean),
+        round(x, 1),
+        y_scale(found.mean),
         y_scale(max(y_scale.low, low)) if half else None,
         y_scale(min(y_scale.high, high)) if half else None,
-        text, label,
-    )  # fmt: skip
+        text,
+        label,
+    )
 
 
 def _unless_taken(point: Point, taken: list[tuple[float, float]]) -> Point:

@@ -84,9 +84,11 @@ def found_by(
 ) -> dict[str, list[str]]:
     """Return what the page's filters find a thing by; None: whatever the network."""
     found = {
-        "method": list(methods), "data": [data], "ipc": [str(ipc)],
+        "method": list(methods),
+        "data": [data],
+        "ipc": [str(ipc)],
         "protocol": [conditions(protocol, recipe)],
-    }  # fmt: skip
+    }
     return found if network is None else {**found, "network": [network]}
 
 
@@ -113,92 +115,139 @@ MAIN: Sequence[tuple[Column, Callable[[Row], Cell]]] = (
     (Column("method", number=False), lambda r: Cell(r.name)),
     (Column("data", number=False), lambda r: Cell(r.data)),
     (Column("ipc", note="images per class"), lambda r: Cell(str(r.ipc), r.ipc)),
-    (Column("network", number=False, note="trained on the set and tested"),
-     lambda r: Cell(r.network)),
+    (
+        Column("network", number=False, note="trained on the set and tested"),
+        lambda r: Cell(r.network),
+    ),
     (Column("protocol", number=False), lambda r: Cell(r.protocol, small=r.recipe)),
-    (Column("labels", number=False, note="what networks are trained towards"),
-     lambda r: Cell(r.labels)),
-    (Column("accuracy", note="percent, ± standard deviation over distillation seeds"),
-     lambda r: Cell(accuracy(r.accuracy), r.accuracy.mean, share=r.accuracy.mean)),
-    (Column("standing", number=False, note="behind: another is better beyond noise"),
-     lambda r: Cell(standing_of(r))),
-    (Column("over random", note="points above random real images, same recipe"),
-     lambda r: _number(r.over_random, points)),
-    (Column("p", note="paired t-test against random images over distillation seeds"),
-     lambda r: _number(r.p_random, p_value)),
-    (Column("n", "spread", "distilled sets × networks on each"),
-     lambda r: Cell(trained(r.accuracy), r.accuracy.sets * r.accuracy.networks)),
-    (Column("± networks", "spread", "standard deviation over networks trained on the same set"),
-     lambda r: _number(r.accuracy.within, lambda value: f"{100 * value:.1f}")),
+    (
+        Column("labels", number=False, note="what networks are trained towards"),
+        lambda r: Cell(r.labels),
+    ),
+    (
+        Column("accuracy", note="percent, ± standard deviation over distillation seeds"),
+        lambda r: Cell(accuracy(r.accuracy), r.accuracy.mean, share=r.accuracy.mean),
+    ),
+    (
+        Column("standing", number=False, note="behind: another is better beyond noise"),
+        lambda r: Cell(standing_of(r)),
+    ),
+    (
+        Column("over random", note="points above random real images, same recipe"),
+        lambda r: _number(r.over_random, points),
+    ),
+    (
+        Column("p", note="paired t-test against random images over distillation seeds"),
+        lambda r: _number(r.p_random, p_value),
+    ),
+    (
+        Column("n", "spread", "distilled sets × networks on each"),
+        lambda r: Cell(trained(r.accuracy), r.accuracy.sets * r.accuracy.networks),
+    ),
+    (
+        Column("± networks", "spread", "standard deviation over networks trained on the same set"),
+        lambda r: _number(r.accuracy.within, lambda value: f"{100 * value:.1f}"),
+    ),
     (Column("random", "beside it", "random real images, same recipe"), lambda r: _spread(r.random)),
-    (Column("selection", "beside it", "chosen real images, same recipe"),
-     lambda r: _spread(r.selection)),
-    (Column("over selection", "beside it", "points above the selection"),
-     lambda r: _number(r.over_selection, points)),
-    (Column("all real", "beside it", "networks trained on all real data, hard labels"),
-     lambda r: _spread(r.real)),
-    (Column("pool", "time", "seconds to train the pool, counted whole"),
-     lambda r: _number(r.seconds["pool"], duration)),
+    (
+        Column("selection", "beside it", "chosen real images, same recipe"),
+        lambda r: _spread(r.selection),
+    ),
+    (
+        Column("over selection", "beside it", "points above the selection"),
+        lambda r: _number(r.over_selection, points),
+    ),
+    (
+        Column("all real", "beside it", "networks trained on all real data, hard labels"),
+        lambda r: _spread(r.real),
+    ),
+    (
+        Column("pool", "time", "seconds to train the pool, counted whole"),
+        lambda r: _number(r.seconds["pool"], duration),
+    ),
     (Column("synthesis", "time", "per set"), lambda r: _number(r.seconds["synthesis"], duration)),
     (Column("relabel", "time", "per set"), lambda r: _number(r.seconds["relabel"], duration)),
-    (Column("evaluation", "time", "per network"),
-     lambda r: _number(r.seconds["evaluation"], duration)),
+    (
+        Column("evaluation", "time", "per network"),
+        lambda r: _number(r.seconds["evaluation"], duration),
+    ),
     (Column("synthesis", "peak memory"), lambda r: _memory(r, "synthesis")),
     (Column("evaluation", "peak memory"), lambda r: _memory(r, "evaluation")),
     (Column("images", "storage"), lambda r: _number(r.image_bytes, readable)),
     (Column("labels", "storage"), lambda r: _number(r.label_bytes, readable)),
     (Column("learning rate", "recipe", "of the networks; “tuned”: chosen on the holdout"), _rates),
-)  # fmt: skip
+)
 
 
 def main_table(results: Results) -> Table:
     lines = [
-        Line([cell(row) for _, cell in MAIN],
-             found_by([row.name], row.data, row.ipc, row.protocol, row.recipe, row.network))
+        Line(
+            [cell(row) for _, cell in MAIN],
+            found_by([row.name], row.data, row.ipc, row.protocol, row.recipe, row.network),
+        )
         for row in results.rows
-    ]  # fmt: skip
+    ]
     return Table("accuracy-table", "Accuracy and cost", [column for column, _ in MAIN], lines)
 
 
 def scores_table(results: Results) -> Table:
     columns = [
-        Column("method", number=False), Column("data", number=False), Column("ipc"),
-        Column("network", number=False), Column("recipe", number=False),
+        Column("method", number=False),
+        Column("data", number=False),
+        Column("ipc"),
+        Column("network", number=False),
+        Column("recipe", number=False),
         Column("HLR", note="hard-label recovery, points: all real data − set; less is better"),
         Column("IOR", note="improvement over random, points, with the set's own labels"),
         Column("LRS", note="label robust score, 0 … 1, from HLR and IOR; more is better"),
         Column("ARS", note="augmentation robust score, 0 … 1, with and without DSA"),
-    ]  # fmt: skip
+    ]
     lines = []
     for s in measured(results):
         by = {"method": [s.method], "data": [s.data], "ipc": [str(s.ipc)], "network": [s.network]}
         cells = [
-            Cell(s.method), Cell(s.data), Cell(str(s.ipc), s.ipc), Cell(s.network), Cell(s.recipe),
-            _number(s.recovery, points), _number(s.over_random, points),
-            _number(s.lrs, score), _number(s.ars, score),
-        ]  # fmt: skip
+            Cell(s.method),
+            Cell(s.data),
+            Cell(str(s.ipc), s.ipc),
+            Cell(s.network),
+            Cell(s.recipe),
+            _number(s.recovery, points),
+            _number(s.over_random, points),
+            _number(s.lrs, score),
+            _number(s.ars, score),
+        ]
         lines.append(Line(cells, by))
     return Table("scores-table", "DD-Ranking's scores", columns, lines)
 
 
 def differences_table(results: Results) -> Table:
     columns = [
-        Column("first", number=False), Column("second", number=False),
+        Column("first", number=False),
+        Column("second", number=False),
         Column("difference", note="first − second, points"),
         Column("in words", number=False),
         Column("p", note="paired t-test, Holm's correction"),
         Column("n", note="distillation seeds in common"),
-        Column("data", number=False), Column("ipc"), Column("network", number=False),
+        Column("data", number=False),
+        Column("ipc"),
+        Column("network", number=False),
         Column("protocol", number=False),
-    ]  # fmt: skip
+    ]
     lines = []
     for d in results.differences:
         data, ipc, network, protocol, recipe = d.group
         cells = [
-            Cell(d.first), Cell(d.second), _number(d.difference, points), Cell(verdict(d)),
-            _number(d.p, p_value), Cell(str(d.sets), d.sets),
-            Cell(data), Cell(str(ipc), ipc), Cell(network), Cell(protocol, small=recipe),
-        ]  # fmt: skip
+            Cell(d.first),
+            Cell(d.second),
+            _number(d.difference, points),
+            Cell(verdict(d)),
+            _number(d.p, p_value),
+            Cell(str(d.sets), d.sets),
+            Cell(data),
+            Cell(str(ipc), ipc),
+            Cell(network),
+            Cell(protocol, small=recipe),
+        ]
         by = found_by([d.first, d.second], data, ipc, protocol, recipe, network)
         lines.append(Line(cells, by))
     return Table("differences-table", "Differences between methods", columns, lines)
@@ -206,21 +255,26 @@ def differences_table(results: Results) -> Table:
 
 def rankings_table(results: Results) -> Table:
     columns = [
-        Column("method", number=False), Column("data", number=False), Column("ipc"),
+        Column("method", number=False),
+        Column("data", number=False),
+        Column("ipc"),
         Column("protocol", number=False),
         Column("Spearman's ρ", note="between accuracies on the set and on all real data, by seed"),
         Column("networks", note="how many were ranked"),
-    ]  # fmt: skip
+    ]
     lines = []
     for r in results.rankings:
         text = "  ".join(score(value) for value in r.correlations)
         known = [value for value in r.correlations if not isnan(value)]
         value = fmean(known) if known else None
         cells = [
-            Cell(r.method), Cell(r.data), Cell(str(r.ipc), r.ipc),
-            Cell(r.protocol, small=r.recipe), Cell(text, value),
+            Cell(r.method),
+            Cell(r.data),
+            Cell(str(r.ipc), r.ipc),
+            Cell(r.protocol, small=r.recipe),
+            Cell(text, value),
             Cell(str(r.networks), r.networks),
-        ]  # fmt: skip
+        ]
         by = found_by([r.method], r.data, r.ipc, r.protocol, r.recipe, None)
         lines.append(Line(cells, by))
     return Table("rankings-table", "Ranking of networks", columns, lines)

@@ -54,9 +54,12 @@ def render(store: Store, results: Results) -> str:
     style = Markup("\n".join(_asset(name) for name in STYLES))  # noqa: S704 - our own file
     scripts = [Markup(_asset(name)) for name in SCRIPTS]  # noqa: S704 - our own files
     environment = Environment(
-        loader=PackageLoader("ddkit.bench.page"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("ddkit.bench.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["breakable"] = _breakable
     return environment.get_template("report.html.j2").render(
         title=folder.resolve().name,

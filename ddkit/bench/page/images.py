@@ -70,27 +70,37 @@ def _sheet(distilled: DistilledDataset, folder: Path, empty: Sheet, room: int) -
     started = _initial(folder, len(distilled))
     rows = [(distilled.classes == index).nonzero().flatten() for index in range(len(names))]
     final = [_scaled(distilled.pixels(each[:most]), size) for each in rows]
-    initial = [None if started is None else _scaled(as_pixels(started[each[:most]]), size)
-               for each in rows]  # fmt: skip
+    initial = [
+        None if started is None else _scaled(as_pixels(started[each[:most]]), size) for each in rows
+    ]
     unchanged = started is not None and all(
         torch.equal(_bytes(first), _bytes(last))
-        for first, last in zip(initial, final, strict=True) if first is not None
-    )  # fmt: skip
+        for first, last in zip(initial, final, strict=True)
+        if first is not None
+    )
     classes = [
-        (name, [Pair(None if unchanged or before is None else _png(before[n]), _png(after[n]))
-                for n in range(len(after))])
+        (
+            name,
+            [
+                Pair(None if unchanged or before is None else _png(before[n]), _png(after[n]))
+                for n in range(len(after))
+            ],
+        )
         for name, before, after in zip(names, initial, final, strict=True)
-    ]  # fmt: skip
+    ]
     firsts = [each[0] for each in final if len(each)][:PREVIEW_IMAGES]
     small = min(1.0, PREVIEW_PIXELS / max(size))
     preview_size = (max(1, round(size[0] * small)), max(1, round(size[1] * small)))
     enlarged = max(1, -(-SHOWN // size[1]))
     return Sheet(
-        empty.title, empty.about, empty.found_by,
-        (size[0] * enlarged, size[1] * enlarged), classes,
+        empty.title,
+        empty.about,
+        empty.found_by,
+        (size[0] * enlarged, size[1] * enlarged),
+        classes,
         [_png(_scaled(image[None], preview_size)[0]) for image in firsts],
         _note(distilled, max(map(len, rows)), most, started is not None, unchanged),
-    )  # fmt: skip
+    )
 
 
 def _note(
@@ -99,9 +109,10 @@ def _note(
     parts = [
         "Each pair: where the image started, and what it became."
         if known and not unchanged
-        else "Real images, as they were chosen." if unchanged
+        else "Real images, as they were chosen."
+        if unchanged
         else "Final images; where they started is no longer known."
-    ]  # fmt: skip
+    ]
     if per_class > most:
         parts.append(f"{most} of {per_class} images per class are shown.")
     if len(distilled.class_names) > MOST_CLASSES:

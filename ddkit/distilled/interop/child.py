@@ -27,9 +27,17 @@ SECONDS = 120  # of computing per file
 DEPTH = 8  # lists in lists
 ITEMS = 100_000  # in one file
 DTYPES = (
-    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool,
-    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
-)  # fmt: skip
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.bool,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+)
 
 Reader = Callable[[list[str]], tuple[dict[str, Tensor], Any]]
 """Called with paths; returns tensors by name, and how they are nested (see `flattened`)."""

@@ -49,9 +49,10 @@ class Given:
     def input_space(self, path: Path) -> InputSpace:
         if self.space is None:
             raise missing(
-                path, "how pixels became network inputs",
+                path,
+                "how pixels became network inputs",
                 "--mean and --std, --data, or --space unit if they are pixels in 0 to 1",
-            )  # fmt: skip
+            )
         return self.space
 
     def pixels(self, inputs: Tensor, path: Path) -> Tensor:

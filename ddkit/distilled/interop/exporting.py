@@ -21,9 +21,14 @@ MARK = ".ddkit-export"  # in a folder that an export made, and that another may 
 
 
 def export_set(
-    artifact: Path, out: Path, name: str, *, labels: LabelKind | None = None,
-    batch_size: int | None = None, overwrite: bool = False,
-) -> list[str]:  # fmt: skip
+    artifact: Path,
+    out: Path,
+    name: str,
+    *,
+    labels: LabelKind | None = None,
+    batch_size: int | None = None,
+    overwrite: bool = False,
+) -> list[str]:
     """Write a distilled set to `out` in another tool's layout, whole or not at all.
 
     Args:

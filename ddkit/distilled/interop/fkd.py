@@ -38,9 +38,13 @@ class Batch:
 
 
 def read(
-    folder: Path, images: int, classes: int, size: tuple[int, int], given: Given,
+    folder: Path,
+    images: int,
+    classes: int,
+    size: tuple[int, int],
+    given: Given,
     files: UntrustedFiles,
-) -> EpochLabels:  # fmt: skip
+) -> EpochLabels:
     """Return the labels of all epochs in `folder`, image by image.
 
     Args:
@@ -110,9 +114,13 @@ def read_batch(path: Path, classes: int, size: tuple[int, int], files: Untrusted
         check_mixed(partner, weight, count, path)
         pixels = box_of(box, size, path) if mix == "cutmix" else [0, 0, 0, 0]
     views = Views(
-        crop, flips.bool(), partner.long(), torch.tensor(pixels).expand(count, 4),
-        torch.full((count,), float(weight)), mix,
-    )  # fmt: skip
+        crop,
+        flips.bool(),
+        partner.long(),
+        torch.tensor(pixels).expand(count, 4),
+        torch.full((count,), float(weight)),
+        mix,
+    )
     return Batch(views, logits)
 
 
@@ -197,9 +205,10 @@ def saved(batch: Batch) -> list[Any]:
     views = batch.views
     plain = views.mix == "none"
     return [
-        views.crop.clone(), views.flip.clone(),
+        views.crop.clone(),
+        views.flip.clone(),
         None if plain else views.partner,
         None if plain else float(views.weight[0]),
         views.box[0].tolist() if views.mix == "cutmix" else None,
         batch.logits.clone(),
-    ]  # fmt: skip
+    ]

@@ -67,9 +67,14 @@ class Request:
 
 
 def import_set(
-    source: Path, out: Path, request: Request, *, overwrite: bool = False,
-    progress: Progress | None = None, files: UntrustedFiles | None = None,
-) -> Path:  # fmt: skip
+    source: Path,
+    out: Path,
+    request: Request,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    files: UntrustedFiles | None = None,
+) -> Path:
     """Write the distilled set of another tool as an artifact, and return its path.
 
     With `data` the artifact can be evaluated, relabelled and merged; else shown and trained on.
@@ -89,9 +94,14 @@ def import_set(
     train = None if request.data is None else training_split(request.data, progress)
     space = input_space(request, train)
     given = Given(
-        class_names(request, train), space, request.labels, request.learning_rate,
-        request.temperature, request.factor, request.soft_labels,
-    )  # fmt: skip
+        class_names(request, train),
+        space,
+        request.labels,
+        request.learning_rate,
+        request.temperature,
+        request.factor,
+        request.soft_labels,
+    )
     with nullcontext(files) if files else UntrustedFiles() as reader:
         found = layout.read(source, given, reader)
         check_images(found, train, source)
@@ -99,10 +109,12 @@ def import_set(
     if overwrite:
         make_room(out)
     write_distilled(
-        out, Synthetic(images, found.classes, found.learning_rate), found.labels,
+        out,
+        Synthetic(images, found.classes, found.learning_rate),
+        found.labels,
         channels_of(given.input_space(source), images, source),
         describe(found, request, train, {"format": name, "name": source.name}),
-    )  # fmt: skip
+    )
     return out
 
 

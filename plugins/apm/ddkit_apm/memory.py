@@ -46,9 +46,14 @@ def check_budget(run: Run) -> None:
 
 
 def fitting_segment(
-    run: Run, teacher: nn.Module, skeleton: nn.Module, inputs: Tensor, classes: Tensor, leaf: int,
+    run: Run,
+    teacher: nn.Module,
+    skeleton: nn.Module,
+    inputs: Tensor,
+    classes: Tensor,
+    leaf: int,
     students: Sequence[Logits],
-) -> int:  # fmt: skip
+) -> int:
     """Return the segment that was asked for, or the largest that keeps to the run's budget.
 
     Counted are the teacher, the students' skeleton and K checkpoints, the images on the device with
@@ -74,9 +79,14 @@ def fitting_segment(
         measured = inputs[: 2 * segment]
         rest = inputs.nbytes - measured.nbytes  # of the gradient of the mini-batch
         update = partial(
-            prediction_matching, measured, classes[: 2 * segment], teacher, students[:1],
-            DISTANCES[options.distance], segment=segment,
-        )  # fmt: skip
+            prediction_matching,
+            measured,
+            classes[: 2 * segment],
+            teacher,
+            students[:1],
+            DISTANCES[options.distance],
+            segment=segment,
+        )
         return int(fixed + rest + peak_of(update, run.device))
 
     if options.segment:

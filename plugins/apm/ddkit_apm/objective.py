@@ -110,9 +110,13 @@ class ApmObjective(ImageObjective):
         ]
 
     def _segment(
-        self, teacher: nn.Module, inputs: Tensor, classes: Tensor, leaf: int,
+        self,
+        teacher: nn.Module,
+        inputs: Tensor,
+        classes: Tensor,
+        leaf: int,
         students: Sequence[Logits],
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Return the images at a time: as said, or as the memory budget allows, settled once."""
         if self.run.config.memory_budget is None:
             return self.options.segment

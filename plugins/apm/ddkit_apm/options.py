@@ -20,13 +20,15 @@ class ApmOptions(TrainingOptions, train_epochs=100, train_lr=0.05):
     keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_syn"
     lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
-        "pool": ("train_batch",), "synthesis": ("batch_syn",),
-    }  # fmt: skip
+        "pool": ("train_batch",),
+        "synthesis": ("batch_syn",),
+    }
     steps_option: ClassVar[str | None] = "rounds"
     provides: ClassVar[tuple[str, ...]] = ("teacher",)
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
-        "synthesis": ("teacher",), "relabel": ("teacher",),
-    }  # fmt: skip
+        "synthesis": ("teacher",),
+        "relabel": ("teacher",),
+    }
 
     # the teachers
     teachers: int = option(
@@ -69,9 +71,11 @@ class ApmOptions(TrainingOptions, train_epochs=100, train_lr=0.05):
     # what the released code does otherwise
     log: bool = option(True, "the logarithm of Eq. 4; the released code has none", stages=SYNTHESIS)
     student_every: int = option(
-        1, "train a student every n-th round and use it for n; the released code: 3",
-        stages=SYNTHESIS, ge=1,
-    )  # fmt: skip
+        1,
+        "train a student every n-th round and use it for n; the released code: 3",
+        stages=SYNTHESIS,
+        ge=1,
+    )
     dense_momentum: bool = option(
         False,
         "whether images that a round did not draw go on moving by their momentum, as in the "
@@ -87,9 +91,12 @@ class ApmOptions(TrainingOptions, train_epochs=100, train_lr=0.05):
 
     # memory for time
     segment: int = option(
-        0, "images at a time in the gradient of Eq. 4; 0: all of a round, or what fits "
-        "--memory-budget", stages=SYNTHESIS, ge=0,
-    )  # fmt: skip
+        0,
+        "images at a time in the gradient of Eq. 4; 0: all of a round, or what fits "
+        "--memory-budget",
+        stages=SYNTHESIS,
+        ge=0,
+    )
 
     # labels and evaluation
     labels: Literal["ensemble", "teacher", "hard"] = option(

@@ -10,9 +10,14 @@ def teachers(run: Run) -> RealTraining:
     """Return the teachers that the resolved options ask for; none is chosen among many."""
     options: ApmOptions = run.options
     return RealTraining(
-        run, ROLE, options.teachers, options.recipe, (options.train_epochs,),
-        options.train_augmentation, options.together,
-    )  # fmt: skip
+        run,
+        ROLE,
+        options.teachers,
+        options.recipe,
+        (options.train_epochs,),
+        options.train_augmentation,
+        options.together,
+    )
 
 
 def members(pool: Pool) -> list[int]:

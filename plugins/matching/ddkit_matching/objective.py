@@ -119,9 +119,13 @@ class MatchingObjective(ImageObjective):
         seed = derive(self.run.config.seed, "network training", shard.index, step)
         try:
             train_on_images(
-                network, images, sent(shard.classes, images.device), self.options, seed,
+                network,
+                images,
+                sent(shard.classes, images.device),
+                self.options,
+                seed,
                 flip=self.run.train.mirror,
-            )  # fmt: skip
+            )
         except Diverged as error:
             raise DdkitError(
                 f"the network that images are matched in diverged before step {step}: lower its "

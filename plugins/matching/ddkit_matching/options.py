@@ -41,9 +41,11 @@ class MatchingOptions(MethodOptions):
     lr_images: float = option(0.1, "learning rate of the pixels", stages=SYNTHESIS, gt=0)
     momentum: float = option(0.5, "of the pixels", stages=SYNTHESIS, ge=0, lt=1)
     batch_real: int = option(
-        256, "real images of each class in a step; all, where a class has fewer",
-        stages=SYNTHESIS, ge=1,
-    )  # fmt: skip
+        256,
+        "real images of each class in a step; all, where a class has fewer",
+        stages=SYNTHESIS,
+        ge=1,
+    )
 
     # the network that gradients are matched in
     outer_loop: int = option(

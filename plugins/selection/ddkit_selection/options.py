@@ -16,8 +16,9 @@ class SelectionOptions(TrainingOptions):
     provides: ClassVar[tuple[str, ...]] = (ROLE,)
     keeps_budget: ClassVar[bool] = True
     lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
-        "pool": ("train_batch",), "synthesis": ("teachers",),
-    }  # fmt: skip
+        "pool": ("train_batch",),
+        "synthesis": ("teachers",),
+    }
 
     rule: Literal["herding", "k-center"] = option(
         "herding",

@@ -44,9 +44,12 @@ def check_budget(run: Run, objective: ObjectiveOf) -> None:
     if own and pool_run.options.pool == "post":
         network = network.cpu()
         prune(
-            network, pruning_ratio(pool_run), len(run.classes), run.shape,
+            network,
+            pruning_ratio(pool_run),
+            len(run.classes),
+            run.shape,
             run.generator("channels to measure without"),
-        )  # fmt: skip
+        )
         network = copy.deepcopy(network).to(run.device)  # without pruning's graph
     extras: list[Mapping[str, Tensor]] = []
     drawn = min(run.options.teachers, members)
@@ -59,9 +62,12 @@ def check_budget(run: Run, objective: ObjectiveOf) -> None:
 
 
 def fitting_sizes(
-    run: Run, objective: ObjectiveOf, networks: Sequence[nn.Module],
-    extras: Sequence[Mapping[str, Tensor]], members: int,
-) -> dict[str, int]:  # fmt: skip
+    run: Run,
+    objective: ObjectiveOf,
+    networks: Sequence[nn.Module],
+    extras: Sequence[Mapping[str, Tensor]],
+    members: int,
+) -> dict[str, int]:
     """Return the `segment` that was asked for, or the largest that keeps to the run's budget.
 
     0, the whole batch in one forward pass, is chosen where the graphs of all drawn members fit. In

@@ -22,12 +22,15 @@ class TeddyOptions(MethodOptions):
     batch_option: ClassVar[str | None] = "batch_size"
     steps_option: ClassVar[str | None] = "iterations"
     lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
-        "pool": ("train_batch",), "synthesis": ("batch_size",), "relabel": ("label_members",),
-    }  # fmt: skip
+        "pool": ("train_batch",),
+        "synthesis": ("batch_size",),
+        "relabel": ("label_members",),
+    }
     provides: ClassVar[tuple[str, ...]] = ("teacher", "pruned")
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
-        "synthesis": ("teacher", "pruned"), "relabel": ("teacher", "pruned"),
-    }  # fmt: skip
+        "synthesis": ("teacher", "pruned"),
+        "relabel": ("teacher", "pruned"),
+    }
 
     pool: Literal["prior", "post"] = option(
         "prior",
@@ -172,8 +175,9 @@ class TeddyOptions(MethodOptions):
     average: Literal["logits", "probabilities"] = option(
         "logits", "what is averaged over the members; Algorithm 1 averages outputs", stages=RELABEL
     )
-    temperature: float = option(20.0, "of the distillation loss (SRe2L's; Teddy names none)",
-                                stages=RELABEL, gt=0)  # fmt: skip
+    temperature: float = option(
+        20.0, "of the distillation loss (SRe2L's; Teddy names none)", stages=RELABEL, gt=0
+    )
     mix: Literal["cutmix", "mixup", "none"] = option("cutmix", "of labelled images", stages=RELABEL)
     crop_scale: float = option(
         0.08, "smallest share of an image in a crop", stages=RELABEL, gt=0, le=1
@@ -197,8 +201,8 @@ class TeddyOptions(MethodOptions):
             "train_epochs": 0,
             "label_epochs": 2,
             "finetune_epochs": 0.0,
-            "recalibrate": 0,
-        }  # fmt: skip - recalibration is once per member: scaled as steps are, it would be all
+            "recalibrate": 0,  # once per member: scaled as steps are, it would be all
+        }
         return small | ({"members": members} if self.pool == "post" else {})
 
     def work(self, stage: StageName, per_epoch: int) -> float:

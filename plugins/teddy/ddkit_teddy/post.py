@@ -48,9 +48,12 @@ def pruning_ratio(run: Run) -> float:
     if options.prune_to_parameters is None and options.prune_to_macs is None:
         return options.prune_ratio
     return ratio_for(
-        lambda: _network(run), len(run.classes), run.shape,
-        parameters=options.prune_to_parameters, macs=options.prune_to_macs,
-    )  # fmt: skip
+        lambda: _network(run),
+        len(run.classes),
+        run.shape,
+        parameters=options.prune_to_parameters,
+        macs=options.prune_to_macs,
+    )
 
 
 def own_base(run: Run) -> Iterator[tuple[int, Member]]:
@@ -123,9 +126,13 @@ def fine_tune(run: Run, network: nn.Module, number: int, checkpoint: Path) -> in
         return 0
     fall = options.finetune_last_lr / options.finetune_lr
     recipe = Recipe(
-        epochs=-(-longest // per_epoch), batch_size=options.finetune_batch, lr=options.finetune_lr,
-        momentum=0.9, weight_decay=1e-4, schedule=f"exponential:{fall:g}",
-    )  # fmt: skip
+        epochs=-(-longest // per_epoch),
+        batch_size=options.finetune_batch,
+        lr=options.finetune_lr,
+        momentum=0.9,
+        weight_decay=1e-4,
+        schedule=f"exponential:{fall:g}",
+    )
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         return run.resident.batches(
@@ -138,9 +145,13 @@ def fine_tune(run: Run, network: nn.Module, number: int, checkpoint: Path) -> in
     done = 0
     with run.progress.task(title, wanted) as bar:
         for position in fit(
-            network, batches, recipe, steps_per_epoch=per_epoch,
-            seed=derive(run.config.seed, "fine-tuning", number), checkpoint=checkpoint,
-        ):  # fmt: skip
+            network,
+            batches,
+            recipe,
+            steps_per_epoch=per_epoch,
+            seed=derive(run.config.seed, "fine-tuning", number),
+            checkpoint=checkpoint,
+        ):
             bar.advance(position.step - done)
             done = position.step
             if position.step == wanted:

@@ -119,9 +119,13 @@ def trajectory_recipe(options: TeddyOptions, epochs: int) -> Recipe:
 
 
 def member_of(
-    run: Run, network: nn.Module, role: str, step: int, epoch: int,
+    run: Run,
+    network: nn.Module,
+    role: str,
+    step: int,
+    epoch: int,
     pruning: PruningHistory | None = None,
-) -> Member:  # fmt: skip
+) -> Member:
     """Return a trained network as a pool member: a copy, recalibrated and measured."""
     options: TeddyOptions = run.options
     network = copy.deepcopy(network).eval()

@@ -25,9 +25,12 @@ class SeededImportance(tp.importance.RandomImportance):  # type: ignore[misc]
 
 
 def prune(
-    network: nn.Module, ratio: float, classes: int, shape: tuple[int, int, int],
+    network: nn.Module,
+    ratio: float,
+    classes: int,
+    shape: tuple[int, int, int],
     generator: torch.Generator,
-) -> PruningHistory:  # fmt: skip
+) -> PruningHistory:
     """Cut a random share of the channels of every group of coupled layers, in place.
 
     Args:
@@ -72,9 +75,13 @@ def prune(
 
 
 def ratio_for(
-    build: Any, classes: int, shape: tuple[int, int, int], *, parameters: float | None = None,
+    build: Any,
+    classes: int,
+    shape: tuple[int, int, int],
+    *,
+    parameters: float | None = None,
     macs: float | None = None,
-) -> float:  # fmt: skip
+) -> float:
     """Return the pruning ratio that leaves a given share of the parameters or of the MACs.
 
     Args:

@@ -30,9 +30,16 @@ def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
     if options.labels == "image":
         return image_labels(run, Ensemble.of(pool, members, options.average), pool, images)
     return label_epochs(
-        run, images, pool, members, epochs=options.label_epochs, scale=(options.crop_scale, 1.0),
-        mix=options.mix, how=options.average, temperature=options.temperature,
-    )  # fmt: skip
+        run,
+        images,
+        pool,
+        members,
+        epochs=options.label_epochs,
+        scale=(options.crop_scale, 1.0),
+        mix=options.mix,
+        how=options.average,
+        temperature=options.temperature,
+    )
 
 
 def image_labels(run: Run, ensemble: Ensemble, pool: Pool, images: Synthetic) -> SoftLabels:

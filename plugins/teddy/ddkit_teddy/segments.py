@@ -130,9 +130,12 @@ class _Batch:
     """The images of a step, without a graph, and the two passes of a member over their segments."""
 
     def __init__(
-        self, inputs: Tensor, classes: Tensor, segment: int,
+        self,
+        inputs: Tensor,
+        classes: Tensor,
+        segment: int,
         references: Sequence[Sequence[Reference]],
-    ):  # fmt: skip
+    ):
         self.inputs = inputs
         self.targets = classes.to(inputs.device, non_blocking=True)
         self.rows = [slice(start, start + segment) for start in range(0, len(inputs), segment)]

@@ -13,9 +13,15 @@ def experts(run: Run) -> RealTraining:
     """Return the trajectories that the resolved options ask for; each epoch is a member."""
     options: TeslaOptions = run.options
     return RealTraining(
-        run, ROLE, options.experts, options.recipe, range(options.train_epochs + 1),
-        options.train_augmentation, options.together, DTYPES[options.expert_dtype],
-    )  # fmt: skip
+        run,
+        ROLE,
+        options.experts,
+        options.recipe,
+        range(options.train_epochs + 1),
+        options.train_augmentation,
+        options.together,
+        DTYPES[options.expert_dtype],
+    )
 
 
 def trajectories(pool: Pool) -> list[list[int]]:

@@ -21,14 +21,16 @@ class TeslaOptions(
     keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_syn"
     lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
-        "pool": ("train_batch",), "synthesis": ("batch_syn",),
-    }  # fmt: skip
+        "pool": ("train_batch",),
+        "synthesis": ("batch_syn",),
+    }
     steps_option: ClassVar[str | None] = "iterations"
     kept_option: ClassVar[str | None] = "kept_graphs"
     provides: ClassVar[tuple[str, ...]] = ("expert",)
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
-        "synthesis": ("expert",), "relabel": ("expert",),
-    }  # fmt: skip
+        "synthesis": ("expert",),
+        "relabel": ("expert",),
+    }
 
     # the experts (MTT, section 4 and released code)
     experts: int = option(100, "N, how many trajectories", stages=POOL, ge=1)
@@ -79,10 +81,12 @@ class TeslaOptions(
 
     # memory for time
     micro_batch: int = option(
-        0, "synthetic images per graph, where the batch is too large; 0: the batch, or what fits "
+        0,
+        "synthetic images per graph, where the batch is too large; 0: the batch, or what fits "
         "--memory-budget",
-        stages=SYNTHESIS, ge=0,
-    )  # fmt: skip
+        stages=SYNTHESIS,
+        ge=0,
+    )
     snapshots: Literal["device", "host"] = option(
         "device", "where the T students of an iteration are kept", stages=SYNTHESIS
     )
@@ -107,9 +111,13 @@ class TeslaOptions(
         10.0, "learning rate of learned labels (not published)", stages=SYNTHESIS, gt=0
     )
     label_confidence: float = option(
-        0.99, "probability of the class in learned labels at the beginning, which are close to "
-        "one-hot in the paper", stages=SYNTHESIS, gt=0, lt=1,
-    )  # fmt: skip
+        0.99,
+        "probability of the class in learned labels at the beginning, which are close to "
+        "one-hot in the paper",
+        stages=SYNTHESIS,
+        gt=0,
+        lt=1,
+    )
     teacher_epoch: int = option(
         -1,
         "epoch of the experts that label the final images; -1: the last target epoch, or with "

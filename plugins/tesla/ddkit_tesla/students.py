@@ -44,9 +44,12 @@ class Students:
     """θ_0 … θ_T of one matching: `last` at once, the others backwards."""
 
     def __init__(
-        self, start: Parameters, steps: int, advance: Callable[[Parameters, int], Parameters],
+        self,
+        start: Parameters,
+        steps: int,
+        advance: Callable[[Parameters, int], Parameters],
         snapshots: Snapshots,
-    ):  # fmt: skip
+    ):
         self.steps = steps
         self._advance = advance
         self._device = start[0].device

@@ -44,10 +44,16 @@ class Filler:
             "labels": "hard",
             "image_bytes": 640 * ipc,
             "label_bytes": 0,
-            "cost": {"device": "cpu", "synthesis_seconds": 4.0, "relabel_seconds": 0.0,
-                     "pool_training_seconds": 0.0, "synthesis_peak_bytes": 5_000_000} | cost,
+            "cost": {
+                "device": "cpu",
+                "synthesis_seconds": 4.0,
+                "relabel_seconds": 0.0,
+                "pool_training_seconds": 0.0,
+                "synthesis_peak_bytes": 5_000_000,
+            }
+            | cost,
             "config": config.model_dump(mode="json"),
-        }  # fmt: skip
+        }
         self.count += 1
         self.store.put(
             "set", key, {"method": method, "data": data, "ipc": ipc, "seed": seed}, result
@@ -84,10 +90,20 @@ class Filler:
         return folder / ARTIFACT
 
     def figure(
-        self, method: str, accuracies: Accuracies, *, role: str = "set", ipc: int = 1,
-        network: str = "convnet", protocol: str = "dsa", recipe: str = "", data: str = "digits",
-        tuned: bool = False, runs: bool = True, **cost: float,
-    ) -> None:  # fmt: skip
+        self,
+        method: str,
+        accuracies: Accuracies,
+        *,
+        role: str = "set",
+        ipc: int = 1,
+        network: str = "convnet",
+        protocol: str = "dsa",
+        recipe: str = "",
+        data: str = "digits",
+        tuned: bool = False,
+        runs: bool = True,
+        **cost: float,
+    ) -> None:
         """Store what networks reached on the sets of a method, or on what stands beside them."""
         for seed, found in enumerate(accuracies):
             run = f"{method}-{data}-{ipc}-{seed}"
@@ -95,15 +111,27 @@ class Filler:
                 self.run(method, ipc, seed, data, **cost)
             about = {"method": method, "data": data, "ipc": ipc, "seed": seed}
             key = f"{run} {role} {network} {protocol} {recipe}"
-            self.store.put("evaluation", key, {**about, "role": role, "tuned": tuned}, {
-                "device": "cpu", "labels": "hard", "learning_rate": 0.01, "seconds": 3.0,
-                "peak_bytes": 1_500_000,
-            })  # fmt: skip
+            self.store.put(
+                "evaluation",
+                key,
+                {**about, "role": role, "tuned": tuned},
+                {
+                    "device": "cpu",
+                    "labels": "hard",
+                    "learning_rate": 0.01,
+                    "seconds": 3.0,
+                    "peak_bytes": 1_500_000,
+                },
+            )
             self.store.add_accuracies(key, dict(enumerate(found)))
             about |= {
-                "run": run, "role": role, "recipe": recipe, "settings": f"{method}-settings",
-                "network": network, "protocol": protocol,
-            }  # fmt: skip
+                "run": run,
+                "role": role,
+                "recipe": recipe,
+                "settings": f"{method}-settings",
+                "network": network,
+                "protocol": protocol,
+            }
             self.store.put("figure", key, about, {"evaluation": key, "runs": [run]})
 
     def real(self, accuracies: Sequence[float], network: str = "convnet") -> None:

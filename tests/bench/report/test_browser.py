@@ -8,9 +8,15 @@ import pytest
 from playwright.sync_api import expect
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +52,14 @@ def tab(chromium, written) -> Iterator:
     wrong: list[str] = []
     tab.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    tab.on("request", lambda sent: None if sent.url.startswith(("file:", "data:"))
-           else wrong.append(f"request: {sent.url}"))  # fmt: skip
+    tab.on(
+        "request",
+        lambda sent: (
+            None
+            if sent.url.startswith(("file:", "data:"))
+            else wrong.append(f"request: {sent.url}")
+        ),
+    )
     tab.goto(written.as_uri())
     yield tab
     context.close()

@@ -57,9 +57,10 @@ def test_differences_are_said_in_words(filler, page, tables):
     found = tables(page(filler))
     said = {(row["first"], row["second"]): row["in words"] for row in found["differences-table"]}
     assert said == {
-        ("teddy", "apm"): "teddy is better", ("teddy", "mtt"): "teddy is better",
+        ("teddy", "apm"): "teddy is better",
+        ("teddy", "mtt"): "teddy is better",
         ("apm", "mtt"): "within noise",
-    }  # fmt: skip
+    }
     best = {row["method"]: row["standing"] for row in found["accuracy-table"]}
     assert best == {"teddy": "highest", "apm": "behind", "mtt": "behind"}
 
@@ -177,8 +178,11 @@ def test_heat_maps_hold_a_cell_for_each_network(filled, page):
     assert html.count('data-panel="heat"') == 2 * 2  # ipc × protocols
     first = html.split('class="heat"')[1].split("</table>")[0]
     assert re.findall(r'--share:([\d.]+)">([\d.]+)<small>', first) == [
-        ("1.0", "69.5"), ("0.459", "59.5"), ("0.541", "61.0"), ("0.0", "51.0"),
-    ]  # fmt: skip
+        ("1.0", "69.5"),
+        ("0.459", "59.5"),
+        ("0.541", "61.0"),
+        ("0.0", "51.0"),
+    ]
     assert "made with convnet" in first
 
 
@@ -197,10 +201,14 @@ def test_each_cell_says_how_to_repeat_it(filled, page):
 
 def test_the_bench_of_the_page_is_the_bench(filler, page, tmp_path):
     bench = BenchConfig.model_validate(
-        {"methods": ["random", "mine"], "ipc": [1, 2], "epochs": 3,
-         "variants": {"mine": {"method": "random", "settings": ["a=1"]}},
-         "data": [{"name": "digits", "classes": 3}]}
-    )  # fmt: skip
+        {
+            "methods": ["random", "mine"],
+            "ipc": [1, 2],
+            "epochs": 3,
+            "variants": {"mine": {"method": "random", "settings": ["a=1"]}},
+            "data": [{"name": "digits", "classes": 3}],
+        }
+    )
     filler.bench(**bench.model_dump(mode="json"))
     html = page(filler)
     toml = markup.unescape(re.findall(r"<pre[^>]*><code>(.*?)</code>", html, re.DOTALL)[1])

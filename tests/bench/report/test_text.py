@@ -39,8 +39,11 @@ def test_csv_holds_the_figures_as_fractions(filled):
     assert len(rows) == 16
     row = rows[0]
     assert (row["method"], row["ipc"], row["sets"], row["networks_per_set"]) == (
-        "teddy", "1", "2", "2",
-    )  # fmt: skip
+        "teddy",
+        "1",
+        "2",
+        "2",
+    )
     assert float(row["accuracy"]) == pytest.approx(fmean([0.71, 0.68]))
     assert float(row["random"]) == pytest.approx(0.51)
     assert float(row["over_random"]) == pytest.approx(0.695 - 0.51)
@@ -93,12 +96,21 @@ def test_numbers_are_written_as_people_read_them():
     assert tables.accuracy(Spread(0.734, 0.012, nan, 2, 1)) == "73.4 ± 1.2"
     assert tables.accuracy(Spread(0.734, nan, nan, 1, 1)) == "73.4"
     assert [tables.points(v) for v in (0.031, -0.031, 0.0, -0.0001, None)] == [
-        "+3.1", "−3.1", "0.0", "0.0", "",
-    ]  # fmt: skip
+        "+3.1",
+        "−3.1",
+        "0.0",
+        "0.0",
+        "",
+    ]
     assert [tables.p_value(v) for v in (0.0412, 0.0001, nan)] == ["0.041", "< 0.001", ""]
     assert [tables.duration(v) for v in (0, 0.123, 4.0, 59.6, 210, 3600 * 5)] == [
-        "0 s", "0.12 s", "4.0 s", "60 s", "3.5 min", "5.0 h",
-    ]  # fmt: skip
+        "0 s",
+        "0.12 s",
+        "4.0 s",
+        "60 s",
+        "3.5 min",
+        "5.0 h",
+    ]
 
 
 def test_verdicts_never_claim_more_than_the_test():

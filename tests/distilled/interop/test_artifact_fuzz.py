@@ -26,12 +26,29 @@ WHITE = InputSpace(
 )
 CONFIG = {"method": "imported", "ipc": 2, "seed": 0, "data": {"name": "digits"}, "device": "cpu"}
 ABOUT = {
-    "classes": ["a", "b", "c"], "mirror": True, "config": CONFIG, "network": "convnet",
-    "data_fingerprint": "0", "protocol": {},
-}  # fmt: skip
+    "classes": ["a", "b", "c"],
+    "mirror": True,
+    "config": CONFIG,
+    "network": "convnet",
+    "data_fingerprint": "0",
+    "protocol": {},
+}
 JUNK: tuple[Any, ...] = (
-    None, -1, 0, 10**30, 1.5, float("nan"), True, "", "../../x", [], {}, [1], {"a": 1}, [None],
-)  # fmt: skip
+    None,
+    -1,
+    0,
+    10**30,
+    1.5,
+    float("nan"),
+    True,
+    "",
+    "../../x",
+    [],
+    {},
+    [1],
+    {"a": 1},
+    [None],
+)
 DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL", "F8_E5M2", "X")
 
 

@@ -56,9 +56,10 @@ def test_a_set_without_its_data_is_shown_and_trained_on_and_no_more(command, pix
     assert "contact-sheet.png" in command("show", "a.safetensors")
     command("train", "a.safetensors", "--network", TINY, "--epochs", "1", "--out", "w", "-q")
     for more in (
-        ("evaluate", "a.safetensors"), ("relabel", "a.safetensors", "-o", "b"),
+        ("evaluate", "a.safetensors"),
+        ("relabel", "a.safetensors", "-o", "b"),
         ("merge", "a.safetensors", SOURCE, "-o", "b"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(DdkitError):
             command(*more)
     with pytest.raises(DdkitError, match="import it again with --data"):
@@ -76,10 +77,21 @@ def test_a_set_with_its_data_is_evaluated_relabelled_and_merged(command, tmp_pat
     command("relabel", "both.safetensors", "-o", "again.safetensors", "-q")
     assert len(ddkit.load("again.safetensors")) == 12
     assert "imported on digits, ipc 4" in command("inspect", "both.safetensors")
-    rows = json.loads(command(
-        "evaluate", "again.safetensors", "--networks", TINY, "--epochs", "1", "--seeds", "1",
-        "--no-real", "--json", "-q",
-    ))  # fmt: skip
+    rows = json.loads(
+        command(
+            "evaluate",
+            "again.safetensors",
+            "--networks",
+            TINY,
+            "--epochs",
+            "1",
+            "--seeds",
+            "1",
+            "--no-real",
+            "--json",
+            "-q",
+        )
+    )
     assert [row["set"] for row in rows] == ["imported", "random real images"]
 
 
@@ -107,21 +119,27 @@ def test_an_export_says_what_it_could_not_hold(command, tmp_path):
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 6
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (("--classes", "a,b,c"), "--mean and --std, --data, or --space unit"),
-    (CONSTANTS, "--classes A,B,C, a file, or --data"),
-    (("--classes", "a,b,c", "--mean", "0.3"), "belong together"),
-    (("--classes", "a,b,c", "--mean", "x", "--std", "1"), "give numbers"),
-    (("--classes", "a,b,c", "--mean", "0.3", "--std", "0"), "above 0"),
-    (("--classes", "a,a,c", *CONSTANTS), "name each class once"),
-    (("--classes", "a,b,c", "--space", "zca"), "--space zca is said of data"),
-    (("--classes", "a,b,c", "--resize", "8", *CONSTANTS), "--resize is said of data"),
-    (("--classes", "a,b", *CONSTANTS), "labels from 0 to 2, and 2 classes were named"),
-    (("--classes", "a,b,c", "--factor", "2", *CONSTANTS), "--factor means nothing to --format dc"),
-    (("--classes", "a,b,c", "--fkd", "x", *CONSTANTS), "--fkd means nothing to --format dc"),
-    (("--classes", "a,b,c", "--space", "unit", *CONSTANTS), "for --space standard, not unit"),
-    (("--data", "digits", "--network", "convent"), "did you mean 'convnet'?"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--classes", "a,b,c"), "--mean and --std, --data, or --space unit"),
+        (CONSTANTS, "--classes A,B,C, a file, or --data"),
+        (("--classes", "a,b,c", "--mean", "0.3"), "belong together"),
+        (("--classes", "a,b,c", "--mean", "x", "--std", "1"), "give numbers"),
+        (("--classes", "a,b,c", "--mean", "0.3", "--std", "0"), "above 0"),
+        (("--classes", "a,a,c", *CONSTANTS), "name each class once"),
+        (("--classes", "a,b,c", "--space", "zca"), "--space zca is said of data"),
+        (("--classes", "a,b,c", "--resize", "8", *CONSTANTS), "--resize is said of data"),
+        (("--classes", "a,b", *CONSTANTS), "labels from 0 to 2, and 2 classes were named"),
+        (
+            ("--classes", "a,b,c", "--factor", "2", *CONSTANTS),
+            "--factor means nothing to --format dc",
+        ),
+        (("--classes", "a,b,c", "--fkd", "x", *CONSTANTS), "--fkd means nothing to --format dc"),
+        (("--classes", "a,b,c", "--space", "unit", *CONSTANTS), "for --space standard, not unit"),
+        (("--data", "digits", "--network", "convent"), "did you mean 'convnet'?"),
+    ],
+)
 def test_a_wrong_import_gets_one_line_and_no_file(command, tmp_path, arguments, words):
     with pytest.raises(DdkitError) as caught:
         command("import", SOURCE, "-o", "a.safetensors", *arguments)
@@ -138,8 +156,9 @@ def test_what_is_there_is_not_replaced_unasked(command, tmp_path):
     command(*said, "--overwrite")
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(DdkitError, match="no whole distilled set"):
-        command("import", SOURCE, "-o", "thesis.tex", *CONSTANTS, "--classes", "a,b,c",
-                "--overwrite")  # fmt: skip
+        command(
+            "import", SOURCE, "-o", "thesis.tex", *CONSTANTS, "--classes", "a,b,c", "--overwrite"
+        )
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 

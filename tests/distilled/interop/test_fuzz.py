@@ -137,9 +137,13 @@ def fkd(folder: Path, files) -> Reader:
     (folder / "fkd" / "epoch_0").mkdir(parents=True)
     path = folder / "fkd" / "epoch_0" / "batch_0.tar"
     saved = [
-        torch.tensor([[0, 0, 1, 1.0]] * 6), torch.zeros(6), torch.arange(6), np.float64(0.5),
-        tuple(map(np.int64, (0, 0, 8, 8))), torch.zeros(6, 3).half(),
-    ]  # fmt: skip
+        torch.tensor([[0, 0, 1, 1.0]] * 6),
+        torch.zeros(6),
+        torch.arange(6),
+        np.float64(0.5),
+        tuple(map(np.int64, (0, 0, 8, 8))),
+        torch.zeros(6, 3).half(),
+    ]
     torch.save(saved, path, _use_new_zipfile_serialization=False)
     given = Given(NAMES, GIVEN.space, None, None, 2.0, None, folder / "fkd")
     return through("sre2l", folder, path, files, given)
@@ -148,10 +152,16 @@ def fkd(folder: Path, files) -> Reader:
 def parquet(folder: Path, files) -> Reader:
     import datasets
 
-    columns = {"image": [Image.new("L", (8, 8), 40 * row) for row in range(6)],
-               "class_id": CLASSES.tolist(), "logits": [[0.0] * 3] * 6}  # fmt: skip
-    features = {"image": datasets.Image(), "class_id": datasets.ClassLabel(names=list(NAMES)),
-                "logits": datasets.List(datasets.Value("float32"))}  # fmt: skip
+    columns = {
+        "image": [Image.new("L", (8, 8), 40 * row) for row in range(6)],
+        "class_id": CLASSES.tolist(),
+        "logits": [[0.0] * 3] * 6,
+    }
+    features = {
+        "image": datasets.Image(),
+        "class_id": datasets.ClassLabel(names=list(NAMES)),
+        "logits": datasets.List(datasets.Value("float32")),
+    }
     table = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
     table.to_parquet(folder / "train.parquet")
     return through("hf", folder, folder / "train.parquet", files)
@@ -160,8 +170,10 @@ def parquet(folder: Path, files) -> Reader:
 def arrow(folder: Path, files) -> Reader:
     import datasets
 
-    columns = {"image": [Image.new("L", (8, 8), 40 * row) for row in range(6)],
-               "class_id": CLASSES.tolist()}  # fmt: skip
+    columns = {
+        "image": [Image.new("L", (8, 8), 40 * row) for row in range(6)],
+        "class_id": CLASSES.tolist(),
+    }
     datasets.Dataset.from_dict(columns).save_to_disk(folder)
     return through("hf", folder, next(folder.glob("*.arrow")), files)
 

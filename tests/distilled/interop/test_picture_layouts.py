@@ -158,9 +158,10 @@ def test_an_imagefolder_has_its_classes_names(tmp_path, bring, send, pictures):
     root = save_folders(tmp_path / "set", pictures, "class {c}", "{i}.png")
     logits = torch.arange(18.0).view(6, 3)
     write_tensors(
-        root / "labels.safetensors", {"logits": logits}, {"format": "ddkit.labels",
-                                                          "temperature": 2.0},
-    )  # fmt: skip
+        root / "labels.safetensors",
+        {"logits": logits},
+        {"format": "ddkit.labels", "temperature": 2.0},
+    )
     found = bring(root, mean=SAID["mean"], std=SAID["std"])
     assert found.class_names == ["class 0", "class 1", "class 2"]
     expected = torch.from_numpy(pictures).permute(0, 3, 1, 2)

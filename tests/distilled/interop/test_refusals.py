@@ -73,8 +73,9 @@ def test_numpys_objects_are_not_made_from_pickles(tmp_path, refusal, pixels):
     mark = tmp_path / "executed"
     np.savez(
         tmp_path / "kip.npz",
-        images=normalised(pixels).movedim(1, 3).numpy(), labels=np.array([Command(mark)]),
-    )  # fmt: skip
+        images=normalised(pixels).movedim(1, 3).numpy(),
+        labels=np.array([Command(mark)]),
+    )
     assert "has labels of type object" in refusal(tmp_path / "kip.npz", **SAID)
     torch.save([np.array([1.0])], tmp_path / "res_x_ipc.pt")
     assert "more than plain data" in refusal(tmp_path / "res_x_ipc.pt", **SAID)
@@ -153,40 +154,56 @@ def test_truncated_files_are_refused(tmp_path, refusal, pixels, name, share):
     assert str(path) in refusal(path, **SAID)
 
 
-@pytest.mark.parametrize(("images", "labels", "words"), [
-    (torch.zeros(6, 8, 8), CLASSES, "a tensor of float32 [6, 8, 8]"),
-    (torch.zeros(6, 2, 8, 8), CLASSES, "images of shape [6, 2, 8, 8]"),
-    (torch.zeros(6, 1, 8, 9999), CLASSES, "images of shape"),
-    (torch.zeros(0, 1, 8, 8), CLASSES[:0], "images of shape"),
-    (torch.zeros(6, 1, 8, 8).int(), CLASSES, "a tensor of int32"),
-    (torch.full((6, 1, 8, 8), float("nan")), CLASSES, "not finite"),
-    (torch.zeros(6, 3, 8, 8), CLASSES, "3 channels"),
-    (torch.zeros(6, 1, 8, 8), CLASSES[:5], "labels of shape [5] for 6 images"),
-    (torch.zeros(6, 1, 8, 8), CLASSES + 1, "labels from 1 to 3, and 3 classes were named"),
-    (torch.zeros(6, 1, 8, 8), CLASSES - 1, "labels from -1 to 1"),
-    (torch.zeros(6, 1, 8, 8), CLASSES.float(), "where classes belong"),
-    (torch.zeros(6, 1, 8, 8), "labels", "'labels' where classes belong"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (torch.zeros(6, 8, 8), CLASSES, "a tensor of float32 [6, 8, 8]"),
+        (torch.zeros(6, 2, 8, 8), CLASSES, "images of shape [6, 2, 8, 8]"),
+        (torch.zeros(6, 1, 8, 9999), CLASSES, "images of shape"),
+        (torch.zeros(0, 1, 8, 8), CLASSES[:0], "images of shape"),
+        (torch.zeros(6, 1, 8, 8).int(), CLASSES, "a tensor of int32"),
+        (torch.full((6, 1, 8, 8), float("nan")), CLASSES, "not finite"),
+        (torch.zeros(6, 3, 8, 8), CLASSES, "3 channels"),
+        (torch.zeros(6, 1, 8, 8), CLASSES[:5], "labels of shape [5] for 6 images"),
+        (torch.zeros(6, 1, 8, 8), CLASSES + 1, "labels from 1 to 3, and 3 classes were named"),
+        (torch.zeros(6, 1, 8, 8), CLASSES - 1, "labels from -1 to 1"),
+        (torch.zeros(6, 1, 8, 8), CLASSES.float(), "where classes belong"),
+        (torch.zeros(6, 1, 8, 8), "labels", "'labels' where classes belong"),
+    ],
+)
 def test_wrong_tensors_are_named(tmp_path, refusal, images, labels, words):
     dc(tmp_path / "res_x_ipc.pt", images, labels)
     assert words in refusal(tmp_path / "res_x_ipc.pt", **SAID)
 
 
-@pytest.mark.parametrize("value", [
-    [], {"data": []}, {"data": [[1, 2, 3]]}, {"data": None}, 3, "text", None, {"data": {"a": 1}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {"data": []},
+        {"data": [[1, 2, 3]]},
+        {"data": None},
+        3,
+        "text",
+        None,
+        {"data": {"a": 1}},
+    ],
+)
 def test_another_nesting_is_refused(tmp_path, refusal, value):
     torch.save(value, tmp_path / "res_x_ipc.pt")
     assert "of another format (--format)" in refusal(tmp_path / "res_x_ipc.pt", **SAID)
 
 
-@pytest.mark.parametrize(("labels", "said", "words"), [
-    (torch.randn(6, 3), {}, "what its labels are: say --labels"),
-    (torch.randn(6, 4), {"labels": "logits"}, "labels of shape [6, 4]"),
-    (torch.randn(6, 3), {"labels": "probabilities"}, "no probabilities"),
-    (CLASSES, {"labels": "logits"}, "has classes, and no logits"),
-    (torch.full((6, 3), float("inf")), {"labels": "logits"}, "not finite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "said", "words"),
+    [
+        (torch.randn(6, 3), {}, "what its labels are: say --labels"),
+        (torch.randn(6, 4), {"labels": "logits"}, "labels of shape [6, 4]"),
+        (torch.randn(6, 3), {"labels": "probabilities"}, "no probabilities"),
+        (CLASSES, {"labels": "logits"}, "has classes, and no logits"),
+        (torch.full((6, 3), float("inf")), {"labels": "logits"}, "not finite"),
+    ],
+)
 def test_soft_labels_are_checked(tmp_path, refusal, pixels, labels, said, words):
     torch.save(normalised(pixels), tmp_path / "images_best.pt")
     torch.save(labels, tmp_path / "labels_best.pt")
@@ -200,11 +217,14 @@ def test_a_missing_companion_is_named(tmp_path, refusal, pixels):
     )
 
 
-@pytest.mark.parametrize(("left_out", "words"), [
-    ("classes", "the names of its classes: say --classes"),
-    ("mean", "--mean and --std belong together"),
-    ("std", "--mean and --std belong together"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [
+        ("classes", "the names of its classes: say --classes"),
+        ("mean", "--mean and --std belong together"),
+        ("std", "--mean and --std belong together"),
+    ],
+)
 def test_what_a_file_does_not_record_must_be_said(tmp_path, refusal, pixels, left_out, words):
     path = tmp_path / "res_x_ipc.pt"
     dc(path, normalised(pixels))
@@ -283,21 +303,31 @@ def batch(**changed) -> list:
     return list({**whole, **changed}.values())
 
 
-@pytest.mark.parametrize(("changed", "words"), [
-    ({"partner": torch.tensor([1, 2, 3])}, "partners that are not in the batch"),
-    ({"partner": torch.tensor([1, 2])}, "partners that are not in the batch"),
-    ({"partner": torch.ones(3)}, "no whole numbers as partners"),
-    ({"weight": 1.5}, "no weight from 0 to 1"),
-    ({"box": (0, 0, 17, 8)}, "a box beyond images of 16x16"),
-    ({"box": (0, 0, 8)}, "no box of four whole numbers"),
-    ({"box": "none"}, "no box of four whole numbers"),
-    ({"logits": torch.zeros(3, 4)}, "labels of shape [3, 4]"),
-    ({"crops": torch.zeros(3, 3)}, "labels of shape [3, 3]"),
-    ({"flips": torch.zeros(2)}, "no flip for each image"),
-    ({"logits": torch.full((3, 3), float("nan"))}, "not finite"),
-    ({"logits": torch.zeros(2, 3), "crops": torch.zeros(2, 4), "flips": torch.zeros(2),
-      "partner": torch.tensor([0, 1])}, "labels of 2 images, and the set has 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"partner": torch.tensor([1, 2, 3])}, "partners that are not in the batch"),
+        ({"partner": torch.tensor([1, 2])}, "partners that are not in the batch"),
+        ({"partner": torch.ones(3)}, "no whole numbers as partners"),
+        ({"weight": 1.5}, "no weight from 0 to 1"),
+        ({"box": (0, 0, 17, 8)}, "a box beyond images of 16x16"),
+        ({"box": (0, 0, 8)}, "no box of four whole numbers"),
+        ({"box": "none"}, "no box of four whole numbers"),
+        ({"logits": torch.zeros(3, 4)}, "labels of shape [3, 4]"),
+        ({"crops": torch.zeros(3, 3)}, "labels of shape [3, 3]"),
+        ({"flips": torch.zeros(2)}, "no flip for each image"),
+        ({"logits": torch.full((3, 3), float("nan"))}, "not finite"),
+        (
+            {
+                "logits": torch.zeros(2, 3),
+                "crops": torch.zeros(2, 4),
+                "flips": torch.zeros(2),
+                "partner": torch.tensor([0, 1]),
+            },
+            "labels of 2 images, and the set has 3",
+        ),
+    ],
+)
 def test_fkd_batches_that_do_not_fit_are_refused(tmp_path, folder, refusal, changed, words):
     (tmp_path / "fkd" / "epoch_0").mkdir(parents=True)
     torch.save(batch(**changed), tmp_path / "fkd" / "epoch_0" / "batch_0.tar")

@@ -230,9 +230,14 @@ def test_an_imported_set_is_evaluated_on_its_data(tmp_path, bring, digits, pixel
     torch.save(logits if soft else CLASSES, tmp_path / "labels_best.pt")
     found = bring(tmp_path, labels="logits" if soft else None, data=digits, mean=MEAN, std=STD)
     rows = comparison.compare(
-        found.file.path, protocols=None, networks=["convnet:depth=1:width=4"], seeds=[0],
-        recipe={"epochs": 2}, real=False, progress=Silent(),
-    )  # fmt: skip
+        found.file.path,
+        protocols=None,
+        networks=["convnet:depth=1:width=4"],
+        seeds=[0],
+        recipe={"epochs": 2},
+        real=False,
+        progress=Silent(),
+    )
     told = [(row.title, row.evaluation.protocol, row.evaluation.labels) for row in rows]
     assert told[:2] == [("imported", "dsa", "hard"), ("random real images", "dsa", "hard")]
     # nobody here knows who labelled them, so nothing fair can stand beside soft labels

@@ -21,33 +21,43 @@ EXPECTED = {
     "changes_rest": ("images_that_are_not_drawn_stay", "synthesis_loss", "step 0 left out"),
     "keeps_graphs": ("memory_does_not_grow_with_the_steps", "synthesis_loss", "their graphs"),
     "shrinks_images": (
-        "images_are_decoded_in_the_shape_of_the_data", "synthesis_loss",
+        "images_are_decoded_in_the_shape_of_the_data",
+        "synthesis_loss",
         "images of (6, 1, 4, 4), not (6, 1, 8, 8)",
     ),
     "forgets_its_state": (
-        "a_killed_run_ends_in_the_same_images", "synthesis_loss", "must be in state_dict()",
+        "a_killed_run_ends_in_the_same_images",
+        "synthesis_loss",
+        "must be in state_dict()",
     ),
     "loses_an_image": ("shards_hold_each_image_once", "synthesis_loss", "[0, 1, 2, 3, 4] of 6"),
     "gives_a_loss_per_image": (
-        "the_loss_is_a_finite_number", "synthesis_loss", "loss() of step 0 is (6,)",
+        "the_loss_is_a_finite_number",
+        "synthesis_loss",
+        "loss() of step 0 is (6,)",
     ),
     "opens_the_test_split": ("the_test_split_stays_closed", "synthesis_loss", "run.holdout"),
     "changes_the_run_in_its_check": (
-        "a_check_leaves_the_run_as_it_was", "check", "changed the classes of the training images",
+        "a_check_leaves_the_run_as_it_was",
+        "check",
+        "changed the classes of the training images",
     ),
     "opens_test_data_in_its_check": (
-        "a_check_leaves_the_run_as_it_was", "check", "the test split is closed",
+        "a_check_leaves_the_run_as_it_was",
+        "check",
+        "the test split is closed",
     ),
     "gives_wide_labels": ("each_image_has_a_label", "relabel", "(6, 4) of torch.float32, not"),
     "gives_missing_labels": ("each_image_has_a_label", "relabel", "are not finite"),
     "counts_percent": ("each_evaluation_seed_gets_an_accuracy", "evaluate", "(87.2,)"),
     "takes_any_option": ("unknown_options_are_refused", "method_config", "takes no_such_option=1"),
     "crashes_on_options": (
-        "wrong_values_are_refused_in_one_line", "method_config",
+        "wrong_values_are_refused_in_one_line",
+        "method_config",
         "--set size=no-such-value ends in a KeyError",
     ),
     "does_no_work": ("the_work_to_do_is_said", "method_config", "work('pool', …) is 0.0"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +76,11 @@ def failures(tmp_path_factory) -> dict[str, dict[str, str]]:
     (folder / "test_them.py").write_text(f"from ddkit.testing import MethodContract\n{contracts}")
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=report.xml"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, check=False, capture_output=True,
-    )  # fmt: skip
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        check=False,
+        capture_output=True,
+    )
     found: dict[str, dict[str, str]] = {name: {} for name in NAMES}
     for case in ElementTree.parse(folder / "report.xml").iter("testcase"):  # noqa: S314 - our own
         for bad in [*case.iter("failure"), *case.iter("error")]:

@@ -14,27 +14,45 @@ class TestTeddy(MethodContract):
     method = "teddy"
     network = NETWORK
     settings = (
-        "unit=step", "first=1", "last=3", "train_batch=12", "recalibrate=20", "teachers=2",
-        "batch_size=3", "label_epochs=2",
-    )  # fmt: skip
+        "unit=step",
+        "first=1",
+        "last=3",
+        "train_batch=12",
+        "recalibrate=20",
+        "teachers=2",
+        "batch_size=3",
+        "label_epochs=2",
+    )
 
 
 class TestTesla(MethodContract):
     method = "tesla"
     network = "convnet:depth=1:width=4"
     settings = (
-        "experts=2", "train_epochs=2", "train_batch=12", "together=1", "student_steps=2",
-        "expert_epochs=1", "max_start_epoch=1", "batch_syn=4", "lr_images=1",
-    )  # fmt: skip
+        "experts=2",
+        "train_epochs=2",
+        "train_batch=12",
+        "together=1",
+        "student_steps=2",
+        "expert_epochs=1",
+        "max_start_epoch=1",
+        "batch_syn=4",
+        "lr_images=1",
+    )
 
 
 class TestApm(MethodContract):
     method = "apm"
     network = "convnet:depth=1:width=4"
     settings = (
-        *TEACHER, "together=1", "student_epochs=2", "checkpoints=2", "student_every=2",
-        "batch_syn=4", "evaluation_epochs=2",
-    )  # fmt: skip
+        *TEACHER,
+        "together=1",
+        "student_epochs=2",
+        "checkpoints=2",
+        "student_every=2",
+        "batch_syn=4",
+        "evaluation_epochs=2",
+    )
 
 
 class TestSelection(MethodContract):

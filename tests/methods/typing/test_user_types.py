@@ -17,8 +17,11 @@ def test_mypy_finds_every_typo_and_nothing_else(tmp_path):
         (tmp_path / name).write_text((HERE / f"{name}.txt").read_text(encoding="utf-8"))
     result = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "user.py", "typo.py"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found = re.findall(r"^(\S+):(\d+): error: .*\[(.+)\]$", result.stdout, re.MULTILINE)
     lines = (tmp_path / "typo.py").read_text(encoding="utf-8").splitlines()
     expected = [

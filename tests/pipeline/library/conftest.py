@@ -14,9 +14,14 @@ from ddkit.runtime.tensors import TensorFile
 
 STEPS = 6
 WORDS: dict[str, Any] = {
-    "method": "dm", "data": "tiny", "ipc": 2, "network": "convnet:depth=1:width=4",
-    "settings": {"updates": STEPS, "batch_real": 4}, "threads": 1, "preset": "none",
-}  # fmt: skip
+    "method": "dm",
+    "data": "tiny",
+    "ipc": 2,
+    "network": "convnet:depth=1:width=4",
+    "settings": {"updates": STEPS, "batch_real": 4},
+    "threads": 1,
+    "preset": "none",
+}
 
 
 def pair(seed: int = 0, each: int = 6) -> tuple[Tensor, Tensor]:

@@ -53,19 +53,30 @@ def test_a_function_offers_the_choices_of_its_command(function, command):
 def test_a_call_ends_in_the_bytes_of_the_run_that_its_words_stand_for(distilled, words, tmp_path):
     found = distilled()
     config = resolve(
-        Request("dm", {name: words[name] for name in ("ipc", "network", "threads")},
-                {"name": "tiny"}, ["updates=6", "batch_real=4"], "none")
-    )  # fmt: skip
+        Request(
+            "dm",
+            {name: words[name] for name in ("ipc", "network", "threads")},
+            {"name": "tiny"},
+            ["updates=6", "batch_real=4"],
+            "none",
+        )
+    )
     same = pipeline.distill(config, tmp_path / "same")
     assert found.file.path == tmp_path / "run" / "distilled.safetensors"
     assert found.file.path.read_bytes() == same.read_bytes()
 
 
 def test_settings_reach_the_stage_that_their_key_names(distilled):
-    found = distilled(relabel_from="teddy", settings={
-        "updates": 1, "relabel.labels": "image", "relabel.first": 1, "relabel.last": 1,
-        "relabel.unit": "step",
-    })  # fmt: skip
+    found = distilled(
+        relabel_from="teddy",
+        settings={
+            "updates": 1,
+            "relabel.labels": "image",
+            "relabel.first": 1,
+            "relabel.last": 1,
+            "relabel.unit": "step",
+        },
+    )
     assert found.config["options"]["updates"] == 1
     assert found.config["relabel_from"]["options"]["labels"] == "image"
     assert found.labels.kind == "soft"
@@ -139,12 +150,18 @@ def test_calls_outside_the_main_thread_leave_signals_alone(distilled):
 
 def test_a_comparison_has_the_rows_of_the_command_and_shows_them(distilled):
     found = distilled()
-    rows = ddkit.evaluate(found, protocols="plain", networks=NETWORKS, seeds=2, epochs=2,
-                          real=False)  # fmt: skip
+    rows = ddkit.evaluate(
+        found, protocols="plain", networks=NETWORKS, seeds=2, epochs=2, real=False
+    )
     same = compare(
-        found.file.path, protocols=["plain"], networks=NETWORKS, seeds=range(2),
-        progress=Silent(), recipe={"epochs": 2}, real=False,
-    )  # fmt: skip
+        found.file.path,
+        protocols=["plain"],
+        networks=NETWORKS,
+        seeds=range(2),
+        progress=Silent(),
+        recipe={"epochs": 2},
+        real=False,
+    )
     assert rows == same
     assert [row.title for row in rows] == ["dm", "random real images"] * 2
     text, html = repr(rows), rows._repr_html_()

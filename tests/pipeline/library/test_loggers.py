@@ -237,12 +237,15 @@ def test_weights_and_biases_get_losses_under_steps_of_their_own(distilled, losse
     told: list[dict] = []
     asked: dict = {}
     run = SimpleNamespace(
-        log=told.append, define_metric=lambda *names, **by: None, finish=lambda: told.append({}),
-    )  # fmt: skip
+        log=told.append,
+        define_metric=lambda *names, **by: None,
+        finish=lambda: told.append({}),
+    )
     stand_in = SimpleNamespace(
         init=lambda **about: asked.update(about) or run,
-        Image=lambda array: array.shape, Error=OSError,
-    )  # fmt: skip
+        Image=lambda array: array.shape,
+        Error=OSError,
+    )
     monkeypatch.setitem(sys.modules, "wandb", stand_in)
     monkeypatch.delitem(sys.modules, "ddkit.runtime.loggers.wandb", raising=False)
     monkeypatch.setenv("WANDB_PROJECT", "mine")

@@ -39,9 +39,10 @@ def cell(monkeypatch, tmp_path):
 
 def test_a_session_shows_bars_then_the_set_then_a_table(cell, words):
     words |= {"out": "run", "progress": True}
-    drawings = [output.data["text/plain"] for output in cell(
-        f"import ddkit; small = ddkit.distill(**{words!r})"
-    )]  # fmt: skip
+    drawings = [
+        output.data["text/plain"]
+        for output in cell(f"import ddkit; small = ddkit.distill(**{words!r})")
+    ]
     assert [("synthesis" in text, "6/6" in text) for text in drawings][-1] == (True, True)
     (shown,) = cell("display(small)")
     assert Image.open(BytesIO(shown._repr_png_())).size > (64, 64)

@@ -13,9 +13,16 @@ from ddkit.pipeline.stages import Stage
 
 NETWORK = "convnet:depth=2:width=8"
 SMALL = (
-    "teachers=2", "train_epochs=2", "train_batch=256", "together=1", "rounds=3",
-    "student_epochs=4", "checkpoints=2", "lr_images=5", "evaluation_epochs=4",
-)  # fmt: skip
+    "teachers=2",
+    "train_epochs=2",
+    "train_batch=256",
+    "together=1",
+    "rounds=3",
+    "student_epochs=4",
+    "checkpoints=2",
+    "lr_images=5",
+    "evaluation_epochs=4",
+)
 
 
 @pytest.fixture

@@ -35,9 +35,18 @@ def distilled(apm_run) -> tuple[Run, DistilledDataset]:
 
 
 def by_hand(
-    run: Run, distilled: DistilledDataset, seed: int, *, epochs: int = 6, lr: float = 0.1,
-    momentum: float = 0.5, decay: float = 0.01, size: int = 4, loss=None, dsa: bool = False,
-) -> nn.Module:  # fmt: skip
+    run: Run,
+    distilled: DistilledDataset,
+    seed: int,
+    *,
+    epochs: int = 6,
+    lr: float = 0.1,
+    momentum: float = 0.5,
+    decay: float = 0.01,
+    size: int = 4,
+    loss=None,
+    dsa: bool = False,
+) -> nn.Module:
     """Return a network trained on a set by plain SGD."""
     loss = loss or (lambda guess, target: (guess - target).abs().sum() / target.numel())
     rows = torch.arange(len(distilled))
@@ -104,9 +113,14 @@ def test_networks_are_trained_with_l1_on_logits_at_the_students_recipe(distilled
     assert (found.protocol, found.labels, found.learning_rate) == ("l1", "soft", 0.1)
     assert found.network == NETWORK
     changes = (
-        {"loss": F.mse_loss}, {"dsa": True}, {"momentum": 0.0}, {"decay": 0.0}, {"lr": 0.05},
-        {"epochs": 5}, {"size": 5},
-    )  # fmt: skip
+        {"loss": F.mse_loss},
+        {"dsa": True},
+        {"momentum": 0.0},
+        {"decay": 0.0},
+        {"lr": 0.05},
+        {"epochs": 5},
+        {"size": 5},
+    )
     for change in changes:  # the tolerance tells trainings apart
         assert gap(networks_tested[0], by_hand(run, artifact, 0, **change)) > 1e-3, change
 
@@ -128,15 +142,29 @@ def test_hard_labels_get_the_cores_protocol_for_them(
     monkeypatch.setattr("ddkit.evaluation.protocols.DSA", dsa)
     found = own_protocol(run, load(path), NETWORK, [0])
     assert (found.protocol, found.labels, found.learning_rate) == ("dsa", "hard", 0.01)
-    hard = {"epochs": 2, "lr": 0.01, "momentum": 0.9, "decay": 5e-4, "size": 256, "dsa": True,
-            "loss": F.cross_entropy}  # fmt: skip
+    hard = {
+        "epochs": 2,
+        "lr": 0.01,
+        "momentum": 0.9,
+        "decay": 5e-4,
+        "size": 256,
+        "dsa": True,
+        "loss": F.cross_entropy,
+    }
     assert gap(*networks_tested, by_hand(run, load(path), 0, **hard)) < 1e-4
 
 
 def test_logits_of_every_epoch_are_trained_towards_with_l1_too(apm_run):
     """Labels that Teddy made are logits as well."""
-    teddy = ("unit=step", "first=1", "last=3", "every=2", "train_batch=64", "recalibrate=0",
-             "label_epochs=2")  # fmt: skip
+    teddy = (
+        "unit=step",
+        "first=1",
+        "last=3",
+        "every=2",
+        "train_batch=64",
+        "recalibrate=0",
+        "label_epochs=2",
+    )
     settings = [f"relabel.{setting}" for setting in teddy]
     run = apm_run(
         "rounds=0", *settings, sources={"relabel": "teddy"}, network=NETWORK + ":norm=batch"

@@ -89,16 +89,19 @@ def assert_equal_to(
         assert (one - other).norm() < tolerance * other.norm()
 
 
-@pytest.mark.parametrize(("distance", "teacher", "student", "expected"), [
-    ("l1", [1.0, 2.0, 3.0], [2.0, 0.0, 3.0], 1.0),  # the mean of 1, 2 and 0
-    ("l2", [1.0, 2.0, 3.0], [2.0, 0.0, 3.0], 5 / 3),  # the mean of 1, 4 and 0
-    ("cosine", [1.0, 2.0, 3.0], [2.0, 0.0, 3.0], 1 - 11 / math.sqrt(14 * 13)),
-    ("cosine", [1.0, 0.0], [-2.0, 0.0], 2.0),
-    # of 1/2, 1/4, 1/4 from 1/4, 1/4, 1/2: (ln 2)/2 - (ln 2)/4
-    ("kl", [math.log(2), 0.0, 0.0], [5.0, 5.0, 5 + math.log(2)], math.log(2) / 4),
-    ("kl", [math.log(3), 0.0], [0.0, 0.0], 0.75 * math.log(1.5) + 0.25 * math.log(0.5)),
-    ("kl", [0.0, 0.0], [math.log(3), 0.0], 0.5 * math.log(2 / 3) + 0.5 * math.log(2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("distance", "teacher", "student", "expected"),
+    [
+        ("l1", [1.0, 2.0, 3.0], [2.0, 0.0, 3.0], 1.0),  # the mean of 1, 2 and 0
+        ("l2", [1.0, 2.0, 3.0], [2.0, 0.0, 3.0], 5 / 3),  # the mean of 1, 4 and 0
+        ("cosine", [1.0, 2.0, 3.0], [2.0, 0.0, 3.0], 1 - 11 / math.sqrt(14 * 13)),
+        ("cosine", [1.0, 0.0], [-2.0, 0.0], 2.0),
+        # of 1/2, 1/4, 1/4 from 1/4, 1/4, 1/2: (ln 2)/2 - (ln 2)/4
+        ("kl", [math.log(2), 0.0, 0.0], [5.0, 5.0, 5 + math.log(2)], math.log(2) / 4),
+        ("kl", [math.log(3), 0.0], [0.0, 0.0], 0.75 * math.log(1.5) + 0.25 * math.log(0.5)),
+        ("kl", [0.0, 0.0], [math.log(3), 0.0], 0.5 * math.log(2 / 3) + 0.5 * math.log(2)),
+    ],
+)
 def test_a_distance_has_its_value_for_every_image_apart(distance, teacher, student, expected):
     pair = torch.tensor([teacher, student], dtype=torch.float64)
     images = torch.stack([pair[0], pair[1], pair[0]]), torch.stack([pair[1], pair[1], pair[1]])
@@ -159,9 +162,7 @@ def test_epsilon_is_inside_the_logarithm(apart):
     assert gradient.flatten().tolist() == pytest.approx([slope] * 4, rel=1e-6)
 
 
-@pytest.mark.parametrize("distance", [
-    "l1", "l2", "kl", "cosine"
-])  # fmt: skip
+@pytest.mark.parametrize("distance", ["l1", "l2", "kl", "cosine"])
 def test_logits_that_agree_but_for_rounding_have_a_finite_loss(distance):
     """A network that is sure of a class, and a student that is as good as sure."""
     random = torch.Generator().manual_seed(0)
@@ -190,8 +191,9 @@ def test_an_image_counts_by_its_share_of_the_batch_and_never_moves_another(segme
     posed = problem(count=4)
     all_gradients = posed.matched(segment=segment)[1]
     for row in range(4):
-        alone = Problem(posed.inputs[row : row + 1], posed.classes[row : row + 1], posed.teacher,
-                        posed.students)  # fmt: skip
+        alone = Problem(
+            posed.inputs[row : row + 1], posed.classes[row : row + 1], posed.teacher, posed.students
+        )
         torch.testing.assert_close(all_gradients[row] * 4, alone.matched()[1][0])
 
 
@@ -234,9 +236,12 @@ def test_each_network_looks_at_each_image_once(segment, segments, students):
 
 def peak(students: int, count: int, segment: int) -> int:
     posed = problem(
-        students, count=count, network="convnet:depth=1:width=16", shape=(1, 16, 16),
+        students,
+        count=count,
+        network="convnet:depth=1:width=16",
+        shape=(1, 16, 16),
         dtype=torch.float32,
-    )  # fmt: skip
+    )
     for network in (posed.teacher, *posed.students):
         network.requires_grad_(False)
     with PeakMemory() as memory:
@@ -265,9 +270,12 @@ def test_memory_of_one_graph_of_all_terms_grows_with_the_students():
 
     def plain(students: int) -> int:
         posed = problem(
-            students, count=16, network="convnet:depth=1:width=16", shape=(1, 16, 16),
+            students,
+            count=16,
+            network="convnet:depth=1:width=16",
+            shape=(1, 16, 16),
             dtype=torch.float32,
-        )  # fmt: skip
+        )
         with PeakMemory() as memory:
             posed.plain()
         return memory.peak
@@ -275,18 +283,21 @@ def test_memory_of_one_graph_of_all_terms_grows_with_the_students():
     assert plain(9) > 2.5 * plain(2)
 
 
-@pytest.mark.parametrize(("epochs", "checkpoints", "expected"), [
-    (250, 5, [50, 100, 150, 200, 250]),
-    (6, 3, [2, 4, 6]),
-    (4, 4, [1, 2, 3, 4]),
-    (4, 1, [4]),
-    (1, 1, [1]),
-    # 2.75, 5.5, 8.25, 11: Python rounds a half to the even number, which is 6
-    (11, 4, [3, 6, 8, 11]),
-    (5, 2, [2, 5]),  # 2.5: to the even number again
-    (5, 4, [1, 2, 4, 5]),  # 1.25, 2.5, 3.75, 5
-    (7, 5, [1, 3, 4, 6, 7]),  # 1.4, 2.8, 4.2, 5.6, 7
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("epochs", "checkpoints", "expected"),
+    [
+        (250, 5, [50, 100, 150, 200, 250]),
+        (6, 3, [2, 4, 6]),
+        (4, 4, [1, 2, 3, 4]),
+        (4, 1, [4]),
+        (1, 1, [1]),
+        # 2.75, 5.5, 8.25, 11: Python rounds a half to the even number, which is 6
+        (11, 4, [3, 6, 8, 11]),
+        (5, 2, [2, 5]),  # 2.5: to the even number again
+        (5, 4, [1, 2, 4, 5]),  # 1.25, 2.5, 3.75, 5
+        (7, 5, [1, 3, 4, 6, 7]),  # 1.4, 2.8, 4.2, 5.6, 7
+    ],
+)
 def test_students_are_kept_every_kth_part_of_their_epochs(epochs, checkpoints, expected):
     assert checkpoint_epochs(epochs, checkpoints) == expected
 

@@ -49,9 +49,12 @@ def double(run: Run, state: dict[str, Tensor]) -> nn.Module:
 
 
 def equation_4(
-    run: Run, images: Tensor, classes: Tensor, teacher: dict[str, Tensor],
+    run: Run,
+    images: Tensor,
+    classes: Tensor,
+    teacher: dict[str, Tensor],
     students: list[dict[str, Tensor]],
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Return L_u and its gradient in float64, by autograd through all of it."""
     images = images.detach().double().requires_grad_()
     logits = double(run, teacher)(images)
@@ -164,10 +167,15 @@ def snapshots_of(run: Run, folder: str = "run") -> list[Tensor]:
     return [TensorFile(path)["images"] for path in paths]
 
 
-@pytest.mark.parametrize("settings", [
-    ("rounds=4",), ("rounds=5",), ("rounds=6", "batch_syn=3"),
-    ("rounds=6", "batch_syn=3", "student_every=3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("rounds=4",),
+        ("rounds=5",),
+        ("rounds=6", "batch_syn=3"),
+        ("rounds=6", "batch_syn=3", "student_every=3"),
+    ],
+)
 def test_rounds_are_sgd_with_momentum_at_a_third_of_the_rate_from_the_middle_on(
     apm_run, synthesised, settings
 ):
@@ -322,13 +330,16 @@ def test_another_seed_draws_other_rows_teachers_and_students(apm_run):
     assert not set(histories[0][1]) & set(histories[1][1])
 
 
-@pytest.mark.parametrize(("settings", "resumed"), [
-    (("batch_syn=3",), ([3, 4, 5], [3, 4, 5])),  # the stop is in the student's training
-    (("batch_syn=3", "student_every=3"), ([3, 4, 5], [3, 4, 5])),
-    (("batch_syn=3", "student_every=3", "dense_momentum=true"), ([3, 4, 5], [3, 4, 5])),
-    (("student_every=2",), ([4, 5], [3, 4, 5])),  # the round of the stop needs no student
-    (("student_every=4", "batch_syn=4"), ([4, 5], [3, 4, 5])),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "resumed"),
+    [
+        (("batch_syn=3",), ([3, 4, 5], [3, 4, 5])),  # the stop is in the student's training
+        (("batch_syn=3", "student_every=3"), ([3, 4, 5], [3, 4, 5])),
+        (("batch_syn=3", "student_every=3", "dense_momentum=true"), ([3, 4, 5], [3, 4, 5])),
+        (("student_every=2",), ([4, 5], [3, 4, 5])),  # the round of the stop needs no student
+        (("student_every=4", "batch_syn=4"), ([4, 5], [3, 4, 5])),
+    ],
+)
 @pytest.mark.parametrize("softly", [True, False])
 def test_a_killed_synthesis_ends_in_the_same_bytes(
     apm_run, synthesised, monkeypatch, request_stop, settings, resumed, softly

@@ -13,9 +13,14 @@ from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.tensors import TensorFile
 
 SHRINK = {
-    "teachers": 1, "train_epochs": 1, "train_batch": 8, "rounds": 2, "student_epochs": 2,
-    "checkpoints": 2, "evaluation_epochs": 1,
-}  # fmt: skip
+    "teachers": 1,
+    "train_epochs": 1,
+    "train_batch": 8,
+    "rounds": 2,
+    "student_epochs": 2,
+    "checkpoints": 2,
+    "evaluation_epochs": 1,
+}
 
 
 def made() -> Split:
@@ -70,17 +75,32 @@ TABLE = {
 COLUMNS = ("lr_images", "lr_student", "evaluation_epochs", "batch_syn")
 COMMON = {
     # E, R, K, α and d
-    "student_epochs": 250, "rounds": 2500, "checkpoints": 5, "alpha": 0.1, "distance": "l1",
+    "student_epochs": 250,
+    "rounds": 2500,
+    "checkpoints": 5,
+    "alpha": 0.1,
+    "distance": "l1",
     # pixels and students
-    "momentum": 0.5, "late_factor": 0.3, "student_momentum": 0.9, "student_decay": 5e-4,
+    "momentum": 0.5,
+    "late_factor": 0.3,
+    "student_momentum": 0.9,
+    "student_decay": 5e-4,
     "student_batch": 256,
     # teachers
-    "teachers": 100, "train_epochs": 100, "train_lr": 0.05, "train_batch": 256,
-    "train_momentum": 0.9, "train_decay": 5e-4, "train_schedule": "half",
+    "teachers": 100,
+    "train_epochs": 100,
+    "train_lr": 0.05,
+    "train_batch": 256,
+    "train_momentum": 0.9,
+    "train_decay": 5e-4,
+    "train_schedule": "half",
     # as the paper says, not as the released code does
-    "log": True, "student_every": 1, "dense_momentum": False, "student_augmentation": "none",
+    "log": True,
+    "student_every": 1,
+    "dense_momentum": False,
+    "student_augmentation": "none",
     "labels": "ensemble",
-}  # fmt: skip
+}
 
 
 def test_the_presets_are_the_published_table_and_digits():
@@ -118,5 +138,8 @@ def test_without_a_preset_the_options_are_the_papers():
     config = resolve(Request("apm", preset="none"))
     assert {key: config.options[key] for key in COMMON} == COMMON
     assert {key: config.options[key] for key in COLUMNS} == {
-        "lr_images": 1, "lr_student": 0.02, "evaluation_epochs": 1000, "batch_syn": 0
-    }  # fmt: skip
+        "lr_images": 1,
+        "lr_student": 0.02,
+        "evaluation_epochs": 1000,
+        "batch_syn": 0,
+    }

@@ -20,14 +20,26 @@ from ddkit.synthesis.initial import initial_real
 
 BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
 TEDDY = (
-    "unit=step", "first=1", "last=3", "every=2", "train_batch=64", "recalibrate=0",
-    "label_epochs=2", "iterations=2",
-)  # fmt: skip
+    "unit=step",
+    "first=1",
+    "last=3",
+    "every=2",
+    "train_batch=64",
+    "recalibrate=0",
+    "label_epochs=2",
+    "iterations=2",
+)
 APM = ("teachers=2", "train_epochs=1", "train_batch=256", "together=1")
 TESLA = (
-    "experts=1", "train_epochs=2", "train_batch=256", "max_start_epoch=1", "expert_epochs=1",
-    "student_steps=2", "iterations=1", "together=1",
-)  # fmt: skip
+    "experts=1",
+    "train_epochs=2",
+    "train_batch=256",
+    "max_start_epoch=1",
+    "expert_epochs=1",
+    "student_steps=2",
+    "iterations=1",
+    "together=1",
+)
 
 
 def of_stage(stage: str, settings: tuple[str, ...]) -> list[str]:
@@ -51,13 +63,16 @@ def by_hand(run: Run, pool: Pool, pixels: torch.Tensor, *teachers: int) -> torch
     return total / len(teachers)
 
 
-@pytest.mark.parametrize(("settings", "teachers"), [
-    ((), (0, 1, 2)),
-    (("label_teachers=3",), (0, 1, 2)),
-    (("label_teachers=2",), (0, 1)),
-    (("label_teachers=1",), (0,)),
-    (("label_teachers=9",), (0, 1, 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "teachers"),
+    [
+        ((), (0, 1, 2)),
+        (("label_teachers=3",), (0, 1, 2)),
+        (("label_teachers=2",), (0, 1)),
+        (("label_teachers=1",), (0,)),
+        (("label_teachers=9",), (0, 1, 2)),
+    ],
+)
 @pytest.mark.parametrize("network", ["convnet:depth=2:width=8", BATCH_NORM])
 def test_labels_are_the_mean_logits_of_teachers(apm_run, settings, teachers, network):
     run = apm_run("teachers=3", "train_epochs=1", *settings, stage="relabel", network=network)
@@ -159,21 +174,27 @@ def test_apm_labels_random_images(apm_run):
 
 COMBINATIONS = {
     "teddy without batch norms": (
-        "teddy", "apm", (*TEDDY, *of_stage("pool", APM)),
+        "teddy",
+        "apm",
+        (*TEDDY, *of_stage("pool", APM)),
         "Teddy matches the statistics of batch norms and this network has none: choose one that "
         "has, such as --network convnet:norm=batch or --network resnet18",
     ),
     "tesla": (
-        "tesla", "apm", (*TESLA, *of_stage("pool", APM)),
+        "tesla",
+        "apm",
+        (*TESLA, *of_stage("pool", APM)),
         "the synthesis of 'tesla' needs members of the role expert, and the pool of 'apm' has "
         "teacher: name another --pool-from, or leave it out",
     ),
     "apm": (
-        "apm", "tesla", ("rounds=1", *of_stage("pool", TESLA)),
+        "apm",
+        "tesla",
+        ("rounds=1", *of_stage("pool", TESLA)),
         "the synthesis of 'apm' needs members of the role teacher, and the pool of 'tesla' has "
         "expert: name another --pool-from, or leave it out",
     ),
-}  # fmt: skip
+}
 
 
 def refusal(apm_run, name: str) -> str:

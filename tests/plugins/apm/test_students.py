@@ -41,9 +41,15 @@ DISTANCES = {
 
 
 def by_hand(
-    run: Run, sizes: list[int], *, lr: float = 0.02, momentum: float = 0.9, decay: float = 5e-4,
-    distance: str = "l1", dsa: bool = False,
-) -> list[dict[str, Tensor]]:  # fmt: skip
+    run: Run,
+    sizes: list[int],
+    *,
+    lr: float = 0.02,
+    momentum: float = 0.9,
+    decay: float = 5e-4,
+    distance: str = "l1",
+    dsa: bool = False,
+) -> list[dict[str, Tensor]]:
     """Return a student after each epoch of plain SGD on batches of these sizes, in their order."""
     network, inputs, logits = made(run, sum(sizes))
     parameters = list(network.parameters())
@@ -80,20 +86,29 @@ def gap(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
-@pytest.mark.parametrize(("settings", "sizes", "options"), [
-    ((), [10], {}),
-    (("student_batch=4",), [4, 4, 2], {}),
-    (("student_batch=3",), [3, 3, 4], {}),  # a last batch of one image joins the one before
-    (("student_batch=5", "student_epochs=3"), [5, 5], {}),  # the middle is within an epoch
-    (("lr_student=0.05", "student_momentum=0", "student_decay=0.1"), [10],
-     {"lr": 0.05, "momentum": 0.0, "decay": 0.1}),
-    (("distance=l2",), [10], {"distance": "l2"}),
-    (("distance=kl",), [10], {"distance": "kl"}),
-    (("distance=cosine",), [10], {"distance": "cosine"}),
-    # l2 feels how large the logits are, l1 which sign a difference has
-    (("student_augmentation=dsa", "student_batch=4", "distance=l2"), [4, 4, 2],
-     {"dsa": True, "distance": "l2"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "sizes", "options"),
+    [
+        ((), [10], {}),
+        (("student_batch=4",), [4, 4, 2], {}),
+        (("student_batch=3",), [3, 3, 4], {}),  # a last batch of one image joins the one before
+        (("student_batch=5", "student_epochs=3"), [5, 5], {}),  # the middle is within an epoch
+        (
+            ("lr_student=0.05", "student_momentum=0", "student_decay=0.1"),
+            [10],
+            {"lr": 0.05, "momentum": 0.0, "decay": 0.1},
+        ),
+        (("distance=l2",), [10], {"distance": "l2"}),
+        (("distance=kl",), [10], {"distance": "kl"}),
+        (("distance=cosine",), [10], {"distance": "cosine"}),
+        # l2 feels how large the logits are, l1 which sign a difference has
+        (
+            ("student_augmentation=dsa", "student_batch=4", "distance=l2"),
+            [4, 4, 2],
+            {"dsa": True, "distance": "l2"},
+        ),
+    ],
+)
 def test_checkpoints_are_those_of_plain_sgd(apm_run, settings, sizes, options):
     run = apm_run("checkpoints=2", *settings)
     found, states = trained(run), by_hand(run, sizes, **options)

@@ -13,17 +13,20 @@ def make(classes, shape):
 """
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    (["--memory-budget", "1GB"], ["--memory-budget", "'dc' has nothing that it could adapt"]),
-    (["--groups", "2"], ["--groups 2 is more than the 1 images per class"]),
-    (["--set", "match=features"], ["option 'match'", "'distribution'", "got 'features'"]),
-    (["--set", "augmentation=flip"], ["option 'augmentation'", "'dsa'", "got 'flip'"]),
-    (["--set", "updates=-1"], ["option 'updates'", "greater than or equal to 0", "got -1"]),
-    (["--set", "batch_real=0"], ["option 'batch_real'", "greater than or equal to 1", "got 0"]),
-    (["--set", "lr_images=0"], ["option 'lr_images'", "greater than 0"]),
-    (["--set", "inner_loop=2"], ["'inner_loop'", "did you mean"]),
-    (["--preset", "cifar10-ipc2"], ["unknown preset 'cifar10-ipc2'", "did you mean"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--memory-budget", "1GB"], ["--memory-budget", "'dc' has nothing that it could adapt"]),
+        (["--groups", "2"], ["--groups 2 is more than the 1 images per class"]),
+        (["--set", "match=features"], ["option 'match'", "'distribution'", "got 'features'"]),
+        (["--set", "augmentation=flip"], ["option 'augmentation'", "'dsa'", "got 'flip'"]),
+        (["--set", "updates=-1"], ["option 'updates'", "greater than or equal to 0", "got -1"]),
+        (["--set", "batch_real=0"], ["option 'batch_real'", "greater than or equal to 1", "got 0"]),
+        (["--set", "lr_images=0"], ["option 'lr_images'", "greater than 0"]),
+        (["--set", "inner_loop=2"], ["'inner_loop'", "did you mean"]),
+        (["--preset", "cifar10-ipc2"], ["unknown preset 'cifar10-ipc2'", "did you mean"]),
+    ],
+)
 def test_wrong_flags_get_one_line(refused, tmp_path, flags, words):
     line = refused(*flags)
     for word in words:

@@ -185,11 +185,14 @@ def test_images_leave_the_range_of_pixels(matching_run):
     assert images.min() < -0.1
 
 
-@pytest.mark.parametrize(("network", "settings"), [
-    ("convnet:depth=2:width=8", ("updates=7", "outer_loop=4", "augmentation=dsa")),
-    (BATCH_NORM, ("updates=5", "outer_loop=3", "inner_epochs=2")),
-    (BATCH_NORM, ("updates=3", "match=distribution", "augmentation=dsa")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("network", "settings"),
+    [
+        ("convnet:depth=2:width=8", ("updates=7", "outer_loop=4", "augmentation=dsa")),
+        (BATCH_NORM, ("updates=5", "outer_loop=3", "inner_epochs=2")),
+        (BATCH_NORM, ("updates=3", "match=distribution", "augmentation=dsa")),
+    ],
+)
 def test_a_run_that_was_stopped_ends_in_the_same_bytes(
     matching_run, monkeypatch, request_stop, settings, network
 ):
@@ -248,10 +251,13 @@ def test_with_batch_norm_classes_stay_apart(made_up, match):
 
 
 @pytest.mark.parametrize("network", ["convnet:depth=2:width=8", BATCH_NORM])
-@pytest.mark.parametrize("settings", [
-    {"match": "distribution"},
-    {"match": "gradient", "outer_loop": 3, "inner_epochs": 2},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"match": "distribution"},
+        {"match": "gradient", "outer_loop": 3, "inner_epochs": 2},
+    ],
+)
 def test_a_step_waits_for_nothing_and_sends_no_more_for_more_classes(
     made_up, make_split, away, settings, network
 ):

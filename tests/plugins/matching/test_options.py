@@ -21,10 +21,21 @@ NAMES = ("dc", "dsa", "dm")
 PRESETS = [(method, name) for method in NAMES for name in preset_names(method)]
 
 
-@pytest.mark.parametrize(("ipc", "outer", "inner"), [
-    (1, 1, 1), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10),  # released
-    (2, 1, 1), (9, 1, 1), (11, 10, 50), (100, 50, 10),  # the next smaller one
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ipc", "outer", "inner"),
+    [
+        (1, 1, 1),
+        (10, 10, 50),
+        (20, 20, 25),
+        (30, 30, 20),
+        (40, 40, 15),
+        (50, 50, 10),  # released
+        (2, 1, 1),
+        (9, 1, 1),
+        (11, 10, 50),
+        (100, 50, 10),  # the next smaller one
+    ],
+)
 def test_the_loops_of_gradient_matching_follow_from_the_images_per_class(ipc, outer, inner):
     for method in ("dc", "dsa"):
         options = resolve(Request(method, {"ipc": ipc}, preset="none")).options
@@ -45,11 +56,14 @@ def test_numbers_that_were_said_are_kept():
     assert MatchingOptions(outer_loop=3).for_ipc(50).updates == 3000
 
 
-@pytest.mark.parametrize(("name", "match", "augmentation", "rate", "init"), [
-    ("dc", "gradient", "none", 0.1, "noise"),
-    ("dsa", "gradient", "dsa", 0.1, "real"),
-    ("dm", "distribution", "dsa", 1.0, "real"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "match", "augmentation", "rate", "init"),
+    [
+        ("dc", "gradient", "none", 0.1, "noise"),
+        ("dsa", "gradient", "dsa", 0.1, "real"),
+        ("dm", "distribution", "dsa", 1.0, "real"),
+    ],
+)
 def test_a_name_stands_for_the_settings_of_its_released_code(name, match, augmentation, rate, init):
     assert name in ALIASES.entries()
     assert name not in METHODS.entries()

@@ -12,27 +12,39 @@ def make(classes, shape):
 """
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    (["--init", "noise"], [
-        "--init noise: the method 'herding' chooses the real images itself: leave --init out"
-    ]),
-    (["--ipc", "1000"], ["class '0' has ", "fewer than --ipc 1000: lower --ipc"]),
-    (["--memory-budget", "9kB"], [
-        "--memory-budget 9.0 kB is too small: choosing from the ", " images of a class needs ",
-        "; lower teachers, or --set features=pixels",
-    ]),
-    (["--groups", "2"], ["--groups 2 is more than the 1 images per class"]),
-    (["--set", "rule=forgetting"], ["option 'rule'", "'k-center'", "got 'forgetting'"]),
-    (["--set", "features=logits"], ["option 'features'", "'pixels'", "got 'logits'"]),
-    (["--set", "teachers=0"], ["option 'teachers'", "greater than or equal to 1", "got 0"]),
-    (["--set", "train_epochs=0"], ["option 'train_epochs'", "greater than or equal to 1"]),
-    (["--set", "train_schedule=step:0"], ["option 'train_schedule'", "step:0"]),
-    (["--set", "teacher=2"], ["'teacher'", "did you mean 'teachers'?"]),
-    (["--set", "pool.features=pixels"], ["the pool has 0 (its members are none)"]),
-    (["--pool-from", "tesla"], [
-        "features of networks need members of the role teacher, and the pool of 'tesla' has expert"
-    ]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            ["--init", "noise"],
+            ["--init noise: the method 'herding' chooses the real images itself: leave --init out"],
+        ),
+        (["--ipc", "1000"], ["class '0' has ", "fewer than --ipc 1000: lower --ipc"]),
+        (
+            ["--memory-budget", "9kB"],
+            [
+                "--memory-budget 9.0 kB is too small: choosing from the ",
+                " images of a class needs ",
+                "; lower teachers, or --set features=pixels",
+            ],
+        ),
+        (["--groups", "2"], ["--groups 2 is more than the 1 images per class"]),
+        (["--set", "rule=forgetting"], ["option 'rule'", "'k-center'", "got 'forgetting'"]),
+        (["--set", "features=logits"], ["option 'features'", "'pixels'", "got 'logits'"]),
+        (["--set", "teachers=0"], ["option 'teachers'", "greater than or equal to 1", "got 0"]),
+        (["--set", "train_epochs=0"], ["option 'train_epochs'", "greater than or equal to 1"]),
+        (["--set", "train_schedule=step:0"], ["option 'train_schedule'", "step:0"]),
+        (["--set", "teacher=2"], ["'teacher'", "did you mean 'teachers'?"]),
+        (["--set", "pool.features=pixels"], ["the pool has 0 (its members are none)"]),
+        (
+            ["--pool-from", "tesla"],
+            [
+                "features of networks need members of the role teacher, and the pool of "
+                "'tesla' has expert"
+            ],
+        ),
+    ],
+)
 def test_wrong_flags_get_one_line_before_a_network_is_trained(refused, tmp_path, flags, words):
     line = refused(*flags)
     for word in words:

@@ -34,10 +34,17 @@ def test_an_alias_is_named_as_its_rule(name):
 def test_the_plugin_itself_is_herding_on_features_of_one_network():
     options = resolve(Request("selection", preset="none")).options
     assert options == {
-        "rule": "herding", "features": "network", "teachers": 1, "train_epochs": 30,
-        "train_lr": 0.01, "train_batch": 256, "train_momentum": 0.9, "train_decay": 5e-4,
-        "train_schedule": "half", "train_augmentation": "dsa",
-    }  # fmt: skip
+        "rule": "herding",
+        "features": "network",
+        "teachers": 1,
+        "train_epochs": 30,
+        "train_lr": 0.01,
+        "train_batch": 256,
+        "train_momentum": 0.9,
+        "train_decay": 5e-4,
+        "train_schedule": "half",
+        "train_augmentation": "dsa",
+    }
 
 
 def test_labels_and_evaluation_are_the_cores():

@@ -12,9 +12,15 @@ from ddkit.pipeline.resolve import Request, resolve
 from ddkit.pipeline.stages import Stage
 
 SMALL = (
-    "unit=step", "first=1", "last=5", "every=2", "train_batch=64", "recalibrate=200",
-    "iterations=3", "label_epochs=2",
-)  # fmt: skip
+    "unit=step",
+    "first=1",
+    "last=5",
+    "every=2",
+    "train_batch=64",
+    "recalibrate=200",
+    "iterations=3",
+    "label_epochs=2",
+)
 
 
 @pytest.fixture

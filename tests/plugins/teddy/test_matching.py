@@ -19,9 +19,15 @@ def small_network(seed: int) -> nn.Module:
     """Conv, BN, ReLU, conv, BN, linear, in float64 with made-up running statistics, frozen."""
     torch.manual_seed(seed)
     network = nn.Sequential(
-        nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 3),
-        nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9, 3),
-    ).double()  # fmt: skip
+        nn.Conv2d(2, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4 * 9, 3),
+    ).double()
     for layer in matched_layers(network):
         layer.running_mean.uniform_(-1, 1)
         layer.running_var.uniform_(0.5, 2)

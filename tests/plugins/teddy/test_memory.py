@@ -32,8 +32,9 @@ def narrow_run(teddy_run):
 def needed(run: Run, segment: int) -> int:
     """Return the bytes of a second step: weights, images, Adam's state and what is live."""
     options = run.options.model_copy(update={"segment": segment})
-    plain = replace(run, options=options, config=run.config.model_copy(update={
-        "memory_budget": None}))  # fmt: skip
+    plain = replace(
+        run, options=options, config=run.config.model_copy(update={"memory_budget": None})
+    )
     objective = TeddyObjective(plain, stage_pools.open_pool(run, "synthesis"))
     shard = objective.shards()[0]
     leaf = objective.initialise(shard)["images"].value.requires_grad_()
@@ -66,9 +67,15 @@ def sizes(run: Run, folder: str = "run") -> dict[str, int]:
     return json.loads((run.folder.with_name(folder) / "settled.json").read_text())["sizes"]
 
 
-@pytest.mark.parametrize(("images", "settings"), [
-    (9, ()), (27, ()), (23, ("augmentation=rrc",)), (13, ("pool=post", "members=2")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "settings"),
+    [
+        (9, ()),
+        (27, ()),
+        (23, ("augmentation=rrc",)),
+        (13, ("pool=post", "members=2")),
+    ],
+)
 def test_the_segment_keeps_to_the_budget_and_a_larger_one_would_not(narrow_run, images, settings):
     budget = int(1.02 * needed(narrow_run(*settings), images))
     run = narrow_run(*settings, memory_budget=budget)
@@ -147,9 +154,14 @@ def smallest(text: str) -> float:
     return (float(number) + 0.1) * {"kB": 1e3, "MB": 1e6}[unit]
 
 
-@pytest.mark.parametrize("settings", [
-    (), ("statistics=classwise",), ("pool=post", "members=2", "prune_ratio=0.5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("statistics=classwise",),
+        ("pool=post", "members=2", "prune_ratio=0.5"),
+    ],
+)
 def test_too_small_a_budget_is_refused_before_the_pool_is_trained(
     narrow_run, settings, monkeypatch
 ):

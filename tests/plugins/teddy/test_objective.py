@@ -43,11 +43,14 @@ def test_members_of_an_index_do_not_depend_on_the_slice_of_classes(teddy_run):
     assert all(len(draws) == 1 for draws in by_index.values())
 
 
-@pytest.mark.parametrize(("ipc", "batch_size", "sizes"), [
-    (5, 20, [20, 20, 10]),  # few classes: two image indices of all ten classes together
-    (2, 4, [4, 3, 3, 4, 3, 3]),  # more classes than a batch: slices of one image index
-    (1, 100, [10]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ipc", "batch_size", "sizes"),
+    [
+        (5, 20, [20, 20, 10]),  # few classes: two image indices of all ten classes together
+        (2, 4, [4, 3, 3, 4, 3, 3]),  # more classes than a batch: slices of one image index
+        (1, 100, [10]),
+    ],
+)
 def test_shards_are_class_balanced_batches(teddy_run, ipc, batch_size, sizes):
     run = teddy_run(ipc=ipc)
     shards = class_balanced_shards(run, batch_size)

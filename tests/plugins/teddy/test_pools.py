@@ -74,16 +74,19 @@ def test_post_members_are_cut_copies_of_the_base(teddy_run):
         assert networks.batch_norms(network)[0].num_features == 6
         assert network(run.resident.inputs(torch.arange(4))).shape == (4, 10)
     untouched, base = pool.state(1), pool.state(0)
-    kept = [c for c in range(8) if any(
-        torch.equal(base[FIRST][c], row) for row in untouched[FIRST])]  # fmt: skip
+    kept = [
+        c for c in range(8) if any(torch.equal(base[FIRST][c], row) for row in untouched[FIRST])
+    ]
     assert len(kept) == 6
 
 
 def test_a_users_own_weights_are_the_base(teddy_run, tmp_path):
     network = networks.create(
-        "convnet:width=8:norm=batch", classes=10, shape=(1, 8, 8),
+        "convnet:width=8:norm=batch",
+        classes=10,
+        shape=(1, 8, 8),
         generator=torch.Generator().manual_seed(42),
-    )  # fmt: skip
+    )
     save_file(network.state_dict(), tmp_path / "mine.safetensors")
     torch.save(network.state_dict(), tmp_path / "mine.pt")
     pools = []

@@ -12,9 +12,15 @@ from ddkit.pipeline.resolve import Request, resolve
 
 ALL = [(method, name) for method in ("teddy", "sre2l") for name in preset_names(method)]
 SHRINK = {
-    "iterations": 2, "label_epochs": 2, "members": 2, "recalibrate": 8, "train_batch": 8,
-    "finetune_batch": 8, "finetune_epochs": 0.5, "batch_size": 4,
-}  # fmt: skip
+    "iterations": 2,
+    "label_epochs": 2,
+    "members": 2,
+    "recalibrate": 8,
+    "train_batch": 8,
+    "finetune_batch": 8,
+    "finetune_epochs": 0.5,
+    "batch_size": 4,
+}
 
 
 @pytest.mark.parametrize(("method", "name"), ALL)
@@ -24,8 +30,9 @@ def test_preset_runs_two_steps(method, name, tmp_path, monkeypatch):
     generator = torch.Generator().manual_seed(0)
     split = Split(
         torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=generator),
-        torch.arange(16) % 2, ("a", "b"),
-    )  # fmt: skip
+        torch.arange(16) % 2,
+        ("a", "b"),
+    )
     monkeypatch.setattr("ddkit.data.sources.load.load", lambda *_, **__: split)
     preset = find_preset(method, *lookup(method), tag="", ipc=1, choice=name)
     options = preset["options"]

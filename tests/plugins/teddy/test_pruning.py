@@ -55,9 +55,11 @@ def test_default_ratio_leaves_the_papers_size_of_resnet18():
 
 def small(norm: str = "batch"):
     return networks.create(
-        f"convnet:width=16:depth=2:norm={norm}", classes=4, shape=(1, 8, 8),
+        f"convnet:width=16:depth=2:norm={norm}",
+        classes=4,
+        shape=(1, 8, 8),
         generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    )
 
 
 def test_what_is_cut_is_random_and_follows_from_the_generator():

@@ -18,10 +18,18 @@ def member(seed: int, width: int = 3) -> nn.Module:
     """Convolutions and a linear layer between batch norms, in float64, frozen."""
     torch.manual_seed(seed)
     network = nn.Sequential(
-        nn.Conv2d(2, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
-        nn.Conv2d(width, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
-        nn.Linear(4 * 9, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 5),
-    ).double()  # fmt: skip
+        nn.Conv2d(2, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4 * 9, 6),
+        nn.BatchNorm1d(6),
+        nn.Tanh(),
+        nn.Linear(6, 5),
+    ).double()
     for layer in matched_layers(network):
         layer.running_mean.uniform_(-1, 1)
         layer.running_var.uniform_(0.5, 2)

@@ -13,9 +13,13 @@ CLASSES = 3
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 4, CLASSES),
+        nn.Conv2d(1, 2, 3),
+        nn.BatchNorm2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * 4, CLASSES),
         nn.BatchNorm1d(CLASSES),
-    ).eval()  # fmt: skip
+    ).eval()
 
 
 @pytest.fixture

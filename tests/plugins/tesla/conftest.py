@@ -13,9 +13,17 @@ from ddkit.pipeline.stages import Stage
 
 NETWORK = "convnet:depth=2:width=8"
 SMALL = (
-    "experts=2", "train_epochs=3", "train_batch=256", "together=1", "max_start_epoch=2",
-    "expert_epochs=1", "student_steps=3", "iterations=3", "lr_images=10", "lr_student=0.05",
-)  # fmt: skip
+    "experts=2",
+    "train_epochs=3",
+    "train_batch=256",
+    "together=1",
+    "max_start_epoch=2",
+    "expert_epochs=1",
+    "student_steps=3",
+    "iterations=3",
+    "lr_images=10",
+    "lr_student=0.05",
+)
 
 
 @pytest.fixture

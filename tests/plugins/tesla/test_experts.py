@@ -49,13 +49,18 @@ def test_epoch_0_is_the_network_as_it_is_initialised(tesla_run):
             assert torch.equal(stored[name], tensor), name
 
 
-@pytest.mark.parametrize(("settings", "momentum", "decay", "factors"), [
-    ((), 0.0, 0.0, (1, 1, 1)),
-    (
-        ("train_momentum=0.9", "train_decay=1e-2", "train_schedule=step:1"),
-        0.9, 1e-2, (1, 0.1, 0.01),
-    ),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "momentum", "decay", "factors"),
+    [
+        ((), 0.0, 0.0, (1, 1, 1)),
+        (
+            ("train_momentum=0.9", "train_decay=1e-2", "train_schedule=step:1"),
+            0.9,
+            1e-2,
+            (1, 0.1, 0.01),
+        ),
+    ],
+)
 def test_each_epoch_is_plain_sgd_on_the_real_batches(tesla_run, settings, momentum, decay, factors):
     run = tesla_run(*settings, "train_lr=0.05")
     pool = pool_of(run)
@@ -281,9 +286,13 @@ def test_a_segment_beyond_the_trajectories_of_a_finished_pool_is_refused(tesla_r
         TeslaObjective(run, pool)
 
 
-@pytest.mark.parametrize("settings", [
-    ("max_start_epoch=3", "expert_epochs=1"), ("max_start_epoch=1", "expert_epochs=3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("max_start_epoch=3", "expert_epochs=1"),
+        ("max_start_epoch=1", "expert_epochs=3"),
+    ],
+)
 def test_a_segment_may_end_with_the_trajectory(tesla_run, settings):
     run = tesla_run(*settings)
     objective = TeslaObjective(run, pool_of(run))

@@ -72,10 +72,15 @@ def chosen(run: Run, folder: str = "run") -> tuple[int, int]:
     return sizes["micro_batch"], sizes["snapshot_every"]
 
 
-@pytest.mark.parametrize(("images", "settings"), [
-    (5, ()), (8, ("student_steps=9", "augmentation=dsa")), (9, ("batch_syn=20",)),
-    (6, ("student_steps=7", "labels=learned")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "settings"),
+    [
+        (5, ()),
+        (8, ("student_steps=9", "augmentation=dsa")),
+        (9, ("batch_syn=20",)),
+        (6, ("student_steps=7", "labels=learned")),
+    ],
+)
 def test_the_micro_batch_keeps_to_the_budget_and_a_larger_one_would_not(
     narrow_run, synthesised, images, settings
 ):

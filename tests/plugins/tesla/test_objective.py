@@ -128,10 +128,14 @@ def test_one_iteration_is_one_step_of_plain_gradient_descent(tesla_run, synthesi
     assert abs(1e-2 * float(rate)) > 1e-4
 
 
-@pytest.mark.parametrize("settings", [
-    ("labels=target", "gradient=exact"), ("labels=learned", "micro_batch=3"),
-    ("labels=hard", "snapshots=host", "snapshot_every=0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("labels=target", "gradient=exact"),
+        ("labels=learned", "micro_batch=3"),
+        ("labels=hard", "snapshots=host", "snapshot_every=0"),
+    ],
+)
 def test_the_loss_of_a_step_is_that_of_a_student_unrolled_by_hand(tesla_run, settings):
     """Each student step has an augmentation of its own, and so has each iteration."""
     run = tesla_run(*ONE_SEGMENT, *settings, "student_steps=4")

@@ -14,9 +14,14 @@ from ddkit.runtime.tensors import TensorFile
 OWN = ("digits", "fashion-mnist")  # ddkit's own settings, for a CPU
 ALL = [(method, name) for method in ("tesla", "mtt") for name in preset_names(method)]
 SHRINK = {
-    "experts": 1, "train_epochs": 2, "train_batch": 8, "max_start_epoch": 1, "expert_epochs": 1,
-    "student_steps": 2, "iterations": 2,
-}  # fmt: skip
+    "experts": 1,
+    "train_epochs": 2,
+    "train_batch": 8,
+    "max_start_epoch": 1,
+    "expert_epochs": 1,
+    "student_steps": 2,
+    "iterations": 2,
+}
 
 
 def made() -> Split:
@@ -69,11 +74,16 @@ MTT = {
     "tiny-imagenet-ipc1": (10, 2, 10, 1e4, 1e-4, 0.01, 0, "standard"),
     "tiny-imagenet-ipc10": (20, 2, 40, 1e4, 1e-4, 0.01, 200, "standard"),
     "tiny-imagenet-ipc50": (20, 2, 40, 1e4, 1e-4, 0.01, 300, "standard"),
-}  # fmt: skip
+}
 COLUMNS = (
-    "student_steps", "expert_epochs", "max_start_epoch", "lr_images", "lr_lr", "lr_student",
+    "student_steps",
+    "expert_epochs",
+    "max_start_epoch",
+    "lr_images",
+    "lr_lr",
+    "lr_student",
     "batch_syn",
-)  # fmt: skip
+)
 
 
 def test_the_presets_of_mtt_are_its_published_table():
@@ -100,8 +110,16 @@ def test_a_preset_of_mtt_has_the_values_of_its_row(name):
 
 
 def experts_of(config) -> tuple:
-    names = ("experts", "train_epochs", "train_lr", "train_batch", "train_momentum", "train_decay",
-             "train_schedule", "train_augmentation")  # fmt: skip
+    names = (
+        "experts",
+        "train_epochs",
+        "train_lr",
+        "train_batch",
+        "train_momentum",
+        "train_decay",
+        "train_schedule",
+        "train_augmentation",
+    )
     return tuple(config.options[name] for name in names)
 
 

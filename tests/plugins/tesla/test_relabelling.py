@@ -23,10 +23,15 @@ BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
 TEDDY = tuple(
     f"relabel.{setting}"
     for setting in (
-        "unit=step", "first=1", "last=3", "every=2", "train_batch=64", "recalibrate=0",
+        "unit=step",
+        "first=1",
+        "last=3",
+        "every=2",
+        "train_batch=64",
+        "recalibrate=0",
         "label_epochs=2",
     )
-)  # fmt: skip
+)
 
 
 def made(run: Run) -> tuple[Pool, Synthetic]:
@@ -46,17 +51,20 @@ def by_hand(run: Run, pool: Pool, pixels: torch.Tensor, experts: int, epoch: int
     return total / experts
 
 
-@pytest.mark.parametrize(("settings", "experts", "epoch"), [
-    (("labels=target",), 2, 2),  # the largest start, 1, and one epoch on
-    (("labels=target", "max_start_epoch=1"), 2, 1),
-    (("labels=target", "max_start_epoch=1", "expert_epochs=3"), 2, 3),
-    (("labels=last",), 2, 3),
-    (("labels=last", "teachers=1"), 1, 3),
-    (("labels=target", "teachers=7"), 2, 2),
-    (("labels=last", "teacher_epoch=0", "teachers=1"), 1, 0),
-    (("labels=target", "teacher_epoch=3"), 2, 3),
-    (("labels=learned",), 2, 2),  # images that have learned none
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "experts", "epoch"),
+    [
+        (("labels=target",), 2, 2),  # the largest start, 1, and one epoch on
+        (("labels=target", "max_start_epoch=1"), 2, 1),
+        (("labels=target", "max_start_epoch=1", "expert_epochs=3"), 2, 3),
+        (("labels=last",), 2, 3),
+        (("labels=last", "teachers=1"), 1, 3),
+        (("labels=target", "teachers=7"), 2, 2),
+        (("labels=last", "teacher_epoch=0", "teachers=1"), 1, 0),
+        (("labels=target", "teacher_epoch=3"), 2, 3),
+        (("labels=learned",), 2, 2),  # images that have learned none
+    ],
+)
 def test_labels_are_the_mean_logits_of_experts(tesla_run, settings, experts, epoch):
     run = tesla_run(*settings, stage="relabel")
     pool, images = made(run)
@@ -157,8 +165,9 @@ def test_tesla_labels_random_images(tesla_run):
     run = tesla_run(
         "relabel.labels=target",
         *(f"relabel.{setting}" for setting in settings),
-        method="random", sources={"relabel": "tesla"},
-    )  # fmt: skip
+        method="random",
+        sources={"relabel": "tesla"},
+    )
     distilled = load(pipeline.distill(run.config, run.folder))
     assert distilled.labels.kind == "soft"
     assert distilled.learning_rate is None

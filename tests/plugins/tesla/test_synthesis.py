@@ -86,8 +86,9 @@ def test_learned_labels_begin_near_the_class_and_are_what_the_artifact_holds(tes
 def test_hard_labels_are_the_classes_of_the_artifact_too(tesla_run):
     run = tesla_run("labels=hard", "iterations=1")
     assert set(elsewhere(run).initialise(objective_of(run).shards()[0])) == {
-        "images", "learning_rate"
-    }  # fmt: skip
+        "images",
+        "learning_rate",
+    }
     distilled = load(pipeline.distill(run.config, run.folder))
     assert distilled.labels.kind == "hard"
     assert distilled.label_logits is None
@@ -152,10 +153,13 @@ def test_same_seed_same_bytes(tesla_run, synthesised):
     assert first != other
 
 
-@pytest.mark.parametrize("settings", [
-    ("labels=learned", "batch_syn=3", "student_steps=2"),  # rows, with momentum of their own
-    ("labels=target", "snapshot_every=2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("labels=learned", "batch_syn=3", "student_steps=2"),  # rows, with momentum of their own
+        ("labels=target", "snapshot_every=2"),
+    ],
+)
 @pytest.mark.parametrize("softly", [True, False])
 def test_a_killed_synthesis_ends_in_the_same_bytes(
     tesla_run, synthesised, monkeypatch, request_stop, settings, softly

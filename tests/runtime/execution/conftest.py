@@ -20,13 +20,26 @@ from ddkit.runtime.tensors import TensorFile
 
 IMPORTABLE = Path(__file__).with_name("importable")
 TEDDY = (
-    "unit=step", "first=1", "last=5", "every=2", "train_batch=64", "recalibrate=200",
-    "iterations=20", "label_epochs=2", "batch_size=10",
-)  # fmt: skip
+    "unit=step",
+    "first=1",
+    "last=5",
+    "every=2",
+    "train_batch=64",
+    "recalibrate=200",
+    "iterations=20",
+    "label_epochs=2",
+    "batch_size=10",
+)
 APM = (
-    "teachers=3", "train_epochs=2", "train_batch=256", "together=1", "rounds=3",
-    "student_epochs=4", "checkpoints=2", "lr_images=5",
-)  # fmt: skip
+    "teachers=3",
+    "train_epochs=2",
+    "train_batch=256",
+    "together=1",
+    "rounds=3",
+    "student_epochs=4",
+    "checkpoints=2",
+    "lr_images=5",
+)
 NETWORKS = {"teddy": "convnet:width=8:norm=batch", "apm": "convnet:depth=2:width=8"}
 
 

@@ -11,13 +11,28 @@ import pytest
 
 DDKIT = Path(sys.executable).with_name("ddkit")
 SETTINGS = (
-    "unit=step", "first=1", "last=5", "every=2", "train_batch=64", "recalibrate=200",
-    "iterations=400", "label_epochs=2", "batch_size=10",
-)  # fmt: skip
+    "unit=step",
+    "first=1",
+    "last=5",
+    "every=2",
+    "train_batch=64",
+    "recalibrate=200",
+    "iterations=400",
+    "label_epochs=2",
+    "batch_size=10",
+)
 FLAGS = [
-    "--network", "convnet:width=8:norm=batch", "--threads", "1", "--ipc", "2", "--preset", "none",
-    "-q", *(part for setting in SETTINGS for part in ("--set", setting)),
-]  # fmt: skip
+    "--network",
+    "convnet:width=8:norm=batch",
+    "--threads",
+    "1",
+    "--ipc",
+    "2",
+    "--preset",
+    "none",
+    "-q",
+    *(part for setting in SETTINGS for part in ("--set", setting)),
+]
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -30,9 +45,14 @@ def start(tmp_path, ray_environment):
 
     def begin(*flags):
         return subprocess.Popen(
-            [DDKIT, "distill", *FLAGS, *flags], cwd=tmp_path, env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            [DDKIT, "distill", *FLAGS, *flags],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     return begin
 

@@ -15,9 +15,15 @@ def test_seeds_on_ray_reach_what_they_reach_here(config_of, on_ray, tmp_path, mo
     def compared(**options):
         monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / ("ray" if options else "here")))
         rows = comparison.compare(
-            artifact, protocols=["dsa", "soft"], networks=None, seeds=range(3), progress=Silent(),
-            recipe={"epochs": 3}, real=False, **options,
-        )  # fmt: skip
+            artifact,
+            protocols=["dsa", "soft"],
+            networks=None,
+            seeds=range(3),
+            progress=Silent(),
+            recipe={"epochs": 3},
+            real=False,
+            **options,
+        )
         return [(row.title, row.evaluation.protocol, row.evaluation.accuracies) for row in rows]
 
     monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / "here"))
@@ -26,6 +32,9 @@ def test_seeds_on_ray_reach_what_they_reach_here(config_of, on_ray, tmp_path, mo
     there = compared(executor=on_ray)
     assert there == here
     assert len(here) == 4  # the set and random images, under two protocols
-    kept = [path for path in (tmp_path / "ray" / "evaluations").glob("*.json")
-            if path.name != "settled.json"]  # fmt: skip
+    kept = [
+        path
+        for path in (tmp_path / "ray" / "evaluations").glob("*.json")
+        if path.name != "settled.json"
+    ]
     assert len(kept) == 4 * 3

@@ -106,11 +106,18 @@ def test_a_machine_that_lacks_the_folders_says_so(made_by, config_of, on_ray, mo
 
 def test_cells_of_a_bench_on_ray_give_the_figures_of_cells_here(on_ray, tmp_path, monkeypatch):
     said = {
-        "methods": ("random", "herding"), "network": "convnet:depth=2:width=4", "seeds": 2,
-        "networks": ("convnet:depth=2:width=4",), "protocols": ("dsa",), "epochs": 3,
-        "evaluation_seeds": 2, "selection": "none", "real": False, "threads": 1,
+        "methods": ("random", "herding"),
+        "network": "convnet:depth=2:width=4",
+        "seeds": 2,
+        "networks": ("convnet:depth=2:width=4",),
+        "protocols": ("dsa",),
+        "epochs": 3,
+        "evaluation_seeds": 2,
+        "selection": "none",
+        "real": False,
+        "threads": 1,
         "variants": {"herding": {"method": "herding", "settings": ["features=pixels"]}},
-    }  # fmt: skip
+    }
     bench = read_config(None, said)
     found = []
     for name in ("here", "ray"):

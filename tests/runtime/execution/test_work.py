@@ -83,9 +83,12 @@ def test_a_cell_that_this_machine_does_not_know_is_refused(tmp_path):
     Harness(bench, tmp_path)
     with pytest.raises(DdkitError, match="has no cell abc here: ddkit and its plugins must be"):
         measure_cell(
-            Silent(), bench=bench.model_dump(mode="json"), folder=str(tmp_path), attempt="1",
+            Silent(),
+            bench=bench.model_dump(mode="json"),
+            folder=str(tmp_path),
+            attempt="1",
             cell="abc",
-        )  # fmt: skip
+        )
 
 
 def test_a_unit_gets_what_it_can_be_found_by(begun):
@@ -93,6 +96,7 @@ def test_a_unit_gets_what_it_can_be_found_by(begun):
     job = run.job("pool", "somewhere:else", stage="relabel")
     assert (job.threads, job.gpu) == (1, False)
     assert job.arguments == {
-        "config": run.config.model_dump(mode="json"), "folder": str(run.folder),
+        "config": run.config.model_dump(mode="json"),
+        "folder": str(run.folder),
         "stage": "relabel",
-    }  # fmt: skip
+    }
