@@ -74,6 +74,7 @@ def _distill(
         check_inputs(stages.run)
         with session(logger, folder, "distill", config.model_dump(mode="json")):
             do_stages(stages, artifact, snapshot_every, executor, logger)
+        remove_temporaries(folder)  # of workers that died
     return artifact
 
 

@@ -11,10 +11,10 @@ from ddkit import (
     Member,
     MemberTask,
     Pool,
-    Stacked,
     networks,
 )
 from ddkit.pools import training as pool_training
+from ddkit.pools.tasks import Stacked
 from ddkit.runtime.errors import DdkitError
 from ddkit.training import loop as training
 from ddkit.training.loop import fit
@@ -253,7 +253,7 @@ def test_tasks_that_share_nothing_are_asked_nothing(build):
 
 def test_only_neighbours_that_share_the_same_object_are_trained_at_once(build):
     experts = Experts()
-    first, second = experts.tasks(), experts.tasks()  # of one Together each
+    first, second = experts.tasks(), experts.tasks()  # of one Stacked each
     mixed = [first[0], second[1], second[2], MemberTask(EXPERTS[3], first[3].train), first[4]]
     build(experts, tasks=mixed)
     assert experts.trained == [

@@ -9,6 +9,7 @@ from ddkit.methods.plugin import lookup
 from ddkit.methods.presets import find_preset, preset_names
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.runtime.tensors import TensorFile
 
 ALL = [(method, name) for method in ("teddy", "sre2l") for name in preset_names(method)]
 SHRINK = {
@@ -50,7 +51,7 @@ def test_preset_runs_two_steps(method, name, tmp_path, monkeypatch):
     distilled = load(pipeline.distill(config, run_folder))
     assert len(distilled) == 2
     assert distilled.labels.kind == "epoch"
-    losses = pipeline.TensorFile(run_folder / "shards" / "shard-00000.safetensors")["losses"]
+    losses = TensorFile(run_folder / "shards" / "shard-00000.safetensors")["losses"]
     assert len(losses) == 2
     assert torch.isfinite(losses).all()
 
