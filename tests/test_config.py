@@ -131,7 +131,7 @@ def test_a_broken_and_a_missing_file_are_refused_by_name(tmp_path):
     path = tmp_path / "config.toml"
     assert refusal(load_config, path) == f"cannot read {path}: No such file or directory"
     path.write_text("method = ")
-    assert refusal(load_config, path).startswith(f"{path} is no valid TOML: ")
+    assert refusal(load_config, path).startswith(f"{path} is not valid TOML: ")
 
 
 def test_each_stage_is_run_by_the_method_unless_another_was_named():

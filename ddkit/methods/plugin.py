@@ -81,7 +81,7 @@ class Plugin:
         if not issubclass(model, MethodOptions):
             raise DdkitError(
                 f"the hook 'method_config' of the method '{self.name}' returned {model.__name__}, "
-                "which is no subclass of ddkit.MethodOptions"
+                "which is not a subclass of ddkit.MethodOptions"
             )
         return model  # type: ignore[no-any-return]
 

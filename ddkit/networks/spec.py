@@ -79,7 +79,7 @@ def _options(parts: list[str], spec: str) -> dict[str, str]:
     for part in parts:
         key, equals, value = part.partition("=")
         if not (key and equals and value):
-            raise DdkitError(f"network '{spec}': '{part}' is no option; write key=value")
+            raise DdkitError(f"network '{spec}': '{part}' is not an option; write key=value")
         if key in options:
             raise DdkitError(f"network '{spec}': option '{key}' is given twice")
         options[key] = value

@@ -126,7 +126,7 @@ def claim(folder: Path, config: RunConfig, overwrite: bool) -> None:
                 "or --overwrite to throw that run away"
             )
     elif [entry for entry in folder.iterdir() if entry.name != ".lock"]:
-        raise DdkitError(f"{folder} holds files that are no run of ddkit: choose another --out")
+        raise DdkitError(f"{folder} holds files that are not a run of ddkit: choose another --out")
     config.save(path)
 
 

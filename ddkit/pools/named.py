@@ -46,7 +46,8 @@ def description_of(name: str) -> dict[str, Any]:
     folder = folder_of(name)
     if not (folder / "pool.json").exists():
         raise DdkitError(
-            f"--pool {name}: {folder} has no pool.json, it is no pool or not finished: let the run "
+            f"--pool {name}: {folder} has no pool.json, it is not a pool or not finished: "
+            "let the run "
             "that trains it end, or name another (`ddkit pool list`)"
         )
     description = read_description(folder)
@@ -69,7 +70,7 @@ def network_of(name: str) -> str | None:
 
 def space_of(name: str) -> InputSpace:
     """Return the input space that a pool's members were trained in."""
-    description_of(name)  # refuses what is no finished pool
+    description_of(name)  # refuses what is not a finished pool
     return Pool.open(folder_of(name)).space()
 
 

@@ -216,6 +216,6 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Return what a pool's `pool.json` says; raises `DdkitError` where there is none."""
     path = folder / "pool.json"
     if not path.exists():
-        raise DdkitError(f"{folder} is no finished pool: it has no pool.json")
+        raise DdkitError(f"{folder} is not a finished pool: it has no pool.json")
     description: dict[str, Any] = read_json(path)
     return description

@@ -48,14 +48,15 @@ def read_buffer(path: Path) -> list[Trajectory]:
         buffer = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
-    except Exception as error:  # torch raises many kinds for what is no file of tensors
+    except Exception as error:  # torch raises many kinds for what is not a file of tensors
         raise DdkitError(
             f"{path} is truncated or holds more than tensors ({type(error).__name__}); nothing in "
             "it was executed: name files replay_buffer_*.pt of MTT, TESLA or FTD"
         ) from error
     if not _is_buffer(buffer):
         raise DdkitError(
-            f"{path} is no replay buffer: it must be a list of experts, each a list of snapshots, "
+            f"{path} is not a replay buffer: it must be a list of experts, each a list of "
+            "snapshots, "
             "each a list of floating-point tensors, as MTT, TESLA and FTD write it"
         )
     return buffer  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DdkitError(f"--device {name} is no device: use cpu, cuda or cuda:N") from error
+        raise DdkitError(f"--device {name} is not a device: use cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
         raise DdkitError(f"--device {name} is not supported: use cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

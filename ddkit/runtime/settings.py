@@ -25,7 +25,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DdkitError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DdkitError(f"{path} is no valid TOML: {error}") from error
+        raise DdkitError(f"{path} is not valid TOML: {error}") from error
 
 
 def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Model:

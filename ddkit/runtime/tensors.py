@@ -43,7 +43,7 @@ class TensorFile:
             raise DdkitError(f"no such file: {path}") from error
         except (SafetensorError, OSError, ValueError) as error:
             raise DdkitError(
-                f"{path} is no complete safetensors file ({error}); it may be truncated: "
+                f"{path} is not a complete safetensors file ({error}); it may be truncated: "
                 "copy or make it again"
             ) from error
         if METADATA_KEY not in header:
@@ -51,7 +51,7 @@ class TensorFile:
         try:
             self.metadata: Any = json.loads(header[METADATA_KEY])
         except (ValueError, RecursionError) as error:
-            raise DdkitError(f"{path} is damaged: its header is no JSON; copy it again") from error
+            raise DdkitError(f"{path} is damaged: its header is not JSON; copy it again") from error
 
     def __contains__(self, name: str) -> bool:
         return name in self.names

@@ -88,7 +88,7 @@ def check_work(options: MethodOptions) -> None:
     lighter = [("lighter", name) for named in options.lighter.values() for name in named]
     for said, name in [*names.items(), *lighter]:
         if name is not None and name not in type(options).model_fields:
-            raise Broken(f"{said} names '{name}', which is no option")
+            raise Broken(f"{said} names '{name}', which is not an option")
     changed = {**options.model_dump(), **options.rehearsed()}
     for model in (options, validated(type(options), changed, "rehearsed()")):
         for stage in SCALED:

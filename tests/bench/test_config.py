@@ -177,7 +177,7 @@ def test_what_is_wrong_is_one_line(said, text):
 def test_what_is_wrong_in_a_file_names_the_file(written, tmp_path):
     with pytest.raises(DdkitError, match=r"bench\.toml"):
         read_config(written("seeds = 0"), {})
-    with pytest.raises(DdkitError, match=r"bench\.toml is no valid TOML"):
+    with pytest.raises(DdkitError, match=r"bench\.toml is not valid TOML"):
         read_config(written("seeds ="), {})
     with pytest.raises(DdkitError, match=r"cannot read .*nowhere\.toml"):
         read_config(tmp_path / "nowhere.toml", {})

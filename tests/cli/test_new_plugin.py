@@ -18,7 +18,7 @@ def test_it_says_what_it_wrote_and_what_comes_next(ddkit, tmp_path):
 @pytest.mark.parametrize("name", ["1abc", "my_method", "Mine", "my--method", "mine-", "µ", "a b"])
 def test_what_can_be_no_name_is_refused(name, refused, tmp_path):
     line = refused("new-plugin", name)
-    assert line.startswith(f"error: '{name}' is no name for a method: begin with a letter")
+    assert line.startswith(f"error: '{name}' is not a name for a method: begin with a letter")
     assert list(tmp_path.glob("ddkit-*")) == []
 
 

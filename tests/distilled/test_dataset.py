@@ -190,7 +190,7 @@ def test_a_missing_and_a_truncated_artifact_are_refused(artifact, tmp_path):
     assert refusal(tmp_path / "no.safetensors") == f"no such file: {tmp_path / 'no.safetensors'}"
     path = artifact()
     path.write_bytes(path.read_bytes()[:-50])
-    assert refusal(path).startswith(f"{path} is no complete safetensors file (")
+    assert refusal(path).startswith(f"{path} is not a complete safetensors file (")
 
 
 def test_another_file_of_ddkit_is_refused(tmp_path):
@@ -242,7 +242,7 @@ def test_a_folder_that_holds_another_run_is_refused(run, data, tmp_path):
 def test_a_folder_with_other_files_is_never_overwritten(run, data, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "thesis.tex").write_text("precious")
-    with pytest.raises(DdkitError, match="holds files that are no run of ddkit"):
+    with pytest.raises(DdkitError, match="holds files that are not a run of ddkit"):
         pipeline.distill(config(run), tmp_path / "a", overwrite=True)
     assert (tmp_path / "a" / "thesis.tex").read_text() == "precious"
 

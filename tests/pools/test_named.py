@@ -170,7 +170,9 @@ def test_a_pool_that_is_missing_or_not_finished_is_refused(seen, imported, tmp_p
     assert refusal(tmp_path / "run", pool=nowhere) == f"--pool {nowhere}: there is no such folder"
     (cache_folder("pools") / "mine" / "pool.json").unlink()
     line = refusal(tmp_path / "run", pool="mine")
-    assert "has no pool.json, it is no pool or not finished: let the run that trains it end" in line
+    assert (
+        "has no pool.json, it is not a pool or not finished: let the run that trains it end" in line
+    )
 
 
 def test_a_pool_with_a_broken_description_or_a_missing_file_is_refused(seen, imported, tmp_path):

@@ -255,7 +255,7 @@ def test_a_pool_whose_training_died_is_finished_to_the_same_bytes(tmp_path, spac
     folder = tmp_path / "killed"
     with pytest.raises(KilledError):
         build(folder, [MemberTask("trajectory", partial(dying, deadly=deadly))], space)
-    with pytest.raises(DdkitError, match="is no finished pool"):
+    with pytest.raises(DdkitError, match="is not a finished pool"):
         Pool.open(folder)
     build(folder, [MemberTask("trajectory", three)], space)
     for name in ("trajectory.safetensors", "pool.json", "space.safetensors"):
@@ -365,7 +365,7 @@ def test_a_cached_pool_is_trained_once(method, run, data):
 
 
 def test_a_missing_or_spoilt_pool_is_refused(tmp_path):
-    with pytest.raises(DdkitError, match=r"is no finished pool: it has no pool.json"):
+    with pytest.raises(DdkitError, match=r"is not a finished pool: it has no pool.json"):
         Pool.open(tmp_path)
     (tmp_path / "pool.json").write_text("{")
     with pytest.raises(DdkitError, match=r"cannot read .*pool.json"):

@@ -233,7 +233,7 @@ def test_a_truncated_a_foreign_and_a_missing_file_are_refused(buffer, tmp_path):
 )
 def test_what_is_no_list_of_lists_of_tensors_is_refused(buffer, value):
     path = buffer(value)
-    assert refusal(path).startswith(f"{path} is no replay buffer: it must be a list of experts")
+    assert refusal(path).startswith(f"{path} is not a replay buffer: it must be a list of experts")
 
 
 def test_weights_of_another_network_are_refused_with_both_shapes(buffer):

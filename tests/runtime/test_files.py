@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and what is no file of ddkit is refused in one line."""
+"""Files appear whole or not at all, and what is not a file of ddkit is refused in one line."""
 
 import errno
 import json
@@ -179,15 +179,15 @@ def test_a_truncated_file_is_refused(tmp_path, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     message = refusal(TensorFile, path)
-    assert message.startswith(f"{path} is no complete safetensors file (")
+    assert message.startswith(f"{path} is not a complete safetensors file (")
     assert "it may be truncated" in message
 
 
 def test_another_kind_of_file_is_refused(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"PK\x03\x04" + bytes(500))
-    assert "is no complete safetensors file" in refusal(TensorFile, path)
-    assert "is no complete safetensors file" in refusal(TensorFile, tmp_path)
+    assert "is not a complete safetensors file" in refusal(TensorFile, path)
+    assert "is not a complete safetensors file" in refusal(TensorFile, tmp_path)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])

@@ -150,7 +150,7 @@ def class_names(text: str) -> list[str]:
     try:
         lines = path.read_text("utf-8").splitlines() if path.is_file() else text.split(",")
     except (OSError, ValueError) as error:
-        raise DdkitError(f"--classes {text} is no readable text: {error}") from error
+        raise DdkitError(f"--classes {text} is not a readable text: {error}") from error
     names = [line.strip() for line in lines if line.strip()]
     if not names or len(set(names)) != len(names):
         raise DdkitError(f"--classes {text}: name each class once, A,B,C, or in a file's lines")

@@ -44,7 +44,7 @@ def module_of(name: str) -> str:
 
     if not re.fullmatch(NAME, name):
         raise DdkitError(
-            f"'{name}' is no name for a method: begin with a letter and use lower-case letters, "
+            f"'{name}' is not a name for a method: begin with a letter and use lower-case letters, "
             "digits and single dashes, such as my-method"
         )
     known = {**METHODS.entries(), **ALIASES.entries()}

@@ -48,7 +48,7 @@ def crops_of(
         except DdkitError:
             raise
         except Exception as error:  # damaged bytes raise whatever the format's reader stumbles on
-            raise DdkitError(f"{place} is no readable image ({cause(error)})") from error
+            raise DdkitError(f"{place} is not a readable image ({cause(error)})") from error
         stack[number] = (pixels[:, ::-1] if flip else pixels).transpose(2, 0, 1)
     return torch.from_numpy(stack)
 
@@ -109,4 +109,4 @@ def _opened(file: ImageFile) -> Image.Image:
     try:
         return Image.open(BytesIO(content_of(file)))
     except Exception as error:
-        raise DdkitError(f"{file[1]} is no readable image ({cause(error)})") from error
+        raise DdkitError(f"{file[1]} is not a readable image ({cause(error)})") from error

@@ -79,7 +79,7 @@ def content_of(file: ImageFile) -> bytes:
     try:
         return source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        raise DdkitError(f"{place} is no readable image ({cause(error)})") from error
+        raise DdkitError(f"{place} is not a readable image ({cause(error)})") from error
 
 
 @cache
@@ -117,7 +117,7 @@ class Decoder:
         except DdkitError:
             raise
         except Exception as error:  # damaged bytes raise whatever the format's reader stumbles on
-            raise DdkitError(f"{place} is no readable image ({cause(error)})") from error
+            raise DdkitError(f"{place} is not a readable image ({cause(error)})") from error
         array = np.asarray(fit(plain, self.side) if self.side else plain)
         planes = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
         return np.ascontiguousarray(planes), place

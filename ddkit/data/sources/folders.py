@@ -92,7 +92,7 @@ def _saved(folder: Path) -> dict[str, Rows]:
     try:
         loaded = datasets.load_from_disk(str(folder))
     except Exception as error:  # whatever `datasets` makes of damaged files
-        raise DdkitError(f"{folder} is no readable saved data set ({cause(error)})") from error
+        raise DdkitError(f"{folder} is not a readable saved data set ({cause(error)})") from error
     if not isinstance(loaded, dict):
         return {"train": DatasetRows(loaded)}
     return {str(name): DatasetRows(dataset) for name, dataset in loaded.items()}
@@ -118,7 +118,7 @@ def read_tree(
 
 
 def class_folders(root: Path) -> list[str]:
-    """Return the sorted names of the class folders under `root`, [] where it is no folder."""
+    """Return the sorted names of the class folders under `root`, [] where it is not a folder."""
     if not root.is_dir():
         return []
     return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))

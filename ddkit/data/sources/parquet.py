@@ -64,7 +64,7 @@ class ParquetRows:
         try:
             return pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
-            raise DdkitError(f"{path} is no readable parquet file ({cause(error)})") from error
+            raise DdkitError(f"{path} is not a readable parquet file ({cause(error)})") from error
 
 
 class DatasetRows:

@@ -41,7 +41,7 @@ def register_data(
         DdkitError: the name stands for other data, or tensors are of another form.
     """
     if not re.fullmatch(r"[\w-][\w.-]*", name) or name in DATA.entries() or Path(name).exists():
-        raise DdkitError(f"'{name}' names other data, or is no plain name: choose another one")
+        raise DdkitError(f"'{name}' names other data, or is not a plain name: choose another one")
     if classes is None:
         classes = [str(label) for label in range(_largest(train[1]) + 1)]
     pairs: dict[SplitName, Pair] = {"train": train, **({} if test is None else {"test": test})}

@@ -143,7 +143,7 @@ def answer(read: Reader, request: dict[str, Any]) -> dict[str, Any]:
         write_tensors(Path(request["out"]), tensors, nesting)
     except Refusal as error:
         return {"refused": str(error)}
-    except Exception as error:  # readers raise many kinds for what is no file of theirs
+    except Exception as error:  # readers raise many kinds for what is not a file of theirs
         return {"refused": f"is damaged or holds more than plain data ({type(error).__name__})"}
     return {}
 

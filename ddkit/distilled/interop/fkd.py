@@ -99,7 +99,7 @@ def read_batch(path: Path, classes: int, size: tuple[int, int], files: Untrusted
     """Return one batch; refuses what is not six entries that fit each other and the images."""
     saved = files.torch(path)
     if not isinstance(saved, list) or len(saved) != 6 or not isinstance(saved[5], Tensor):
-        raise wrong(path, "is no batch of FKD labels, a list of six")
+        raise wrong(path, "is not a batch of FKD labels, a list of six")
     crops, flips, partner, weight, box, values = saved
     count = len(values)
     logits = vectors_of(values, (count, classes), path)

@@ -34,7 +34,7 @@ def check_picture(file: ImageFile, size: tuple[int, int] | None) -> tuple[int, i
     except DdkitError:
         raise
     except Exception as error:  # damaged headers raise whatever the reader stumbles on
-        raise DdkitError(f"{file[1]} is no readable JPEG or PNG ({cause(error)})") from error
+        raise DdkitError(f"{file[1]} is not a readable JPEG or PNG ({cause(error)})") from error
     if max(found) > SIDE:
         raise DdkitError(
             f"{file[1]} claims {found[0]}x{found[1]} pixels, and {SIDE} a side are read at most"
@@ -58,7 +58,7 @@ def class_files(root: Path, folder: str, name: str) -> list[list[Path]]:
         DdkitError: there are none, or numbers of classes are left out.
     """
     if not root.is_dir():
-        raise DdkitError(f"{root} is no folder: name the one that holds a folder per class")
+        raise DdkitError(f"{root} is not a folder: name the one that holds a folder per class")
     found = {}
     for path in sorted(root.iterdir()):
         match = re.fullmatch(folder, path.name)

@@ -92,7 +92,7 @@ def log_of(probabilities: Tensor, path: Path) -> Tensor:
     values = probabilities.float()
     if values.min() < -1e-4 or (values.sum(1) - 1).abs().max() > 1e-2:
         raise DdkitError(
-            f"{path} has labels that are no probabilities, which sum to 1: say --labels logits"
+            f"{path} has labels that are not probabilities, which sum to 1: say --labels logits"
         )
     return values.clamp_min(FLOOR).log()
 

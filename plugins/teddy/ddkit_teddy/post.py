@@ -82,10 +82,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise DdkitError(f"{path} is no complete safetensors file ({error})") from error
+            raise DdkitError(f"{path} is not a complete safetensors file ({error})") from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for what is no file of weights
+    except Exception as error:  # torch raises many kinds for what is not a file of weights
         raise DdkitError(f"{path} holds no plain weights ({type(error).__name__})") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -68,7 +68,7 @@ def prune(
         logits = network(torch.zeros(2, *shape))
     if logits.shape != (2, classes):
         raise DdkitError(
-            "pruning cut the classifier of this network, which is no linear layer of "
+            "pruning cut the classifier of this network, which is not a linear layer of "
             f"{classes} outputs: use --set pool=prior"
         )
     return [(name, bool(out), [int(i) for i in cut]) for name, out, cut in pruner.pruning_history()]

@@ -109,19 +109,19 @@ def test_mixed_sizes_are_fine_when_resized():
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_truncated_image_is_named(kind, size):
     content = encoded(gradient(*size), kind)
-    with pytest.raises(DdkitError, match=r"^row 1 is no readable image"):
+    with pytest.raises(DdkitError, match=r"^row 1 is not a readable image"):
         decoded(content, content[: len(content) * 2 // 3])
 
 
 def test_bytes_that_are_no_image_are_named_in_one_line():
-    with pytest.raises(DdkitError, match=r"^row 0 is no readable image") as caught:
+    with pytest.raises(DdkitError, match=r"^row 0 is not a readable image") as caught:
         decoded(b"hello")
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
     path = tmp_path / "gone.png"
-    with pytest.raises(DdkitError, match=r"gone.png is no readable image \(FileNotFoundError"):
+    with pytest.raises(DdkitError, match=r"gone.png is not a readable image \(FileNotFoundError"):
         decode([(path, str(path))], 1)
 
 

@@ -129,10 +129,10 @@ def test_a_broken_image_is_named_when_it_is_used(photographs, in_tier, length):
     path.write_bytes(path.read_bytes()[:length])
     data = resident(in_tier("memory", photographs, resize=16, classes="a"))
     split = in_tier("encoded", photographs, resize=16)
-    with pytest.raises(DdkitError, match=r"train/b/06.jpg is no readable image"):
+    with pytest.raises(DdkitError, match=r"train/b/06.jpg is not a readable image"):
         split.take(torch.tensor([6]))
     data = Resident(split, data.space, "cpu")
-    with pytest.raises(DdkitError, match=r"train/b/06.jpg is no readable image"):
+    with pytest.raises(DdkitError, match=r"train/b/06.jpg is not a readable image"):
         list(data.batches(5, gen(), augmentation="rrc-flip"))
 
 

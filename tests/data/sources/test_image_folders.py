@@ -55,7 +55,7 @@ def test_train_and_test_must_agree_on_the_classes(pets):
 
 def test_a_broken_image_is_named_by_its_path(pets):
     (pets / "train/dog/a.PNG").write_bytes(b"broken")
-    with pytest.raises(DdkitError, match=r"train/dog/a\.PNG is no readable image"):
+    with pytest.raises(DdkitError, match=r"train/dog/a\.PNG is not a readable image"):
         load(pets)
 
 

@@ -84,7 +84,9 @@ def test_only_chosen_classes_are_decoded(tmp_path, table):
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "train-1.parquet")
     chosen = load(tmp_path, classes="eel,cat")
     assert (values(chosen), chosen.labels.tolist()) == ([1, 3], [1, 0])
-    with pytest.raises(DdkitError, match=r"^row 3 of the train split of .* is no readable image"):
+    with pytest.raises(
+        DdkitError, match=r"^row 3 of the train split of .* is not a readable image"
+    ):
         load(tmp_path)
 
 
@@ -192,7 +194,7 @@ def test_a_missing_file_of_several_is_noticed(parquet):
 
 def test_a_damaged_file_is_named_in_one_line(parquet):
     (parquet / "train-00001-of-00002.parquet").write_bytes(b"PAR1 nothing")
-    message = r"train-00001-of-00002.parquet is no readable parquet file"
+    message = r"train-00001-of-00002.parquet is not a readable parquet file"
     with pytest.raises(DdkitError, match=message) as caught:
         load(parquet)
     assert "\n" not in str(caught.value)

@@ -58,7 +58,7 @@ def test_other_processes_cannot_read_them(distilled, tmp_path):
 
 @pytest.mark.parametrize("name", ["digits", "org/name", "./here", "..", ""])
 def test_a_name_stands_for_one_thing(name):
-    with pytest.raises(ddkit.DdkitError, match="names other data, or is no plain name"):
+    with pytest.raises(ddkit.DdkitError, match="names other data, or is not a plain name"):
         ddkit.register_data(name, (IMAGES, LABELS))
 
 

@@ -32,7 +32,7 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
         path = path / ("images_zca_best.pt" if whitened else "images_best.pt")
     name = IMAGES.fullmatch(path.name)
     if name is None:
-        raise DdkitError(f"{path} is no images_best.pt: name that file, or its folder")
+        raise DdkitError(f"{path} is not images_best.pt: name that file, or its folder")
     images = images_of(files.torch(path), path)
     if name[1] is None:  # the others are pixels already
         images = given.pixels(images, path)
