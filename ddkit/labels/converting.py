@@ -39,9 +39,8 @@ def in_form(labels: Labels, form: str, views: ViewForm = "auto") -> Labels:
     """
     if form == RECIPE and not isinstance(labels, RecipeLabels):
         raise DdkitError(
-            f"labels stored as {labels.form} are not a recipe: a method that labels every "
-            "epoch, such "
-            "as teddy, makes one"
+            f"labels stored as {labels.form} are not a recipe: a method that labels every epoch, "
+            "such as teddy, makes one"
         )
     if isinstance(labels, RecipeLabels) and (form not in ("auto", RECIPE) or views == "stored"):
         raise DdkitError("a recipe has no logits and views to store: let a method label the images")

@@ -46,9 +46,8 @@ def description_of(name: str) -> dict[str, Any]:
     folder = folder_of(name)
     if not (folder / "pool.json").exists():
         raise DdkitError(
-            f"--pool {name}: {folder} has no pool.json, it is not a pool or not finished: "
-            "let the run "
-            "that trains it end, or name another (`ddkit pool list`)"
+            f"--pool {name}: {folder} has no pool.json, it is not a pool or not finished: let the "
+            "run that trains it end, or name another (`ddkit pool list`)"
         )
     description = read_description(folder)
     missing = [key for key in NEEDED if key not in description]

@@ -56,8 +56,7 @@ def read_buffer(path: Path) -> list[Trajectory]:
     if not _is_buffer(buffer):
         raise DdkitError(
             f"{path} is not a replay buffer: it must be a list of experts, each a list of "
-            "snapshots, "
-            "each a list of floating-point tensors, as MTT, TESLA and FTD write it"
+            "snapshots, each a list of floating-point tensors, as MTT, TESLA and FTD write it"
         )
     return buffer  # type: ignore[no-any-return]
 

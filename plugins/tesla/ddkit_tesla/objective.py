@@ -213,10 +213,9 @@ class TeslaObjective(Objective):
                 continue
             if not torch.equal(own[name].cpu(), buffer.cpu().to(own[name].dtype)):
                 raise DdkitError(
-                    f"this network draws or learns '{name}', which is not a parameter: a "
-                    "student with "
-                    "an expert's parameters would be another network; make it a parameter, or the "
-                    "same in every network"
+                    f"this network draws or learns '{name}', which is not a parameter: a student "
+                    "with an expert's parameters would be another network; make it a parameter, or "
+                    "the same in every network"
                 )
 
 
