@@ -413,13 +413,13 @@ def test_l1_is_no_protocol_for_labels_without_a_constant(five):
         ("int8", {}, {"form": "int3"}, "a form that is unknown here"),
         ("int8", {}, {"form": 8}, "a form that is unknown here"),
         ("int8", {}, {"classes": 9}, "of other classes"),
-        ("fp16", {}, {"views": {"seed": 1}}, "do not follow"),
-        ("fp16", {}, {"views": "seed"}, "do not follow"),
+        ("fp16", {}, {"views": {"seed": 1}}, "cannot be drawn again"),
+        ("fp16", {}, {"views": "seed"}, "cannot be drawn again"),
         (
             "fp16",
             {},
             {"views": drawn(COUNT + 1).about() | {"size": [8, 8], "scale": [0.3, 1]}},
-            "do not follow",
+            "cannot be drawn again",
         ),
         ("fp16", {}, {"kind": "recipe"}, "its recipe for labels must name a pool"),
         (

@@ -155,7 +155,7 @@ def test_what_is_there_is_not_replaced_unasked(command, tmp_path):
         command(*said)
     command(*said, "--overwrite")
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(DdkitError, match="no whole distilled set"):
+    with pytest.raises(DdkitError, match="not a whole distilled set"):
         command(
             "import", SOURCE, "-o", "thesis.tex", *CONSTANTS, "--classes", "a,b,c", "--overwrite"
         )
