@@ -116,7 +116,7 @@ def test_a_folder_that_holds_another_run_is_kept(ddkit, refused, small, tmp_path
 def test_a_folder_with_other_files_is_left_alone(refused, small, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
-    assert "no run of ddkit" in refused("distill", *small, "-o", "thesis", "--overwrite")
+    assert "not a run of ddkit" in refused("distill", *small, "-o", "thesis", "--overwrite")
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "precious"
 
 

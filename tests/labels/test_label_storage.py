@@ -241,7 +241,7 @@ def test_views_that_were_written_down_have_no_seed():
 
 
 def test_what_is_no_recipe_cannot_become_one():
-    assert "are no recipe" in refusal(in_form, soft_labels(), "recipe")
+    assert "are not a recipe" in refusal(in_form, soft_labels(), "recipe")
 
 
 def test_hard_labels_have_one_form():

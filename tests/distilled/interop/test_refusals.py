@@ -199,7 +199,7 @@ def test_another_nesting_is_refused(tmp_path, refusal, value):
     [
         (torch.randn(6, 3), {}, "what its labels are: say --labels"),
         (torch.randn(6, 4), {"labels": "logits"}, "labels of shape [6, 4]"),
-        (torch.randn(6, 3), {"labels": "probabilities"}, "no probabilities"),
+        (torch.randn(6, 3), {"labels": "probabilities"}, "not probabilities"),
         (CLASSES, {"labels": "logits"}, "has classes, and no logits"),
         (torch.full((6, 3), float("inf")), {"labels": "logits"}, "not finite"),
     ],
@@ -284,7 +284,7 @@ def test_pictures_of_several_sizes_and_kinds_are_refused(folder, refusal):
     Image.new("RGB", (15, 16)).save(path)
     assert "15x16 pixels, the images before it of 16x16" in refusal(folder, **COLOUR)
     Image.new("RGB", (16, 16)).save(path, format="BMP")
-    assert "no readable JPEG or PNG" in refusal(folder, **COLOUR)
+    assert "not a readable JPEG or PNG" in refusal(folder, **COLOUR)
     path.unlink()
     path.parent.rmdir()
     assert "2 class folders, and 3 classes were named" in refusal(folder, **COLOUR)
