@@ -1,8 +1,8 @@
 """What the C library does with large blocks of memory that are free again: it keeps them.
 
 glibc maps each large block again and gives it back at once, so that a training on a CPU faults in
-all pages of its activations at every step: half of the time of a small network. Kept blocks are
-used again; values are the same.
+all pages of its activations at every step: nearly half of the time of a small network
+(benchmarks/cpu.py). Kept blocks are used again; values are the same.
 """
 
 import ctypes
