@@ -16,12 +16,7 @@ import click
 from benchmarks.writing import write
 from ddkit.config import RunConfig
 from ddkit.distilled.dataset import load
-from ddkit.evaluation.accuracy import (
-    evaluate_real,
-    evaluate_with,
-    open_test,
-    protocol_for,
-)
+from ddkit.evaluation.accuracy import evaluate_real, evaluate_with, open_test, protocol_for
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.prepare import baseline_config, prepare
 from ddkit.pipeline.resolve import Request, resolve

@@ -15,13 +15,7 @@ from ddkit.data.loading.resident import Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.runtime import seeds
-from ddkit.runtime.arithmetic import (
-    Arithmetic,
-    ArithmeticRequest,
-    Loop,
-    Precision,
-    Trial,
-)
+from ddkit.runtime.arithmetic import Arithmetic, ArithmeticRequest, Loop, Precision, Trial
 from ddkit.runtime.cache import settled
 from ddkit.runtime.execution.units import Job
 from ddkit.runtime.moving import send

@@ -17,12 +17,7 @@ from ddkit.bench.comparing import (
     shown_name,
 )
 from ddkit.bench.config import OWN
-from ddkit.bench.measures import (
-    augmentation_robust_score,
-    label_robust_score,
-    paired_p,
-    spread,
-)
+from ddkit.bench.measures import augmentation_robust_score, label_robust_score, paired_p, spread
 from ddkit.bench.ranking import Ranking, rankings
 from ddkit.bench.result_rows import BySeed, Difference, Key, Row, Scores
 from ddkit.bench.store import Store

@@ -9,13 +9,7 @@ import torch
 from torch import Tensor
 
 from ddkit.data.augmentation.views import STORED, Views, render
-from ddkit.labels.coded import (
-    Logits,
-    about_logits,
-    form_of,
-    sent_logits,
-    tensors_of,
-)
+from ddkit.labels.coded import Logits, about_logits, form_of, sent_logits, tensors_of
 from ddkit.labels.drawn import DrawnViews
 from ddkit.labels.kinds import Images, Labels, StoredLabels
 

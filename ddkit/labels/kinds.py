@@ -9,13 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddkit.labels.coded import (
-    Logits,
-    about_logits,
-    form_of,
-    sent_logits,
-    tensors_of,
-)
+from ddkit.labels.coded import Logits, about_logits, form_of, sent_logits, tensors_of
 from ddkit.runtime.moving import sent
 
 Images = Tensor | Callable[[Tensor], Tensor]

@@ -15,10 +15,7 @@ from ddkit.pools.pool import Pool
 from ddkit.runtime.cost import Cost, read_cost
 from ddkit.runtime.execution.local import LOCAL
 from ddkit.runtime.execution.units import Executor
-from ddkit.runtime.files import (
-    locked,
-    remove_temporaries,
-)
+from ddkit.runtime.files import locked, remove_temporaries
 from ddkit.runtime.loggers import Logger, session
 from ddkit.runtime.progress import Progress
 from ddkit.synthesis.engine import Engine

@@ -11,22 +11,11 @@ from torch import Tensor, nn
 from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
 from ddkit.data.loading.batching import batch_count
 from ddkit.data.loading.resident import Augmentation, Resident
-from ddkit.pools.tasks import (
-    Member,
-    MemberTask,
-    Stacked,
-    TaskContext,
-)
+from ddkit.pools.tasks import Member, MemberTask, Stacked, TaskContext
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
 from ddkit.runtime.seeds import derive
-from ddkit.training.loop import (
-    Batches,
-    Position,
-    accuracy,
-    fit,
-    training_trial,
-)
+from ddkit.training.loop import Batches, Position, accuracy, fit, training_trial
 from ddkit.training.recipe import Recipe
 from ddkit.training.stacked import fit_together, speedup, trial_together
 

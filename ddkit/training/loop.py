@@ -16,12 +16,7 @@ from ddkit.runtime.arithmetic import Arithmetic, usual
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.interrupt import Stopped, stop_requested
 from ddkit.runtime.seeds import derive
-from ddkit.runtime.tensors import (
-    TensorFile,
-    optimiser_tensors,
-    restore_optimiser,
-    write_tensors,
-)
+from ddkit.runtime.tensors import TensorFile, optimiser_tensors, restore_optimiser, write_tensors
 from ddkit.training.recipe import Recipe
 
 Batches = Iterator[tuple[Tensor, Tensor]]

@@ -19,13 +19,7 @@ from torch.func import functional_call, vmap
 from ddkit.runtime.arithmetic import Arithmetic
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.timing import step_seconds
-from ddkit.training.loop import (
-    ENDLESS,
-    Batches,
-    Diverged,
-    Position,
-    fit,
-)
+from ddkit.training.loop import ENDLESS, Batches, Diverged, Position, fit
 from ddkit.training.recipe import Recipe
 
 Loss = Callable[[Tensor, Tensor], Tensor]

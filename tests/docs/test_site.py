@@ -15,12 +15,7 @@ from ddkit_cli.main import COMMANDS
 
 import ddkit
 from ddkit.evaluation.protocols import PROTOCOLS
-from ddkit.methods.plugin import (
-    ALIASES,
-    METHODS,
-    Plugin,
-    lookup,
-)
+from ddkit.methods.plugin import ALIASES, METHODS, Plugin, lookup
 
 ROOT = Path(__file__).parents[2]
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}

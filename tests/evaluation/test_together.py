@@ -11,19 +11,9 @@ from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import load
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation import training as students
-from ddkit.evaluation.accuracy import (
-    evaluate_real,
-    evaluate_with,
-    open_test,
-    protocol_for,
-)
+from ddkit.evaluation.accuracy import evaluate_real, evaluate_with, open_test, protocol_for
 from ddkit.evaluation.protocols import Protocol
-from ddkit.evaluation.training import (
-    at_once,
-    create,
-    train_on,
-    train_together,
-)
+from ddkit.evaluation.training import at_once, create, train_on, train_together
 from ddkit.labels import EpochLabels, SoftLabels, joined
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.prepare import prepare

@@ -8,14 +8,7 @@ from ddkit import DdkitError
 from ddkit.data.options import DataOptions
 from ddkit.pipeline import plan as planning
 from ddkit.pipeline.estimate import Data
-from ddkit.pipeline.plan import (
-    Line,
-    Plan,
-    check_fits,
-    data_of,
-    line,
-    plan,
-)
+from ddkit.pipeline.plan import Line, Plan, check_fits, data_of, line, plan
 from ddkit.pipeline.rehearse import Rehearsal
 from ddkit.pipeline.resolve import Request, resolve
 

@@ -7,12 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddkit import (
-    Member,
-    MemberTask,
-    Pool,
-    networks,
-)
+from ddkit import Member, MemberTask, Pool, networks
 from ddkit.pools import training as pool_training
 from ddkit.pools.tasks import Stacked
 from ddkit.runtime.errors import DdkitError

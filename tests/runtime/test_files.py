@@ -14,18 +14,8 @@ from ddkit.runtime import files as storage
 from ddkit.runtime import tensors
 from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError
-from ddkit.runtime.files import (
-    locked,
-    replacing,
-    write_json,
-    write_text,
-)
-from ddkit.runtime.tensors import (
-    TensorFile,
-    optimiser_tensors,
-    restore_optimiser,
-    write_tensors,
-)
+from ddkit.runtime.files import locked, replacing, write_json, write_text
+from ddkit.runtime.tensors import TensorFile, optimiser_tensors, restore_optimiser, write_tensors
 
 
 def refusal(function, *arguments) -> str:

@@ -11,12 +11,7 @@ from torch import nn
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.interrupt import Stopped
 from ddkit.training import loop as training
-from ddkit.training.loop import (
-    Position,
-    accuracy,
-    fit,
-    seeded,
-)
+from ddkit.training.loop import Position, accuracy, fit, seeded
 from ddkit.training.recipe import Recipe
 
 SIZE, BATCH = 20, 6

@@ -6,14 +6,7 @@ from dataclasses import dataclass, replace
 from math import isnan
 
 from ddkit.bench.measures import Spread
-from ddkit.bench.page.scales import (
-    Scale,
-    Tick,
-    bytes_axis,
-    ipc_axis,
-    percent_axis,
-    seconds_axis,
-)
+from ddkit.bench.page.scales import Scale, Tick, bytes_axis, ipc_axis, percent_axis, seconds_axis
 from ddkit.bench.result_rows import Row
 from ddkit.bench.tables import accuracy, conditions, duration, trained
 from ddkit.runtime.sizes import readable

@@ -11,13 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ddkit.data.augmentation.augment import (
-    blend,
-    draw_boxes,
-    draw_flips,
-    draw_weights,
-    resample,
-)
+from ddkit.data.augmentation.augment import blend, draw_boxes, draw_flips, draw_weights, resample
 from ddkit.runtime.errors import DdkitError, unknown
 
 Mix = Literal["none", "cutmix", "mixup"]

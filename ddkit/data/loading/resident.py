@@ -16,12 +16,7 @@ from ddkit.data.augmentation.augment import (
 )
 from ddkit.data.loading.batching import batches_of
 from ddkit.data.loading.streaming import ahead
-from ddkit.data.pixels.base import (
-    CHUNK,
-    Croppable,
-    InMemory,
-    Pixels,
-)
+from ddkit.data.pixels.base import CHUNK, Croppable, InMemory, Pixels
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.runtime.errors import DdkitError, unknown

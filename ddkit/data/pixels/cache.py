@@ -15,12 +15,7 @@ from torch import Tensor
 
 from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError, Unwritable
-from ddkit.runtime.files import (
-    locked,
-    read_json,
-    unwritable,
-    write_json,
-)
+from ddkit.runtime.files import locked, read_json, unwritable, write_json
 from ddkit.runtime.interrupt import check_stop
 from ddkit.runtime.progress import Progress
 

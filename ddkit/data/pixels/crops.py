@@ -11,13 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddkit.data.augmentation.augment import boxes_of
-from ddkit.data.pixels.decoding import (
-    ImageFile,
-    Planes,
-    content_of,
-    eight_bit,
-    workers,
-)
+from ddkit.data.pixels.decoding import ImageFile, Planes, content_of, eight_bit, workers
 from ddkit.runtime.causes import cause
 from ddkit.runtime.errors import DdkitError
 

@@ -7,12 +7,7 @@ import torch
 from torch import Tensor
 
 from ddkit.data.augmentation.augment import mirrored
-from ddkit.data.pixels.base import (
-    CHUNK,
-    Croppable,
-    Digest,
-    Pixels,
-)
+from ddkit.data.pixels.base import CHUNK, Croppable, Digest, Pixels
 from ddkit.data.pixels.crops import cut, in_threads, pixel_boxes
 
 PASS = 256  # large images at once in a pass over all

@@ -10,12 +10,7 @@ from torch import Tensor
 from ddkit.data.pixels.base import Cached, Croppable, Digest
 from ddkit.data.pixels.cache import Cache
 from ddkit.data.pixels.crops import crops_of, in_threads
-from ddkit.data.pixels.decoding import (
-    Decoder,
-    check_size,
-    content_of,
-    workers,
-)
+from ddkit.data.pixels.decoding import Decoder, check_size, content_of, workers
 from ddkit.data.pixels.originals import Reader
 
 PASS = 256  # images at once in a pass over all: decoded, they take room

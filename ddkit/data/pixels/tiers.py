@@ -18,18 +18,8 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from torch import Tensor
 
-from ddkit.data.pixels.base import (
-    Kept,
-    Mapped,
-    Pixels,
-    pixels_of,
-)
-from ddkit.data.pixels.cache import (
-    CHUNK_BYTES,
-    Cache,
-    Chunk,
-    StartOver,
-)
+from ddkit.data.pixels.base import Kept, Mapped, Pixels, pixels_of
+from ddkit.data.pixels.cache import CHUNK_BYTES, Cache, Chunk, StartOver
 from ddkit.data.pixels.decoding import decode
 from ddkit.data.pixels.detailed import Detailed
 from ddkit.data.pixels.encoded import Encoded, Store

@@ -14,12 +14,7 @@ from ddkit.data.pixels.tiers import detailed, pixels_at
 from ddkit.data.sources import folders, hub
 from ddkit.data.sources.names import DATA
 from ddkit.data.sources.registered import is_registered, registered
-from ddkit.data.sources.selection import (
-    choose_classes,
-    imbalanced,
-    resized,
-    split_holdout,
-)
+from ddkit.data.sources.selection import choose_classes, imbalanced, resized, split_holdout
 from ddkit.data.sources.tables import SplitName
 from ddkit.data.split import Split
 from ddkit.runtime.errors import DdkitError

@@ -16,12 +16,7 @@ from ddkit.data.sources import load as sources
 from ddkit.data.sources import selection
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.distilled.interop.exchange import (
-    Given,
-    Imported,
-    LabelKind,
-    as_bytes,
-)
+from ddkit.distilled.interop.exchange import Given, Imported, LabelKind, as_bytes
 from ddkit.distilled.interop.formats import LAYOUTS, layout_of, recognised
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.distilled.merging import check_target, make_room

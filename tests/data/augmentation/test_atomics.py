@@ -9,12 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddkit.data.augmentation.augment import draw_boxes, draw_flips, resample
-from ddkit.data.augmentation.dsa import (
-    DSA_STRATEGY,
-    OPERATIONS,
-    apply_dsa,
-    draw_dsa,
-)
+from ddkit.data.augmentation.dsa import DSA_STRATEGY, OPERATIONS, apply_dsa, draw_dsa
 
 ADDING = {
     "grid_sampler_2d_backward",

@@ -7,12 +7,7 @@ from torch.autograd import grad, gradcheck, gradgradcheck
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
-from ddkit.data.augmentation.dsa import (
-    OPERATIONS,
-    DsaParameters,
-    apply_dsa,
-    draw_dsa,
-)
+from ddkit.data.augmentation.dsa import OPERATIONS, DsaParameters, apply_dsa, draw_dsa
 from ddkit.runtime.errors import DdkitError
 
 SIZE = (9, 12)

@@ -2,12 +2,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as TF
 
-from ddkit.data.augmentation.views import (
-    MIXES,
-    Views,
-    draw_views,
-    render,
-)
+from ddkit.data.augmentation.views import MIXES, Views, draw_views, render
 from ddkit.runtime.errors import DdkitError
 
 SIZE = (12, 16)

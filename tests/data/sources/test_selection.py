@@ -1,12 +1,7 @@
 import pytest
 import torch
 
-from ddkit.data.sources.selection import (
-    choose_classes,
-    imbalanced,
-    resized,
-    split_holdout,
-)
+from ddkit.data.sources.selection import choose_classes, imbalanced, resized, split_holdout
 from ddkit.data.split import Split
 from ddkit.runtime.errors import DdkitError
 

@@ -4,14 +4,7 @@ import pytest
 import torch
 from ddkit_apm.relabelling import label
 
-from ddkit import (
-    DdkitError,
-    HardLabels,
-    Pool,
-    Run,
-    SoftLabels,
-    Synthetic,
-)
+from ddkit import DdkitError, HardLabels, Pool, Run, SoftLabels, Synthetic
 from ddkit.distilled.dataset import load
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools

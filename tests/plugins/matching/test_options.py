@@ -6,12 +6,7 @@ from ddkit_matching.options import MatchingOptions
 
 from ddkit import load
 from ddkit.data.split import Split
-from ddkit.methods.plugin import (
-    ALIASES,
-    METHODS,
-    Plugin,
-    lookup,
-)
+from ddkit.methods.plugin import ALIASES, METHODS, Plugin, lookup
 from ddkit.methods.presets import find_preset, preset_names
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.resolve import Request, resolve

@@ -3,12 +3,7 @@
 import pytest
 
 from ddkit import load
-from ddkit.methods.plugin import (
-    ALIASES,
-    METHODS,
-    Plugin,
-    lookup,
-)
+from ddkit.methods.plugin import ALIASES, METHODS, Plugin, lookup
 from ddkit.methods.presets import find_preset, preset_names
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.prepare import prepare

@@ -9,12 +9,7 @@ from ddkit_teddy.relabelling import averaged_logits, label, labelling_members
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ddkit import (
-    DdkitError,
-    EpochLabels,
-    SoftLabels,
-    Synthetic,
-)
+from ddkit import DdkitError, EpochLabels, SoftLabels, Synthetic
 from ddkit.distilled.dataset import load
 from ddkit.distilled.writing import write_distilled
 from ddkit.labels import DrawnViews

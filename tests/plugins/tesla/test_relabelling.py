@@ -5,14 +5,7 @@ import torch
 from ddkit_tesla.experts import trajectories
 from ddkit_tesla.relabelling import label
 
-from ddkit import (
-    DdkitError,
-    HardLabels,
-    Pool,
-    Run,
-    SoftLabels,
-    Synthetic,
-)
+from ddkit import DdkitError, HardLabels, Pool, Run, SoftLabels, Synthetic
 from ddkit.distilled.dataset import load
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools

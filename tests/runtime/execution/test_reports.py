@@ -6,14 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ddkit.runtime.execution.reports import (
-    LINES,
-    Board,
-    Display,
-    Report,
-    Reporter,
-    reporting,
-)
+from ddkit.runtime.execution.reports import LINES, Board, Display, Report, Reporter, reporting
 from ddkit.runtime.interrupt import Stopped, stop_requested
 
 

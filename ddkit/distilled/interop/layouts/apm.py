@@ -6,12 +6,7 @@ import torch
 
 from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
 from ddkit.distilled.interop.untrusted import UntrustedFiles
-from ddkit.distilled.interop.values import (
-    images_of,
-    item,
-    labels_of,
-    pair,
-)
+from ddkit.distilled.interop.values import images_of, item, labels_of, pair
 
 FOLDER = False
 

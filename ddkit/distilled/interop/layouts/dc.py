@@ -7,12 +7,7 @@ import torch
 
 from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
 from ddkit.distilled.interop.untrusted import UntrustedFiles
-from ddkit.distilled.interop.values import (
-    hard_of,
-    images_of,
-    item,
-    pair,
-)
+from ddkit.distilled.interop.values import hard_of, images_of, item, pair
 from ddkit.labels import HardLabels
 
 FOLDER = False

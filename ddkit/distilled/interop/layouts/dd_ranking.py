@@ -10,12 +10,7 @@ import torch
 
 from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
 from ddkit.distilled.interop.untrusted import UntrustedFiles
-from ddkit.distilled.interop.values import (
-    hard_of,
-    images_of,
-    labels_of,
-    number_of,
-)
+from ddkit.distilled.interop.values import hard_of, images_of, labels_of, number_of
 from ddkit.labels import HardLabels
 
 FOLDER = True

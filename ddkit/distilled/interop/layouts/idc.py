@@ -7,12 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddkit.distilled.interop.exchange import (
-    Given,
-    Imported,
-    Outgoing,
-    missing,
-)
+from ddkit.distilled.interop.exchange import Given, Imported, Outgoing, missing
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.distilled.interop.values import hard_of, images_of, pair
 from ddkit.labels import HardLabels
