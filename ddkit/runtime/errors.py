@@ -33,3 +33,10 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Ddkit
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     advice = f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(names) or 'none'}"
     return DdkitError(f"unknown {kind} '{name}': {advice}" + (f" ({hint})" if hint else ""))
+
+
+def cause(error: BaseException, limit: int = 200) -> str:
+    """Return the kind and the text of `error` on one line of about `limit` characters."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= limit else text[:limit] + "…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ddkit.data.augmentation.augment import boxes_of
 from ddkit.data.pixels.decoding import ImageFile, Planes, content_of, eight_bit, workers
-from ddkit.runtime.causes import cause
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 
 PART = 16  # images that a thread crops in one go
 

@@ -14,8 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ddkit.runtime.causes import cause
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 
 ImageFile = tuple[bytes | Path, str]
 """The content of an image file, or its path; and how an error message calls it."""

@@ -11,8 +11,7 @@ from ddkit.data.sources.image_files import ImageFiles
 from ddkit.data.sources.parquet import DatasetRows, ParquetRows, Rows
 from ddkit.data.sources.selection import class_indices
 from ddkit.data.sources.tables import SPLIT_NAMES, SplitName, read_split, split_names
-from ddkit.runtime.causes import cause
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 
 LAYOUTS = (
     "parquet files such as train-*.parquet and test-*.parquet, or images in "

@@ -4,8 +4,7 @@ from ddkit.data.options import DataOptions
 from ddkit.data.pixels.originals import Listing
 from ddkit.data.sources.parquet import DatasetRows
 from ddkit.data.sources.tables import SplitName, read_split
-from ddkit.runtime.causes import cause
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 
 
 def read(options: DataOptions, split: SplitName) -> Listing:

@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from ddkit.runtime.causes import cause
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 
 BATCH = 256  # rows read at once: some 30 MB where images are of ImageNet's size
 

@@ -11,8 +11,7 @@ from ddkit.data.options import DataOptions
 from ddkit.data.sources.tables import SplitName
 from ddkit.data.split import Split
 from ddkit.runtime.cache import cache_folder
-from ddkit.runtime.causes import cause
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 from ddkit.runtime.vision import torchvision
 
 

@@ -13,8 +13,7 @@ from ddkit.distilled.interop.exchange import LabelKind, Outgoing
 from ddkit.distilled.interop.formats import layout_of
 from ddkit.distilled.interop.layouts import hf
 from ddkit.distilled.merging import files_of
-from ddkit.runtime.causes import cause
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 from ddkit.runtime.files import replacing, unwritable
 
 MARK = ".ddkit-export"  # in a folder that an export made, and that another may replace

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ddkit.data.pixels.decoding import ImageFile, content_of, decode
 from ddkit.distilled.interop.values import SIDE
-from ddkit.runtime.causes import cause
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 
 KINDS = ("JPEG", "PNG")  # the more formats are opened, the more decoders a file can attack
 QUALITY = 95

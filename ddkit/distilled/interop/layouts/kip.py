@@ -14,8 +14,7 @@ from torch import Tensor
 from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.distilled.interop.values import images_of, labels_of, wrong
-from ddkit.runtime.causes import cause
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 
 FOLDER = False
 LARGEST = 2**36  # bytes of an array
