@@ -140,6 +140,22 @@ def test_a_run_that_ran_out_goes_on_where_it_was(config, tmp_path, monkeypatch):
     assert pipeline.distill(config, folder).read_bytes() == whole
 
 
+def test_what_a_dead_worker_left_half_written_is_removed_when_a_run_ends(
+    config, tmp_path, monkeypatch
+):
+    loss = MatchingObjective.loss
+    left = tmp_path / "run" / "shards" / ".shard-00001.checkpoint.safetensors.abcd_123"
+
+    def leaving(self, shard, leaves, step):
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"half")
+        return loss(self, shard, leaves, step)
+
+    monkeypatch.setattr(MatchingObjective, "loss", leaving)
+    pipeline.distill(config, tmp_path / "run")
+    assert not left.exists()
+
+
 def test_it_names_what_ran_out_beside_all_stages(monkeypatch, capfd):
     """Such as the loading of data."""
     from ddkit_cli.main import main
