@@ -8,12 +8,11 @@ import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ddkit.data.options import DataOptions
-from ddkit.runtime.arithmetic import Compiled, Precision
+from ddkit.flags import CommonFlags
 from ddkit.runtime.files import write_text
 from ddkit.runtime.settings import Strict, read_toml, validated
 from ddkit.runtime.sizes import parse_bytes
 
-ViewForm = Literal["auto", "seed", "stored"]
 RECIPE = "recipe"
 FORMS = "auto, fp16, int8, top-k:K (such as top-k:3) or recipe"
 FORM = re.compile(r"auto|fp16|int8|recipe|top-k:[1-9]\d*")
@@ -38,47 +37,23 @@ class StageConfig(Strict):
     options: dict[str, Any] = Field({})
 
 
-class RunConfig(Strict):
-    """A whole run, resolved: `ddkit distill --config` repeats it."""
+class RunConfig(Strict, CommonFlags):
+    """A whole run, resolved: `ddkit distill --config` repeats it.
+
+    Most of its fields are flags, with their bounds and defaults: see `CommonFlags`.
+    """
 
     method: str = Field(description="the method as the user named it, perhaps an alias")
     plugin: str = Field(description="the plugin that the method's name stands for")
-    ipc: int = Field(ge=1, description="synthetic images per class")
-    seed: int = Field(0, ge=0, description="the distillation seed")
-    pool_seed: int = Field(0, ge=0, description="the seed of the pool's training")
-    network: str = Field("convnet", description="the network that the pool is trained with")
-    init: str = Field("real", description='"real", "noise" or an artifact to start from')
     data: DataOptions = DataOptions()
     options: dict[str, Any] = Field({}, description="the method's options, all of them")
-    pool: str | None = Field(None, description="a finished pool, by name or folder, for all stages")
     pool_from: StageConfig | None = None
     relabel_from: StageConfig | None = None
     evaluate_from: StageConfig | None = None
     preset: str | None = Field(None, description="the preset that was applied, with its source")
     protocol: dict[str, Any] = Field({}, description="what evaluation changes in protocol `soft`")
-    groups: int = Field(1, ge=1, description="parts that are distilled apart and merged")
-    memory_budget: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(
-        None, gt=0, description="bytes that a step of the synthesis may take, such as 6.5GB"
-    )
-    store: Literal["auto", "uint8", "float16", "float32"] = Field(
-        "auto", description="how images are stored: auto is uint8 where they are valid pixels"
-    )
-    labels_as: LabelForm = Field(
-        "auto",
-        description="how soft labels are stored: auto (as the method made them), fp16, int8, "
-        "top-k:K, or recipe (made while training)",
-    )
-    label_views: ViewForm = Field(
-        "auto", description="augmentations of labelled images: a seed where they follow from one"
-    )
-    device: str = "cpu"
-    precision: Precision | Literal["auto"] = Field(
-        "auto", description="of networks: auto is float32 on a CPU, the fastest on CUDA (measured)"
-    )
-    compile: Compiled = Field(
-        "auto", description="torch.compile for pools: auto is off on a CPU, measured on CUDA"
-    )
-    threads: int = Field(1, ge=1, description="threads of each unit of work; they change last bits")
+    memory_budget: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(None, gt=0)
+    labels_as: LabelForm = "auto"
 
     @model_validator(mode="after")
     def _has_groups_of_images(self) -> "RunConfig":
@@ -121,7 +96,8 @@ class RunConfig(Strict):
         """Return the configuration as TOML, which has no null: such keys are listed as unset."""
         unset: list[str] = []
         values = _without_none(self.model_dump(mode="json"), (), unset)
-        return tomli_w.dumps({"unset": unset, **values})
+        first = {"unset": unset, "method": self.method, "plugin": self.plugin}
+        return tomli_w.dumps(first | values)
 
     def save(self, path: Path) -> None:
         """Write the configuration as TOML to `path`, whole or not at all."""

@@ -14,6 +14,7 @@ from ddkit import api
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     "runtime",
+    "flags",
     "data",
     "networks",
     "training",

@@ -1,55 +1,69 @@
-"""Flags that several commands share."""
+"""Options of the command line: those of `ddkit.flags`, and some that several commands share."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 
+from ddkit.flags import RUN_FLAGS, DataFlags, Described, DistillFlags, described
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+KNOWN = described(DistillFlags)
+OF_A_RUN = described(*RUN_FLAGS)
 
 
-def data_options(command: Command) -> Command:
-    """Add the flags that say which images are used."""
-    for option in reversed(
-        [
-            click.option("--image-column", metavar="NAME", help="column of the images, if unclear"),
-            click.option("--label-column", metavar="NAME", help="column of the labels, if unclear"),
-            click.option("--classes", metavar="A,B | N", help="keep these classes, or the first N"),
-            click.option("--resize", type=int, metavar="PIXELS", help="scale and crop to a square"),
-            click.option(
-                "--detail",
-                type=int,
-                metavar="PIXELS",
-                help="cut random crops out of images of this side, not of --resize",
-            ),
-            click.option(
-                "--holdout", type=float, metavar="SHARE", help="set aside of training data"
-            ),
-            click.option("--imbalance", metavar="LOW[:HIGH]", help="keep a random share per class"),
-            click.option("--flip/--no-flip", default=None, help="may images be mirrored?"),
-            click.option(
-                "--space",
-                type=click.Choice(["standard", "zca", "unit"]),
-                help="what networks see: standardised, ZCA-whitened, or 0 to 1",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+def flag_options(*names: str) -> Callable[[Command], Command]:
+    """Add options for flags of `DistillFlags`; one of a run stays None where it is not said."""
+
+    def add(command: Command) -> Command:
+        for name in reversed(names):
+            command = _option(KNOWN[name])(command)
+        return command
+
+    return add
 
 
-def label_options(command: Command) -> Command:
-    """Add --labels-as and --label-views."""
-    command = click.option(
-        "--label-views",
-        type=click.Choice(["auto", "seed", "stored"]),
-        help="augmentations of labelled images; default: a seed where they follow from one",
-    )(command)
-    return click.option(
-        "--labels-as",
-        metavar="FORM",
-        help="how soft labels are stored: fp16, int8, top-k:K, or recipe (made while training)",
-    )(command)
+def _option(known: Described) -> Callable[[Command], Command]:
+    declared, kinds = known.option, set(_kinds(known.kind))
+    default = None if known.name in OF_A_RUN else known.default
+    how: dict[str, Any] = {
+        "metavar": known.flag.metavar,
+        "help": known.help,
+        "default": default,
+    }
+    if bool in kinds and known.default is False:
+        how["is_flag"] = True
+    elif bool in kinds:
+        declared = f"{declared}/--no-{declared[2:]}"
+    elif choices := [each for each in _kinds(known.kind) if isinstance(each, str)]:
+        how["type"] = click.Choice(choices)
+    elif plain := [kind for kind in (Path, str, int, float) if kind in kinds]:
+        how["type"] = click.Path(path_type=Path) if plain[0] is Path else plain[0]
+    else:
+        how["multiple"] = True
+    names = [known.flag.short] if known.flag.short else []
+    return click.option(*names, declared, known.name, **how)
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    """Serve the parts of a union, and the choices of a `Literal`."""
+    if get_origin(hint) is Literal:
+        yield from get_args(hint)
+    elif get_origin(hint) in (Union, UnionType):
+        for part in get_args(hint):
+            yield from _kinds(part)
+    else:
+        yield hint
+
+
+run_options = flag_options(*OF_A_RUN)
+data_options = flag_options(*described(DataFlags))
+label_options = flag_options("labels_as", "label_views")
+executor_options = flag_options("executor", "address")
+log_option = flag_options("log")
+set_option = flag_options("settings")
 
 
 def output_options(command: Command) -> Command:
@@ -58,31 +72,3 @@ def output_options(command: Command) -> Command:
         command
     )
     return click.option("-q", "--quiet", is_flag=True, help="no progress bars")(command)
-
-
-def executor_options(command: Command) -> Command:
-    """Add --executor and --address, for `ddkit.runtime.execution.executing`."""
-    command = click.option(
-        "--address", metavar="HOST:PORT", help="of a Ray cluster, or auto; default: Ray on this one"
-    )(command)
-    return click.option(
-        "--executor",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        help="where parts of the work are done (docs/scale.md); default: in this process",
-    )(command)
-
-
-set_option = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="an option of the method (`ddkit methods NAME` lists them); STAGE.KEY=VALUE for one stage",
-)
-
-log_option = click.option(
-    "--log",
-    metavar="NAMES",
-    help="tell losses, images and accuracies to tensorboard, wandb or others, with commas",
-)

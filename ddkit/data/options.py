@@ -1,9 +1,11 @@
 """The options that say which images are used: which set, which classes, at which size."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+
+from ddkit.flags import DataFlags, MethodFlags
 
 
 def _classes(value: Any) -> Any:
@@ -24,54 +26,12 @@ def _range(value: Any) -> Any:
     return (value[0], 1.0) if isinstance(value, tuple) and len(value) == 1 else value
 
 
-class DataOptions(BaseModel, extra="forbid", frozen=True):
-    """Which images are used. The descriptions are what a user reads."""
+class DataOptions(BaseModel, DataFlags, extra="forbid", frozen=True):
+    """Which images are used: the name of a set, and the flags about it as they were read."""
 
-    name: str = Field(
-        "digits",
-        min_length=1,
-        description="a built-in name, a local folder (parquet files, or one folder per class), "
-        "or a Hugging Face name such as org/name",
-    )
-    image_column: str | None = Field(
-        None, description="the column of the images, where it is not evident"
-    )
-    label_column: str | None = Field(
-        None, description="the column of the labels, where it is not evident"
-    )
-    classes: Annotated[tuple[str, ...] | None, BeforeValidator(_classes)] = Field(
-        None,
-        description="the classes that are kept: names or indices, separated by commas, "
-        "or one number N for the first N classes",
-    )
-    resize: int | None = Field(
-        None,
-        gt=0,
-        le=4096,
-        description="the side in pixels: the shorter side is scaled to it, the rest cut off",
-    )
-    detail: int | None = Field(
-        None,
-        gt=0,
-        le=4096,
-        description="the side of the images that random crops are cut out of, antialiased; "
-        "by default they are cut out of the images of the side `resize`",
-    )
-    holdout: float = Field(
-        0.0, ge=0, lt=1, description="the fraction of each training class that is set aside"
-    )
-    imbalance: Annotated[tuple[float, float] | None, BeforeValidator(_range)] = Field(
-        None,
-        description="low:high, such as 0.4:1.0 (0.4 alone means the same): of each training class "
-        "a random fraction between the two is kept",
-    )
-    flip: bool | None = Field(
-        None, description="whether a mirrored image keeps its class; by default what the set says"
-    )
-    space: Literal["standard", "zca", "unit"] = Field(
-        "standard",
-        description="what networks see: standardised channels, ZCA-whitened images, or 0 to 1",
-    )
+    name: str = Field(MethodFlags.data, min_length=1)
+    classes: Annotated[tuple[str, ...] | None, BeforeValidator(_classes)] = None
+    imbalance: Annotated[tuple[float, float] | None, BeforeValidator(_range)] = None
 
     @field_validator("classes")
     @classmethod

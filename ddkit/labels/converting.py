@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from ddkit.config import RECIPE, ViewForm, known_form
+from ddkit.config import RECIPE, known_form
+from ddkit.flags import ViewForm
 from ddkit.labels.codecs import check_codec, codec_named
 from ddkit.labels.coded import encoded
 from ddkit.labels.epochs import EpochLabels

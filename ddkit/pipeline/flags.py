@@ -1,64 +1,101 @@
-"""The flags of a run by their names, which the command line and the library share."""
+"""From the flags of a run to its configuration, and functions that take flags."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import Parameter, cleandoc, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ddkit.data.options import DataOptions
+from ddkit.flags import RUN_FLAGS, Described, MethodFlags, described
 from ddkit.runtime.errors import DdkitError
 
 if TYPE_CHECKING:
-    from ddkit.config import RunConfig
+    from ddkit.config import RunConfig, StageName
 
-DATA_FLAGS = tuple(name for name in DataOptions.model_fields if name != "name")
-SOURCE_FLAGS = ("pool_from", "relabel_from", "evaluate_from")
-SETTLED = {"method", "plugin", "data", "options", "preset", "protocol", *SOURCE_FLAGS}
-"""Fields of `RunConfig` that are no flag of their own, or settled by several."""
+Said = ParamSpec("Said")
+Result = TypeVar("Result")
 
 
-def common_flags() -> list[str]:
-    """Return the flags that are fields of `RunConfig` by the same name."""
-    from ddkit.config import RunConfig
+def takes(
+    flags: Callable[Said, object],
+) -> Callable[[Callable[..., Result]], Callable[Said, Result]]:
+    """Make a function take the flags of a class; it gets those that were said (None was not).
 
-    return [name for name in RunConfig.model_fields if name not in SETTLED]
+    Its signature shows them, and so does its documentation in place of the line {flags}.
+    """
+    shape = signature(flags)
+    known = described(flags)
+
+    def decorate(function: Callable[..., Result]) -> Callable[Said, Result]:
+        @wraps(function)
+        def call(*args: Said.args, **kwargs: Said.kwargs) -> Result:
+            said = shape.bind(*args, **kwargs).arguments
+            return function(**{name: value for name, value in said.items() if value is not None})
+
+        call.__signature__ = shape.replace(  # type: ignore[attr-defined]
+            parameters=[_shown(each, known.get(name)) for name, each in shape.parameters.items()],
+            return_annotation=signature(function).return_annotation,
+        )
+        lines = (f"    {name}: {flag.help}" for name, flag in known.items())
+        call.__doc__ = cleandoc(function.__doc__ or "").replace("    {flags}", "\n".join(lines))
+        return call
+
+    return decorate
 
 
-def configured(flags: Mapping[str, Any]) -> "RunConfig":
-    """Return the resolved configuration of a run; a flag that is None was not said.
+def _shown(parameter: Parameter, known: Described | None) -> Parameter:
+    """Return a parameter as people read it: None stands for a default that other things decide."""
+    if known is None:
+        return parameter
+    guessed = known.flag.default and known.name in described(*RUN_FLAGS)
+    default = None if guessed else known.default
+    return parameter.replace(annotation=known.kind, default=default)
+
+
+def configured(said: Mapping[str, Any]) -> "RunConfig":
+    """Return the resolved configuration of a run; a flag that is missing or None was not said.
 
     With "config" that file decides, and nothing else may be said. Other names are left alone.
     """
     from ddkit.config import load_config
     from ddkit.pipeline.resolve import Request, resolve
 
-    if flags["config"] is not None:
-        check_alone(flags)
-        path = Path(flags["config"])
+    said = {name: value for name, value in said.items() if value is not None}
+    if "config" in said:
+        check_alone(said)
+        path = Path(said["config"])
         return load_config(path / "config.toml" if path.is_dir() else path)
+    method, common, data = (
+        {name: said[name] for name in described(flags) if name in said} for flags in RUN_FLAGS
+    )
+    flags = MethodFlags(**method)
+    sources: dict[StageName, str | None] = {
+        "pool": flags.pool_from,
+        "relabel": flags.relabel_from,
+        "evaluate": flags.evaluate_from,
+    }
     return resolve(
         Request(
-            method=flags["method"] or "teddy",
-            common={name: flags[name] for name in common_flags()},
-            data={"name": flags["data"], **{name: flags[name] for name in DATA_FLAGS}},
-            settings=flags["settings"] or (),
-            preset=flags["preset"],
-            sources={
-                "pool": flags["pool_from"],
-                "relabel": flags["relabel_from"],
-                "evaluate": flags["evaluate_from"],
-            },
+            flags.method,
+            common,
+            {"name": flags.data, **data},
+            flags.settings,
+            flags.preset,
+            sources,
         )
     )
 
 
-def check_alone(flags: Mapping[str, Any]) -> None:
+def check_alone(said: Mapping[str, Any]) -> None:
     """Raise `DdkitError` where more than --config was said of what a run is."""
-    names = ("method", "data", "preset", *SOURCE_FLAGS, *common_flags(), *DATA_FLAGS)
-    said = [name for name in names if flags[name] is not None]
-    if said or flags["settings"]:
-        extra = ", ".join(f"--{name.replace('_', '-')}" for name in said) or "--set"
+    extra = [
+        flag.option
+        for name, flag in described(*RUN_FLAGS).items()
+        if name != "config" and said.get(name) not in (None, (), [], {})
+    ]
+    if extra:
         raise DdkitError(
-            f"--config repeats a run as it was; with {extra} it would be another: "
+            f"--config repeats a run as it was; with {', '.join(extra)} it would be another: "
             "leave that out, or change a copy of the file"
         )
 

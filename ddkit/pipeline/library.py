@@ -3,16 +3,17 @@
 The command line calls these functions too, so that a script does what a command does.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from ddkit.data.sources.registered import check_shared
 from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.flags import DistillFlags
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison
-from ddkit.pipeline.flags import configured, default_folder
+from ddkit.pipeline.flags import configured, default_folder, takes
 from ddkit.pipeline.rows import Rows
 from ddkit.runtime import loggers
 from ddkit.runtime.bars import reporter
@@ -23,82 +24,41 @@ from ddkit.runtime.process import unchanged
 from ddkit.runtime.progress import Progress
 
 
-def distill(
-    method: str | None = None,
-    data: str | None = None,
-    ipc: int | None = None,
-    *,
-    network: str | None = None,
-    seed: int | None = None,
-    pool_seed: int | None = None,
-    init: str | None = None,
-    preset: str | None = None,
-    settings: Mapping[str, Any] | Sequence[str] | None = None,
-    pool: str | None = None,
-    pool_from: str | None = None,
-    relabel_from: str | None = None,
-    evaluate_from: str | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    classes: str | int | Sequence[str] | None = None,
-    resize: int | None = None,
-    detail: int | None = None,
-    holdout: float | None = None,
-    imbalance: str | float | tuple[float, float] | None = None,
-    flip: bool | None = None,
-    space: Literal["standard", "zca", "unit"] | None = None,
-    store: Literal["auto", "uint8", "float16", "float32"] | None = None,
-    labels_as: str | None = None,
-    label_views: Literal["auto", "seed", "stored"] | None = None,
-    groups: int | None = None,
-    memory_budget: str | int | None = None,
-    device: str | None = None,
-    precision: Literal["auto", "fp32", "tf32", "bf16"] | None = None,
-    compile: Literal["auto", "on", "off"] | None = None,
-    threads: int | None = None,
-    config: str | Path | None = None,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    snapshot_every: int = 0,
-    log: str | loggers.Logger | None = None,
-    executor: Literal["local", "ray"] = "local",
-    address: str | None = None,
-    progress: bool | Progress = False,
-) -> DistilledDataset:
+@takes(DistillFlags)
+def distill(**said: Any) -> DistilledDataset:
     """Distil a data set into a few synthetic images per class, and return them.
 
     The set's `file.path` says where it lies. Called again with the same words, a run that was
     stopped or killed goes on where it was, and a finished one is opened.
 
-    The words are the flags of `ddkit distill --help`, None where they are not said: a preset or a
-    default then decides. Some are more than a flag:
+    The words are the flags of `ddkit distill --help`. Where one is not said, or None, a preset or
+    the default decides. Some are more than a flag: `data` is also a name that `ddkit.register_data`
+    gave; `settings` are options of the method, as in {"iterations": 100}, {"relabel.label_epochs":
+    30} is for one stage, and texts as for --set will do as well; `log` is also an object of one's
+    own that does what `ddkit.loggers.Logger` says; `progress` is True for bars in the terminal or
+    notebook, or an object that takes reports.
 
     Args:
-        data: also a name that `ddkit.register_data` gave.
-        settings: options of the method, as in {"iterations": 100}; {"relabel.label_epochs": 30} is
-            for one stage. Texts as for --set will do as well.
-        log: "tensorboard", "wandb", a logger of a plugin, several with commas, or an object of
-            one's own that does what `ddkit.loggers.Logger` says.
-        progress: True for bars in the terminal or notebook, or an object that takes reports.
+        {flags}
 
     Raises:
         DdkitError: anything that was said does not fit, or the run fails in a known way.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when what is done is on disk; at the second one
             at once.
     """
-    resolved = configured(locals())
-    folder = Path(out) if out is not None else default_folder(resolved)
-    check_shared(resolved.data.name, executor)
-    logger, reports = loggers.chosen(log), reporter(progress)
+    resolved, flags = configured(said), DistillFlags(**said)
+    folder = Path(flags.out) if flags.out is not None else default_folder(resolved)
+    check_shared(resolved.data.name, flags.executor)
+    logger, reports = loggers.chosen(flags.log), reporter(flags.progress)
     if resolved.preset:
         reports.note(f"preset {resolved.preset}")
-    with _working(executor, address) as where:
+    with _working(flags.executor, flags.address) as where:
         artifact = pipeline.distill(
             resolved,
             folder,
             reports,
-            overwrite=overwrite,
-            snapshot_every=snapshot_every,
+            overwrite=flags.overwrite,
+            snapshot_every=flags.snapshot_every,
             executor=where,
             logger=logger,
         )

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddkit.config import RECIPE, LabelForm, RunConfig, ViewForm
+from ddkit.config import RECIPE, LabelForm, RunConfig
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.distilled.writing import HEADER, write_distilled
+from ddkit.flags import ViewForm
 from ddkit.labels import HardLabels, Labels, RecipeLabels
 from ddkit.labels.converting import in_form, loss_of, with_epochs
 from ddkit.pipeline import distill as pipeline

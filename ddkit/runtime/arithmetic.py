@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from ddkit.runtime.precision import Compiled as Compiled
+from ddkit.runtime.precision import Precision as Precision
 from ddkit.runtime.timing import step_seconds
 
-Precision = Literal["fp32", "tf32", "bf16"]
-Compiled = Literal["auto", "on", "off"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FASTER = 1.1  # what is less exact, or laid out otherwise, has to win by this
 COMPILING = 60.0  # seconds; loops that take less than thrice that are not tried compiled

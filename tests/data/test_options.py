@@ -59,7 +59,3 @@ def test_values_out_of_range_and_unknown_keys_are_refused(options):
 def test_options_survive_json():
     options = DataOptions(classes="cat,dog", imbalance="0.4", resize=8)
     assert DataOptions(**options.model_dump(mode="json")) == options
-
-
-def test_every_option_is_described():
-    assert all(field.description for field in DataOptions.model_fields.values())

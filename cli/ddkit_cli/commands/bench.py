@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit.pipeline.flags import DATA_FLAGS
+from ddkit.flags import DataFlags, described
 from ddkit_cli.options import data_options, executor_options, output_options
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def bench_config(flags: dict[str, Any]) -> "BenchConfig":
     from ddkit.bench.config import read_config
     from ddkit.runtime.errors import DdkitError
 
-    data = {name: flags[name] for name in DATA_FLAGS if flags[name] is not None}
+    data = {name: flags[name] for name in described(DataFlags) if flags[name] is not None}
     names = flags["data"].split(",") if flags["data"] else None
     if data and names is None:
         if flags["config"] is not None:

@@ -1,24 +1,15 @@
 """`ddkit distill`: a whole run, from a data set's name to one file."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ddkit.runtime.sizes import readable
-from ddkit_cli.options import executor_options, log_option, output_options
-from ddkit_cli.run_options import run_options
+from ddkit_cli.options import KNOWN, flag_options, output_options
 
 
 @click.command(short_help="distil a data set into a few images per class")
-@run_options
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="folder; default: under runs/")
-@click.option("--overwrite", is_flag=True, help="throw away another run that --out holds")
-@click.option(
-    "--snapshot-every", type=int, default=0, metavar="N", help="keep images every N steps"
-)
-@log_option
-@executor_options
+@flag_options(*KNOWN)
 @output_options
 def distill(as_json: bool, quiet: bool, **flags: Any) -> None:
     """Distil a data set into a few synthetic images per class.

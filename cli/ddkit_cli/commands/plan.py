@@ -6,8 +6,7 @@ import click
 
 from ddkit.pipeline.flags import configured
 from ddkit.runtime.sizes import readable
-from ddkit_cli.options import output_options
-from ddkit_cli.run_options import run_options
+from ddkit_cli.options import output_options, run_options
 
 if TYPE_CHECKING:
     from ddkit.pipeline.estimate import Data

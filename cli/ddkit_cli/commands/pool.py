@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit.pipeline.flags import DATA_FLAGS
+from ddkit.flags import DataFlags, described
 from ddkit.runtime.sizes import readable
 from ddkit_cli.options import data_options, output_options
 
@@ -219,7 +219,7 @@ def numbers(flag: str, text: str | None) -> list[float] | None:
 def next_command(name: str, data: str, network: str, flags: dict[str, Any]) -> str:
     """Return the command that distils with an imported pool, on the data it was trained on."""
     words = ["ddkit", "distill", "--method", "tesla", "--pool", name, "--data", data]
-    for key in DATA_FLAGS:
+    for key in described(DataFlags):
         if key == "flip" and key in flags:
             words.append("--flip" if flags[key] else "--no-flip")
         elif key in flags and (key, flags[key]) != ("space", "standard"):

@@ -215,4 +215,5 @@ def describe(
 def config_of(found: Imported, data: DataOptions, network: str) -> RunConfig:
     """Return the run that stands for an import: real images of the same number, same data."""
     ipc = int(found.classes.bincount().max())
-    return RunConfig(method=IMPORTED, plugin="random", ipc=ipc, network=network, data=data)
+    said = {"method": IMPORTED, "plugin": "random", "ipc": ipc, "network": network, "data": data}
+    return RunConfig.model_validate(said)

@@ -3,7 +3,7 @@
 import inspect
 import signal
 import threading
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import click
 import pytest
@@ -30,11 +30,26 @@ def test_a_function_takes_the_flags_of_its_command_and_no_others(function, comma
 
 
 @pytest.mark.parametrize(("function", "command"), COMMANDS, ids=["distill", "evaluate"])
-def test_a_function_has_the_defaults_of_its_command(function, command):
+def test_what_a_command_says_unasked_is_the_default_of_its_function(function, command):
     unsaid = command.make_context("ddkit", ["run"] if function is ddkit.evaluate else []).params
     for name, parameter in inspect.signature(function).parameters.items():
         if name not in ("artifact", "progress"):
-            assert (parameter.default or None) == (unsaid[name] or None), name
+            assert unsaid[name] in (None, ()) or unsaid[name] == (parameter.default or 0), name
+
+
+def test_distill_shows_and_explains_every_flag_of_a_run_with_its_default():
+    shown = inspect.signature(ddkit.distill)
+    assert list(shown.parameters)[:4] == ["method", "data", "ipc", "preset"]
+    assert [shown.parameters[name].default for name in ("ipc", "seed", "network")] == [1, 0, None]
+    explained = inspect.getdoc(ddkit.distill)
+    for flag in distill.params:
+        assert flag.name in SHOWN_BY or f"    {flag.name}: {flag.help}" in explained
+    assert "seed: the distillation seed; default: 0" in explained
+
+
+def test_a_word_that_is_no_flag_is_an_error():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sed'"):
+        ddkit.distill(sed=1)
 
 
 @pytest.mark.parametrize(("function", "command"), COMMANDS, ids=["distill", "evaluate"])
@@ -44,10 +59,11 @@ def test_a_function_offers_the_choices_of_its_command(function, command):
             return set(get_args(hint))
         return {choice for part in get_args(hint) for choice in choices(part)}
 
-    hints = get_type_hints(function)
+    parameters = inspect.signature(function).parameters
     for flag in command.params:
         offered = set(flag.type.choices) if isinstance(flag.type, click.Choice) else set()
-        assert flag.name in SHOWN_BY or choices(hints[flag.name]) == offered, flag.name
+        if flag.name not in SHOWN_BY:
+            assert choices(parameters[flag.name].annotation) == offered, flag.name
 
 
 def test_a_call_ends_in_the_bytes_of_the_run_that_its_words_stand_for(distilled, words, tmp_path):

@@ -1,0 +1,255 @@
+"""Every flag of a run, once: its type and choices, default, bounds and words.
+
+The options of the command line, the signature and the help of `ddkit.distill`, and the fields of
+`RunConfig` and `DataOptions` are made of these classes. `ddkit --help` reads them: nothing that
+takes long may be imported here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+
+from ddkit.runtime.loggers import Logger
+from ddkit.runtime.precision import Compiled, Precision
+from ddkit.runtime.progress import Progress
+
+ViewForm = Literal["auto", "seed", "stored"]
+
+
+@dataclass(eq=False)
+class Flag:
+    """What is said of a flag beside its type and its default.
+
+    Attributes:
+        words: what it is for.
+        default: in words, where other things than the default's value decide.
+        metavar: what stands for its value in the help.
+        short: a letter for it, such as "-d".
+        option: its name on the command line, where that is not the field's.
+        ge, gt, le, lt: bounds, which pydantic checks.
+    """
+
+    words: str
+    default: str = ""
+    metavar: str | None = None
+    short: str = ""
+    option: str = ""
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    __is_annotated_types_grouped_metadata__ = True
+
+    def __iter__(self) -> Iterator[Any]:
+        """Serve the bounds as pydantic takes them."""
+        import pydantic
+
+        yield from pydantic.Field(ge=self.ge, gt=self.gt, le=self.le, lt=self.lt).metadata
+
+
+@dataclass(eq=False, repr=False)
+class MethodFlags:
+    """Which method, on which data, and who does its stages: `resolve` makes fields of them."""
+
+    method: Annotated[str, Flag("a method or an alias (see `ddkit methods`)", short="-m")] = "teddy"
+    data: Annotated[
+        str,
+        Flag(
+            "a name (see `ddkit data`), a local folder (parquet files, or one folder per class), "
+            "or a Hugging Face name such as org/name",
+            short="-d",
+        ),
+    ] = "digits"
+    _: KW_ONLY
+    preset: Annotated[
+        str | None, Flag("published settings by name, or none", default="those that fit")
+    ] = None
+    settings: Annotated[
+        Mapping[str, Any] | Sequence[str],
+        Flag(
+            "an option of the method (`ddkit methods NAME` lists them); STAGE.KEY=VALUE for one "
+            "stage",
+            option="--set",
+            metavar="KEY=VALUE",
+        ),
+    ] = ()
+    pool_from: Annotated[str | None, Flag("whose pool of networks is used", metavar="METHOD")] = (
+        None
+    )
+    relabel_from: Annotated[str | None, Flag("who labels the images", metavar="METHOD")] = None
+    evaluate_from: Annotated[
+        str | None, Flag("whose own protocol `evaluate --own` uses", metavar="METHOD")
+    ] = None
+    config: Annotated[str | Path | None, Flag("repeat the run of this config.toml")] = None
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CommonFlags:
+    """Flags that are fields of `RunConfig` as they are."""
+
+    ipc: Annotated[int, Flag("synthetic images per class", ge=1)] = field(default=1, kw_only=False)
+    network: Annotated[
+        str,
+        Flag(
+            "such as resnet18 or convnet:depth=3 or net.py:make",
+            default="the method's own, mostly convnet",
+            metavar="SPEC",
+        ),
+    ] = "convnet"
+    seed: Annotated[int, Flag("the distillation seed", ge=0)] = 0
+    pool_seed: Annotated[int, Flag("the seed of the pool", default="--seed", ge=0)] = 0
+    init: Annotated[str, Flag("where images start", metavar="real|noise|FILE")] = "real"
+    pool: Annotated[
+        str | None, Flag("a finished pool (`ddkit pool list`), or its folder", metavar="NAME")
+    ] = None
+    store: Annotated[
+        Literal["auto", "uint8", "float16", "float32"],
+        Flag("of images", default="uint8 where they are valid pixels"),
+    ] = "auto"
+    labels_as: Annotated[
+        str,
+        Flag(
+            "how soft labels are stored: fp16, int8, top-k:K, or recipe (made while training)",
+            default="as the method made them",
+            metavar="FORM",
+        ),
+    ] = "auto"
+    label_views: Annotated[
+        ViewForm,
+        Flag("augmentations of labelled images", default="a seed where they follow from one"),
+    ] = "auto"
+    groups: Annotated[
+        int, Flag("distil G parts of the set apart, and merge", metavar="G", ge=1)
+    ] = 1
+    memory_budget: Annotated[
+        str | int | None,
+        Flag("of a step, such as 6.5GB: what it does at once follows from it", metavar="SIZE"),
+    ] = None
+    device: Annotated[str, Flag("cpu, cuda or cuda:N", default="cuda where there is one")] = "cpu"
+    precision: Annotated[
+        Literal["auto"] | Precision,
+        Flag("of networks", default="float32 on a CPU, the fastest on CUDA (measured)"),
+    ] = "auto"
+    compile: Annotated[
+        Compiled,
+        Flag("torch.compile where pools are trained", default="on CUDA, where it is faster"),
+    ] = "auto"
+    threads: Annotated[
+        int,
+        Flag(
+            "CPU threads; results depend on them in the last bits",
+            default="those there are",
+            ge=1,
+        ),
+    ] = 1
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class DataFlags:
+    """Which images are used: flags that are fields of `DataOptions`."""
+
+    image_column: Annotated[
+        str | None, Flag("column of the images, if unclear", metavar="NAME")
+    ] = None
+    label_column: Annotated[
+        str | None, Flag("column of the labels, if unclear", metavar="NAME")
+    ] = None
+    classes: Annotated[
+        str | int | Sequence[str] | None,
+        Flag("keep these classes, names or indices, or the first N", metavar="A,B | N"),
+    ] = None
+    resize: Annotated[
+        int | None,
+        Flag("scale and crop to a square of this side", metavar="PIXELS", gt=0, le=4096),
+    ] = None
+    detail: Annotated[
+        int | None,
+        Flag(
+            "cut random crops out of images of this side, not of --resize",
+            metavar="PIXELS",
+            gt=0,
+            le=4096,
+        ),
+    ] = None
+    holdout: Annotated[
+        float, Flag("set aside of each training class", default="none", metavar="SHARE", ge=0, lt=1)
+    ] = 0.0
+    imbalance: Annotated[
+        str | float | tuple[float, float] | None,
+        Flag("keep a random share of each training class", metavar="LOW[:HIGH]"),
+    ] = None
+    flip: Annotated[bool | None, Flag("may images be mirrored?", default="what the set says")] = (
+        None
+    )
+    space: Annotated[
+        Literal["standard", "zca", "unit"],
+        Flag("what networks see: standardised, ZCA-whitened, or 0 to 1"),
+    ] = "standard"
+
+
+RUN_FLAGS = (MethodFlags, CommonFlags, DataFlags)  # all that says what a run is
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class DistillFlags(DataFlags, CommonFlags, MethodFlags):
+    """What `ddkit.distill` takes: those of the run, and how it is done."""
+
+    out: Annotated[str | Path | None, Flag("folder", default="under runs/", short="-o")] = None
+    overwrite: Annotated[bool, Flag("throw away another run that --out holds")] = False
+    snapshot_every: Annotated[
+        int, Flag("keep images every N steps", default="never", metavar="N")
+    ] = 0
+    log: Annotated[
+        str | Logger | None,
+        Flag(
+            "tell losses, images and accuracies to tensorboard, wandb or others, with commas",
+            metavar="NAMES",
+        ),
+    ] = None
+    executor: Annotated[
+        Literal["local", "ray"],
+        Flag("where parts of the work are done (docs/scale.md)", default="in this process"),
+    ] = "local"
+    address: Annotated[
+        str | None,
+        Flag("of a Ray cluster, or auto", default="Ray on this one", metavar="HOST:PORT"),
+    ] = None
+    progress: bool | Progress = False
+
+
+class Described(NamedTuple):
+    """A flag with its name, plain type and the value of its default."""
+
+    name: str
+    flag: Flag
+    kind: Any
+    default: Any
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line, such as "--pool-from"."""
+        return self.flag.option or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def help(self) -> str:
+        """What it is for, and what holds where it is not said."""
+        own = isinstance(self.default, str | int) and not isinstance(self.default, bool)
+        default = self.flag.default or (str(self.default) if own else "")
+        return f"{self.flag.words}; default: {default}" if default else self.flag.words
+
+
+def described(*flags: Any) -> dict[str, Described]:
+    """Return the flags of some of these classes by their names, arguments by position first."""
+    found: dict[str, Described] = {}
+    for each in sorted((each for one in flags for each in fields(one)), key=_is_keyword):
+        hint: Any = each.type
+        if get_origin(hint) is Annotated:
+            kind, flag = get_args(hint)
+            found[each.name] = Described(each.name, flag, kind, each.default)
+    return found
+
+
+def _is_keyword(field: Field[Any]) -> bool:
+    return field.kw_only is True
