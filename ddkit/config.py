@@ -2,15 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ddkit.data.options import DataOptions
-from ddkit.flags import CommonFlags
+from ddkit.flags import CommonFlags, later
 from ddkit.runtime.files import write_text
-from ddkit.runtime.settings import Strict, read_toml, validated
+from ddkit.runtime.settings import Growing, Strict, read_toml, validated
 from ddkit.runtime.sizes import parse_bytes
 
 RECIPE = "recipe"
@@ -37,11 +37,13 @@ class StageConfig(Strict):
     options: dict[str, Any] = Field({})
 
 
-class RunConfig(Strict, CommonFlags):
+class RunConfig(Strict, Growing, CommonFlags):
     """A whole run, resolved: `ddkit distill --config` repeats it.
 
     Most of its fields are flags, with their bounds and defaults: see `CommonFlags`.
     """
+
+    later: ClassVar[frozenset[str]] = later(CommonFlags) | {"fitted"}
 
     method: str = Field(description="the method as the user named it, perhaps an alias")
     plugin: str = Field(description="the plugin that the method's name stands for")
@@ -54,6 +56,9 @@ class RunConfig(Strict, CommonFlags):
     protocol: dict[str, Any] = Field({}, description="what evaluation changes in protocol `soft`")
     memory_budget: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(None, gt=0)
     labels_as: LabelForm = "auto"
+    fitted: dict[str, Any] = Field(
+        {}, description="options that were lowered to fit `minutes`, as they were asked for"
+    )
 
     @model_validator(mode="after")
     def _has_groups_of_images(self) -> "RunConfig":

@@ -27,6 +27,8 @@ class Flag:
         metavar: what stands for its value in the help.
         short: a letter for it, such as "-d".
         option: its name on the command line, where that is not the field's.
+        later: whether it came when runs had been stored: at its default it is left out of what is
+            stored, and keys and bytes stay as they were.
         ge, gt, le, lt: bounds, which pydantic checks.
     """
 
@@ -35,6 +37,7 @@ class Flag:
     metavar: str | None = None
     short: str = ""
     option: str = ""
+    later: bool = False
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
@@ -136,6 +139,26 @@ class CommonFlags:
         Compiled,
         Flag("torch.compile where pools are trained", default="on CUDA, where it is faster"),
     ] = "auto"
+    short_classes: Annotated[
+        Literal["refuse", "repeat", "noise"],
+        Flag(
+            "what a class with fewer real images than --ipc starts from: repeated images, "
+            "augmented, or noise",
+            later=True,
+        ),
+    ] = "refuse"
+    trust_base: Annotated[
+        bool, Flag("take weights from elsewhere that do not seem to know these classes", later=True)
+    ] = False
+    minutes: Annotated[
+        float | None,
+        Flag(
+            "fit the run, without evaluations, into this time on this device: smaller pools, "
+            "fewer epochs and steps",
+            later=True,
+            gt=0,
+        ),
+    ] = None
     threads: Annotated[
         int,
         Flag(
@@ -249,6 +272,11 @@ def described(*flags: Any) -> dict[str, Described]:
             kind, flag = get_args(hint)
             found[each.name] = Described(each.name, flag, kind, each.default)
     return found
+
+
+def later(flags: type) -> frozenset[str]:
+    """Return the names of the flags that came later (see `Flag.later`)."""
+    return frozenset(name for name, flag in described(flags).items() if flag.flag.later)
 
 
 def _is_keyword(field: Field[Any]) -> bool:

@@ -1,11 +1,12 @@
 """The options that say which images are used: which set, which classes, at which size."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ddkit.flags import DataFlags, MethodFlags
+from ddkit.flags import DataFlags, MethodFlags, later
+from ddkit.runtime.settings import Growing
 
 
 def _classes(value: Any) -> Any:
@@ -26,8 +27,10 @@ def _range(value: Any) -> Any:
     return (value[0], 1.0) if isinstance(value, tuple) and len(value) == 1 else value
 
 
-class DataOptions(BaseModel, DataFlags, extra="forbid", frozen=True):
+class DataOptions(Growing, DataFlags, extra="forbid", frozen=True):
     """Which images are used: the name of a set, and the flags about it as they were read."""
+
+    later: ClassVar[frozenset[str]] = later(DataFlags)
 
     name: str = Field(MethodFlags.data, min_length=1)
     classes: Annotated[tuple[str, ...] | None, BeforeValidator(_classes)] = None

@@ -39,6 +39,10 @@ class MethodOptions(Strict):
     kept_option: ClassVar[str | None] = None
     """The option that says of how many inner loops a step keeps more than of others."""
 
+    shorter: ClassVar[tuple[tuple[str, int], ...]] = ()
+    """What --minutes lowers, what costs least accuracy first: an option and the least it is lowered
+    to. One that is named again is lowered further when the others did not suffice."""
+
     @property
     def inner_loop(self) -> tuple[str, int] | None:
         """The option that counts the inner loops of a step, and a small number of them.
@@ -66,6 +70,13 @@ class MethodOptions(Strict):
     def for_ipc(self, ipc: int) -> "MethodOptions":
         """Return the options, with those settled that follow from the images per class."""
         return self
+
+    def lowered(self, name: str, value: int) -> Mapping[str, Any]:
+        """Return the options that change where one of `shorter` is lowered to `value`.
+
+        A subclass adds those that only make sense together with it.
+        """
+        return {name: value}
 
     def rehearsed(self) -> Mapping[str, Any]:
         """Return options that give a small pool and few labels, with steps as they are.

@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 from ddkit.config import RunConfig
 from ddkit.data.access import sealed_test
 from ddkit.data.options import DataOptions, class_count
+from ddkit.data.sources.folders import is_path
+from ddkit.data.sources.load import look
 from ddkit.methods.plugin import options_model
 from ddkit.pipeline.estimate import Data, Estimate
 from ddkit.pipeline.prepare import device_of
@@ -60,24 +62,29 @@ class Plan(Estimate):
     Attributes:
         peak: bytes of a step, over the images of the largest shard and those drawn in a step.
         images, drawn: these numbers.
+        pools: seconds of the pool of the synthesis, and of that of the labels where it is another.
     """
 
     peak: Line
     images: int
     drawn: int
+    pools: tuple[float, ...]
 
 
 def data_of(options: DataOptions, said: Data | None = None) -> Data:
-    """Return what is known of a data set by its name, at the size and with the classes asked for.
+    """Return what a data set holds, at the size and with the classes asked for.
 
-    Raises `DdkitError` for a name that is not known, where nothing was said.
+    What is known by its name is not looked at; of image files some are opened, and none of the
+    others. Raises `DdkitError` where `ddkit.data.sources.load.load` does.
     """
     known = said or KNOWN.get(options.name)
     if known is None:
-        raise DdkitError(
-            f"nothing is known of '{options.name}': say what it holds (--like 50000,10,3x32x32 for "
-            "50,000 training images of 10 classes), or name a folder"
-        )
+        try:
+            return Data(*look(options))
+        except DdkitError as error:
+            if is_path(options.name):
+                raise
+            raise DdkitError(f"{error}; or say what it holds: --like 50000,10,3x32x32") from error
     channels, height, width = known.shape
     if options.resize is not None:
         height = width = options.resize
@@ -115,6 +122,7 @@ def plan(config: RunConfig, data: Data) -> Plan:
             peak,
             largest,
             drawn,
+            tuple(pool.seconds for pool in pools.values()),
         )
 
 

@@ -232,8 +232,8 @@ class Rehearsal:
         if seconds < WARM_SECONDS:  # then what is done once, and allocated, counts
             again = self.folder / f"pool-{stage}-again"
             _, seconds = _timed(lambda: train(again, description, run.space, run.device))
-        work = _images_seen(asked, self.data.images)
-        done = _images_seen(run.options, len(run.train))
+        work = images_seen(asked, self.data.images)
+        done = images_seen(run.options, len(run.train))
         volume = asked.volume("pool") / run.options.volume("pool")
         return RehearsedPool(
             Pool.open(folder, run.device),
@@ -243,7 +243,7 @@ class Rehearsal:
         )
 
 
-def _images_seen(options: MethodOptions, images: int) -> float:
+def images_seen(options: MethodOptions, images: int) -> float:
     """Return the work of a pool's training, in images: a rehearsal takes smaller batches."""
     batch: int = getattr(options, "train_batch", BATCH)
     return options.work("pool", batch_count(images, batch)) * batch

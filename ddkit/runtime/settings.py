@@ -3,9 +3,15 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from ddkit.runtime.errors import DdkitError, unknown
 
@@ -16,6 +22,22 @@ class Strict(BaseModel):
     """Unknown keys are refused, values never change after they were checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Growing(BaseModel):
+    """Leaves out of what is stored the fields that came `later`, while they have their defaults.
+
+    So keys of caches and bytes of artifacts stay as they were before these fields existed.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        values: dict[str, Any] = dump(self)
+        at_default = {name for name in self.later if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in values.items() if name not in at_default}
 
 
 def read_toml(path: Path) -> dict[str, Any]:

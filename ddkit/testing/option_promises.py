@@ -57,6 +57,18 @@ class OptionPromises(MethodUnderTest):
     def test_the_work_to_do_is_said(self, subject: Subject) -> None:
         check_work(subject.options)
 
+    @promise("method_config", "what makes a run shorter are options, lowered to values they take")
+    def test_a_run_can_be_made_shorter(self, subject: Subject) -> None:
+        options = subject.options
+        for name, least in options.shorter:
+            if not isinstance(getattr(options, name, None), int):
+                raise Broken(
+                    f"shorter names '{name}', which is not an option that counts something"
+                )
+            if getattr(options, name) > least:
+                changed = {**options.model_dump(), **options.lowered(name, least)}
+                options = validated(type(options), changed, f"lowered('{name}', {least})")
+
     @promise("method_config", "what a run will take can be planned")
     def test_a_run_can_be_planned(self, stepping: Subject) -> None:
         attempted("method_config", lambda: check_work(stepping.options))

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
-from ddkit import DdkitError
+from ddkit import DdkitError, register_data
 from ddkit.data.options import DataOptions
+from ddkit.data.pixels.decoding import Decoder
 from ddkit.pipeline import plan as planning
 from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.plan import Line, Plan, check_fits, data_of, line, plan
@@ -125,13 +128,39 @@ def test_data_are_known_by_name_at_the_size_and_classes_asked_for():
     assert data_of(DataOptions(name="imagenet-1k", resize=64)).shape == (3, 64, 64)
     assert data_of(DataOptions(name="cifar100", classes="10")) == Data(5000, 10, (3, 32, 32))
     assert data_of(DataOptions(name="mine"), Data(9, 3, (1, 8, 8))) == Data(9, 3, (1, 8, 8))
-    with pytest.raises(DdkitError, match="nothing is known of 'mine'"):
+    with pytest.raises(DdkitError, match=r"unknown data set 'mine'.*--like 50000,10,3x32x32"):
         data_of(DataOptions(name="mine"))
+
+
+def test_folders_are_planned_by_counts_and_some_of_their_images(tmp_path, monkeypatch):
+    for name, count in {"cat": 30, "dog": 20}.items():
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(count):
+            colour = (number, 0, 0) if name == "dog" else number
+            image = Image.new("RGB" if name == "dog" else "L", (12, 10), colour)
+            image.save(tmp_path / "train" / name / f"{number}.png")
+    opened = []
+    one = Decoder.one
+    monkeypatch.setattr(Decoder, "one", lambda self, file: opened.append(file) or one(self, file))
+    options = DataOptions(name=str(tmp_path))
+    assert data_of(options) == Data(50, 2, (3, 10, 12))  # grey ones first, then coloured ones
+    assert data_of(options.model_copy(update={"resize": 8})).shape == (3, 8, 8)
+    assert data_of(options.model_copy(update={"classes": ("cat",)})) == Data(30, 1, (1, 10, 12))
+    assert len(opened) == 3 * 16
+    Image.new("L", (20, 10)).save(tmp_path / "train" / "cat" / "0.png")
+    with pytest.raises(DdkitError, match=r"images differ in size.*--resize"):
+        data_of(options)
+
+
+def test_registered_data_are_planned():
+    images, labels = torch.zeros(6, 1, 8, 9, dtype=torch.uint8), torch.arange(6) % 3
+    register_data("mine-in-memory", (images, labels))
+    assert data_of(DataOptions(name="mine-in-memory")) == Data(6, 3, (1, 8, 9))
 
 
 def made_plan(drawn=50, peak=Line(100.0, 0.0, 10.0), pool_bytes=5) -> Plan:  # noqa: B008
     largest = round(peak.at(50, drawn))
-    return Plan(1.0, 1.0, 1.0, largest, pool_bytes, 5, 5, peak, 50, drawn)
+    return Plan(1.0, 1.0, 1.0, largest, pool_bytes, 5, 5, peak, 50, drawn, (1.0,))
 
 
 def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):

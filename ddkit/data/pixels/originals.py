@@ -51,6 +51,16 @@ class Originals(ABC):
         channels, height, width = pixels.shape
         return channels, height, width
 
+    def sampled_shape(self, side: int | None, most: int = 16) -> tuple[int, int, int]:
+        """Return (channels, height, width) of `most` images spread over the split, at most.
+
+        Raises `DdkitError` where one of them can't be read, or they differ in size.
+        """
+        count = min(most, len(self))
+        spread = (next(self.files(number * len(self) // count)) for number in range(count))
+        channels, height, width = decode(spread, count, side).shape[1:]
+        return channels, height, width
+
     def decoded(
         self, first: int, rows: int, side: int | None, size: tuple[int, int]
     ) -> Iterator[Tensor]:

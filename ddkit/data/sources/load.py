@@ -59,19 +59,40 @@ def _read(options: DataOptions, split: SplitName, seed: int, progress: Progress)
 def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
     name, side = options.name, options.resize
     detail = options.detail if split == "train" else None  # nothing is cropped for a test
-    own = is_registered(name)
-    if not own and name not in DATA.entries():
-        if folders.is_path(name):
-            return opened(folders.read(options, split), side, progress, detail)
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-            return opened(hub.read(options, split), side, progress, detail)
-    source: Source = registered if own else DATA.load(name)
+    listing = _listed(options, split)
+    if listing is not None:
+        return opened(listing, side, progress, detail)
+    source: Source = registered if is_registered(name) else DATA.load(name)
     found = choose_classes(source(options, split), options.classes)
     scaled = resized(found, side)
     if detail is None:
         return scaled
     details = resized(found, detail).take(torch.arange(len(found)))
     return replace(scaled, images=Detailed(scaled.pixels, details))
+
+
+def _listed(options: DataOptions, split: SplitName) -> Listing | None:
+    """Return the image files of a split; None where a source gives its pixels at once."""
+    name = options.name
+    if is_registered(name) or name in DATA.entries():
+        return None
+    if folders.is_path(name):
+        return folders.read(options, split)
+    return hub.read(options, split) if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
+
+
+def look(options: DataOptions) -> tuple[int, int, tuple[int, int, int]]:
+    """Return images, classes and (channels, height, width) of a training split.
+
+    Of images in files some are opened, and their pixels are not kept. Raises `DdkitError` as `load`
+    does, and where those that are opened differ in size.
+    """
+    listing = _listed(options, "train")
+    if listing is None:
+        split = load(options, "train")
+        return len(split), len(split.classes), split.shape
+    shape = listing.images.sampled_shape(options.resize)
+    return len(listing.labels), len(listing.classes), shape
 
 
 def opened(

@@ -24,6 +24,16 @@ class ApmOptions(TrainingOptions, train_epochs=100, train_lr=0.05):
         "synthesis": ("batch_syn",),
     }
     steps_option: ClassVar[str | None] = "rounds"
+    shorter: ClassVar[tuple[tuple[str, int], ...]] = (
+        ("teachers", 10),
+        ("rounds", 500),
+        ("train_epochs", 30),
+        ("teachers", 3),
+        ("rounds", 50),
+        ("train_epochs", 8),
+        ("teachers", 1),
+        ("rounds", 5),
+    )
     provides: ClassVar[tuple[str, ...]] = ("teacher",)
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "synthesis": ("teacher",),

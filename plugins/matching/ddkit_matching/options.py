@@ -16,6 +16,7 @@ class MatchingOptions(MethodOptions):
     """Zeros stand for published numbers, which follow from what is matched and from the IPC."""
 
     steps_option: ClassVar[str | None] = "updates"
+    shorter: ClassVar[tuple[tuple[str, int], ...]] = (("updates", 20),)
     lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "synthesis": ("batch_real", "batch_network")
     }

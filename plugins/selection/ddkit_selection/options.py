@@ -14,6 +14,7 @@ class SelectionOptions(TrainingOptions):
     """What the networks need is asked of the run in `check`: `needs` would bind pixels too."""
 
     provides: ClassVar[tuple[str, ...]] = (ROLE,)
+    shorter: ClassVar[tuple[tuple[str, int], ...]] = (("train_epochs", 3),)
     keeps_budget: ClassVar[bool] = True
     lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "pool": ("train_batch",),

@@ -26,6 +26,18 @@ class TeddyOptions(MethodOptions):
         "synthesis": ("batch_size",),
         "relabel": ("label_members",),
     }
+    shorter: ClassVar[tuple[tuple[str, int], ...]] = (
+        ("members", 4),
+        ("last", 20),
+        ("iterations", 1000),
+        ("label_epochs", 100),
+        ("last", 8),
+        ("iterations", 200),
+        ("label_epochs", 20),
+        ("members", 1),
+        ("last", 2),
+        ("iterations", 20),
+    )
     provides: ClassVar[tuple[str, ...]] = ("teacher", "pruned")
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "synthesis": ("teacher", "pruned"),
@@ -190,6 +202,18 @@ class TeddyOptions(MethodOptions):
     @property
     def looks_at_classes(self) -> bool:
         return self.statistics == "classwise"
+
+    def lowered(self, name: str, value: int) -> Mapping[str, Any]:
+        if name != "last":
+            return {name: value}
+        every = max(1, self.every * value // self.last)  # about as many snapshots as before
+        epochs = min(self.train_epochs, value) if self.unit == "epoch" else self.train_epochs
+        return {
+            "last": value,
+            "first": min(self.first, value),
+            "every": every,
+            "train_epochs": epochs,
+        }
 
     def rehearsed(self) -> Mapping[str, Any]:
         members = min(self.teachers, self.pool_members())  # as many as a step draws

@@ -26,6 +26,16 @@ class TeslaOptions(
     }
     steps_option: ClassVar[str | None] = "iterations"
     kept_option: ClassVar[str | None] = "kept_graphs"
+    shorter: ClassVar[tuple[tuple[str, int], ...]] = (
+        ("experts", 10),
+        ("iterations", 1000),
+        ("train_epochs", 20),
+        ("experts", 3),
+        ("iterations", 200),
+        ("train_epochs", 5),
+        ("experts", 1),
+        ("iterations", 20),
+    )
     provides: ClassVar[tuple[str, ...]] = ("expert",)
     needs: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
         "synthesis": ("expert",),
@@ -132,6 +142,18 @@ class TeslaOptions(
     @property
     def inner_loop(self) -> tuple[str, int] | None:
         return ("student_steps", 2) if self.snapshot_every == 1 else None  # √T is no line
+
+    def lowered(self, name: str, value: int) -> Mapping[str, Any]:
+        if name != "train_epochs":
+            return {name: value}
+        expert_epochs = min(self.expert_epochs, value)
+        start = self.max_start_epoch * value // self.train_epochs  # the same part of a trajectory
+        return {
+            name: value,
+            "expert_epochs": expert_epochs,
+            "max_start_epoch": max(1, min(start, value - expert_epochs + 1)),
+            "teacher_epoch": min(self.teacher_epoch, value),
+        }
 
     def rehearsed(self) -> Mapping[str, Any]:
         short = {"train_epochs": 2, "max_start_epoch": 1, "expert_epochs": 1, "teacher_epoch": -1}
