@@ -7,25 +7,88 @@ import pytest
 import torch
 
 from ddkit.data.split import Split
-from ddkit.pipeline.prepare import start_of
+from ddkit.pipeline.prepare import baseline_config, start_of
 from ddkit.run import Run
 from ddkit.runtime.errors import DdkitError
-from ddkit.synthesis.initial import initial_inputs, initial_real
+from ddkit.runtime.progress import Silent
+from ddkit.synthesis.initial import check_initial, initial_inputs, initial_real
 from ddkit.synthesis.shards import Shard
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_class_with_fewer_images_than_are_asked_for_is_refused_by_name(run, make_split):
+@pytest.fixture
+def short(run, make_split):
+    """Return runs with 4, 2 and 4 training images in the classes a, b and c, and ipc 5."""
     train = make_split(each=4)
     keep = torch.ones(len(train), dtype=torch.bool)
     keep[(train.labels == 1).nonzero()[:2]] = False
+    few = train.subset(keep.nonzero()[:, 0])
+    return lambda how: run(train=few, ipc=5, short_classes=how)
+
+
+def test_a_class_with_fewer_images_than_are_asked_for_is_refused_by_name(short):
     with pytest.raises(DdkitError) as caught:
-        initial_real(run(train=train.subset(keep.nonzero()[:, 0]), ipc=3))
+        check_initial(short("refuse"))
     assert str(caught.value) == (
-        "class 'b' has 2 training images, fewer than --ipc 3: "
-        "lower --ipc, leave the class out (--classes) or --init noise"
+        "class 'b' has 2 training images, fewer than --ipc 5: lower --ipc, leave the class out "
+        "(--classes), or --short-classes repeat or noise"
     )
+
+
+def test_images_of_a_short_class_repeat_and_no_two_are_equal(short):
+    work = short("repeat")
+    own = [real_of(work, label) for label in range(3)]
+    images = initial_real(work).view(3, 5, -1)
+    for label, real in enumerate(own):
+        assert torch.equal(images[label, : len(real)], real.flatten(1))  # each once, as it is
+    assert len(images.view(15, -1).unique(dim=0)) == 15
+    assert images.min() >= 0
+    assert images.max() <= 1
+    low, high = own[1].amin((1, 2, 3)), own[1].amax((1, 2, 3))
+    for number in range(2, 5):  # a repetition interpolates pixels of its image
+        assert images[1, number].min() >= low[number % 2] - 1e-6
+        assert images[1, number].max() <= high[number % 2] + 1e-6
+    parts = [initial_real(work, slots) for slots in torch.randperm(15).split(4)]
+    assert sum(len(part) for part in parts) == 15
+    order = torch.tensor([14, 6, 9, 8])
+    assert torch.equal(initial_real(work, order).flatten(1), images.view(15, -1)[order])
+
+
+def test_a_short_class_is_filled_with_noise(short):
+    work = short("noise")
+    inputs = initial_inputs(work, Shard.of(work, 0, torch.arange(15)))
+    real = work.space.to("cpu").encode(initial_real(work))
+    same = (inputs == real).flatten(1).all(1).view(3, 5)
+    assert same.sum(1).tolist() == [4, 2, 4]
+    noise = inputs.view(3, 5, -1)[1, 2:]
+    assert noise.std() > 0.5
+    assert abs(noise.mean()) < 0.5
+    backwards = initial_inputs(work, Shard.of(work, 1, torch.arange(15).flip(0)))
+    assert torch.equal(backwards.flip(0), inputs)
+
+
+def test_short_classes_are_said_once(short):
+    said = []
+    progress = Silent()
+    progress.note = said.append
+    check_initial(replace(short("repeat"), progress=progress))
+    assert said == [
+        "3 of 3 classes have fewer than 5 images (class 'b' has 2 training images): "
+        "5 of 15 are repeated, augmented"
+    ]
+
+
+def test_random_images_beside_noise_repeat(short):
+    assert baseline_config(short("noise").config).short_classes == "repeat"
+    assert baseline_config(short("refuse").config).short_classes == "refuse"
+
+
+def real_of(work, label):
+    """Return the images of a class in the order in which they begin, by the definition."""
+    members = (work.train.labels == label).nonzero().flatten()
+    order = torch.randperm(len(members), generator=work.generator("initial", label))
+    return work.train.images[members[order]].float() / 255
 
 
 @pytest.mark.parametrize("sizes", [[6], [1] * 6, [2, 3, 1], [5, 1]])

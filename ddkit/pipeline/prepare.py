@@ -164,9 +164,13 @@ def clear(folder: Path) -> None:
 
 def baseline_config(config: RunConfig) -> RunConfig:
     """Return the run that makes random real images with the same labelling, pool and seed."""
+    repeated = "refuse" if config.short_classes == "refuse" else "repeat"  # noise would be unfair
     return config.model_copy(
         update={
             "method": "random",
+            "short_classes": repeated,
+            "minutes": None,
+            "fitted": {},
             "plugin": "random",
             "options": {},
             "init": "real",

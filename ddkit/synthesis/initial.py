@@ -1,11 +1,17 @@
 """Where the images of a run start: real ones, noise, or those of a set that exists."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from ddkit.data.augmentation.augment import draw_boxes, draw_flips, resample
 from ddkit.run import Run
 from ddkit.runtime.errors import DdkitError
 from ddkit.synthesis.shards import Shard
+
+REPEATED_SCALE = (0.5, 1.0)  # share of an image that a repetition of it shows
 
 
 def initial_inputs(run: Run, shard: Shard) -> Tensor:
@@ -19,32 +25,74 @@ def initial_inputs(run: Run, shard: Shard) -> Tensor:
             len(shard), *run.shape, generator=run.generator("initial noise", shard.index)
         )
     images = initial_real(run, shard.slots) if run.start is None else run.start(shard.slots)
-    return run.space.to("cpu").encode(images)
+    inputs = run.space.to("cpu").encode(images)
+    if run.start is None and run.config.short_classes == "noise":
+        for place in _beyond(run, shard.slots):
+            draw = run.generator("initial noise of an image", int(shard.slots[place]))
+            inputs[place] = torch.randn(run.shape, generator=draw)
+    return inputs
 
 
 def initial_real(run: Run, slots: Tensor | None = None) -> Tensor:
     """Return random real images for these slots (int64; all), float32 in data space."""
     slots = torch.arange(run.total) if slots is None else slots
-    rows = torch.cat([_chosen(run, label) for label in range(len(run.classes))])
-    return run.train.take(rows[slots]).float() / 255
+    return real_images(run, slots, partial(_chosen, run))
+
+
+def real_images(run: Run, slots: Tensor, chosen: Callable[[int], Tensor]) -> Tensor:
+    """Return real images for slots (int64), float32 (B, channels, H, W) in data space.
+
+    Args:
+        chosen: from a class to its rows of the training split (int64), in order: ipc of them, or
+            all there are. Where that is fewer, they repeat; each repetition shows a random part of
+            its image, mirrored half of the time where the data allow it.
+    """
+    labels, numbers = slots // run.ipc, slots % run.ipc
+    rows = torch.empty_like(slots)
+    for label in labels.unique().tolist():
+        of_class = chosen(label)
+        own = labels == label
+        rows[own] = of_class[numbers[own] % len(of_class)]
+    images = run.train.take(rows).float() / 255
+    for place in _beyond(run, slots):
+        draw = run.generator("repeated image", int(slots[place]))
+        box = draw_boxes(1, (run.shape[1], run.shape[2]), draw, scale=REPEATED_SCALE)
+        flip = draw_flips(1, draw) & run.train.mirror
+        images[place] = resample(images[place : place + 1], box, flip)[0]
+    return images
 
 
 def check_initial(run: Run) -> None:
     """Raise `DdkitError` where the images have nothing to start from, before work begins."""
-    if run.config.init == "real":
-        for label in range(len(run.classes)):
-            _chosen(run, label)
-    elif run.start is not None:
+    if run.start is not None:
         run.start(torch.arange(1))
+    elif run.config.init == "real":
+        counts = run.train.counts
+        least = int(counts.argmin())
+        short = int((counts < run.ipc).sum())
+        if short:
+            text = f"class '{run.classes[least]}' has {counts[least]} training images"
+            if run.config.short_classes == "refuse":
+                raise DdkitError(
+                    f"{text}, fewer than --ipc {run.ipc}: lower --ipc, leave the class out "
+                    "(--classes), or --short-classes repeat or noise"
+                )
+            repeated = run.config.short_classes == "repeat"
+            how = "repeated, augmented" if repeated else "noise at first"
+            missing = int((run.ipc - counts).clamp_min(0).sum())
+            run.progress.note(
+                f"{short} of {len(counts)} classes have fewer than {run.ipc} images ({text}): "
+                f"{missing} of {run.total} are {how}"
+            )
+
+
+def _beyond(run: Run, slots: Tensor) -> list[int]:
+    """Return the places of the slots that have no real image of their own."""
+    return (slots % run.ipc >= run.train.counts[slots // run.ipc]).nonzero().flatten().tolist()
 
 
 def _chosen(run: Run, label: int) -> Tensor:
-    """Return the ipc training images that a class starts from."""
+    """Return the training images that a class starts from: ipc of them, or all there are."""
     members = (run.train.labels == label).nonzero().flatten()
-    if len(members) < run.ipc:
-        raise DdkitError(
-            f"class '{run.classes[label]}' has {len(members)} training images, fewer than "
-            f"--ipc {run.ipc}: lower --ipc, leave the class out (--classes) or --init noise"
-        )
     order = torch.randperm(len(members), generator=run.generator("initial", label))
     return members[order[: run.ipc]]

@@ -13,6 +13,8 @@ def check_run(run: Run) -> None:
             f"--init {run.config.init}: the method '{run.config.method}' chooses the real images "
             "itself: leave --init out"
         )
+    if run.config.short_classes == "noise":
+        raise DdkitError("--short-classes noise: noise cannot be chosen; repeat the images instead")
     if run.options.features == "network":
         check_network(run)
         _check_source(run)

@@ -1,9 +1,8 @@
 """Zero steps: the chosen real images are the result."""
 
-import torch
 from torch import Tensor
 
-from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard, check_stop
+from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard, check_stop, real_images
 from ddkit_selection.features import network_features, pixel_features
 from ddkit_selection.options import SelectionOptions
 from ddkit_selection.rules import RULES
@@ -30,20 +29,17 @@ class SelectionObjective(ImageObjective):
                 check_stop()  # nothing is lost: what is chosen follows from the pool
                 self.chosen(label)
                 bar.advance()
-        numbers = (shard.slots % self.run.ipc).tolist()
-        pairs = zip(shard.classes.tolist(), numbers, strict=True)
-        rows = torch.stack([self.chosen(label)[number] for label, number in pairs])
-        images = self.run.train.take(rows).float() / 255
+        images = real_images(self.run, shard.slots, self.chosen)
         return {"images": Leaf(self.run.space.to("cpu").encode(images), self.optimiser)}
 
     def loss(self, shard, leaves, step):  # type: ignore[no-untyped-def]
         raise RuntimeError("chosen images are not optimised, their loss is never asked for")
 
     def chosen(self, label: int) -> Tensor:
-        """Return the training images (int64, ipc of them) that stand for a class, in order."""
+        """Return the training images (int64) that stand for a class, in order: ipc, or all."""
         if label not in self._chosen:
             rows = (self.run.train.labels == label).nonzero().flatten()
-            order = RULES[self.options.rule](self._features(rows), self.run.ipc)
+            order = RULES[self.options.rule](self._features(rows), min(self.run.ipc, len(rows)))
             self._chosen[label] = rows[order.cpu()]
         return self._chosen[label]
 

@@ -176,3 +176,14 @@ def test_a_stop_is_heard_between_classes(objective, monkeypatch):
     finally:
         interrupt._requested.clear()
     assert list(work._chosen) == [0]
+
+
+def test_a_class_with_fewer_images_gives_all_of_them_and_repeats_the_first(run, make_split):
+    train = make_split(each=4)
+    options = SelectionOptions(features="pixels")
+    work = run(train=train, options=options, ipc=6, short_classes="repeat")
+    images = finished(SelectionObjective(work, Pool(work.folder))).view(3, 6, -1)
+    for label in range(3):
+        own = train.images[train.labels == label].flatten(1)
+        assert {tuple(i.tolist()) for i in images[label, :4]} == {tuple(i.tolist()) for i in own}
+    assert len(images.view(18, -1).unique(dim=0)) == 18
