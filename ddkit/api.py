@@ -28,6 +28,7 @@ from ddkit.pipeline.library import distill, evaluate
 from ddkit.pools.pool import Pool
 from ddkit.pools.real_training import RealTraining
 from ddkit.pools.tasks import Member, MemberTask, TaskContext
+from ddkit.pools.trust import trained_accuracy
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
 from ddkit.runtime.errors import DdkitError
@@ -103,6 +104,7 @@ __all__ += [
     "accuracy",
     "fit",
     "seeded",
+    "trained_accuracy",
     "training_trial",
 ]
 # networks

@@ -80,6 +80,8 @@ def check_stages(stages: Stages) -> None:
         stages[name].check_roles()
     pool = synthesis.finished_pool()
     if pool is not None:
+        if run.config.pool is not None and not run.config.trust_base:
+            named_pool.check_imported(run.config.pool, pool, run.train, run.space)
         synthesis.objective(pool)
 
 

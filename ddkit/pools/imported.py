@@ -5,10 +5,12 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from ddkit import networks
 from ddkit.data.options import DataOptions
@@ -19,6 +21,7 @@ from ddkit.data.split import Split
 from ddkit.pools import replay_buffer as replay
 from ddkit.pools.pool import POOL_VERSION, read_description
 from ddkit.pools.replay_buffer import Layout
+from ddkit.pools.trust import predictions, sample, share
 from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.files import locked, remove_temporaries, write_json
@@ -79,7 +82,8 @@ def import_replay(
     folder = cache_folder("pools") / (name or f"imported-{description['content']}")
     with locked(folder, "the pool", wait=True):
         if not _holds(folder, description["content"]):
-            _write(folder, files, layout, space, description, experts, progress)
+            measured = Measured(layout, train, space)
+            _write(folder, files, measured, description, experts, progress)
     return Imported(folder, experts, epochs)
 
 
@@ -156,8 +160,7 @@ def _holds(folder: Path, content: str) -> bool:
 def _write(
     folder: Path,
     files: Sequence[Path],
-    layout: Layout,
-    space: InputSpace,
+    measured: "Measured",
     description: Mapping[str, Any],
     experts: int,
     progress: Progress,
@@ -167,13 +170,13 @@ def _write(
         remove_temporaries(folder)
         for left in folder.glob("*.safetensors"):
             left.unlink()
-        write_tensors(folder / "space.safetensors", space.tensors())
+        write_tensors(folder / "space.safetensors", measured.space.tensors())
         tasks = []
         with progress.task("import", experts) as task:
             for number, trajectory in enumerate(_trajectories(files)):
                 tasks.append(f"expert-{number:04d}")
                 _write_expert(
-                    folder / f"{tasks[-1]}.safetensors", trajectory, layout, description["dtype"]
+                    folder / f"{tasks[-1]}.safetensors", trajectory, measured, description["dtype"]
                 )
                 task.advance()
         write_json(folder / "pool.json", {**description, "tasks": tasks})
@@ -187,8 +190,37 @@ def _trajectories(files: Sequence[Path]) -> Iterator[replay.Trajectory]:
         yield from replay.read_buffer(path)
 
 
-def _write_expert(path: Path, trajectory: replay.Trajectory, layout: Layout, dtype: str) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """How experts are measured: on some of their training images, for whether they converged."""
+
+    layout: Layout
+    train: Split
+    space: InputSpace
+
+    @cached_property
+    def images(self) -> tuple[Tensor, Tensor]:
+        rows, labels = sample(self.train)
+        return self.train.take(rows).float() / 255, labels
+
+    def accuracy(self, snapshot: Sequence[Tensor]) -> float:
+        """Return the share (0 … 1) of the images that a snapshot of an expert gets right."""
+        network = networks.create(
+            self.layout.spec,
+            classes=len(self.train.classes),
+            shape=self.train.shape,
+            generator=torch.Generator(),
+        )
+        network.load_state_dict({name: snapshot[at] for name, at in self.layout.state.items()})
+        pixels, labels = self.images
+        return share(predictions(network.eval(), pixels, self.space.encode), labels)
+
+
+def _write_expert(
+    path: Path, trajectory: replay.Trajectory, measured: Measured, dtype: str
+) -> None:
     """Write a trajectory as the members of one task, as `pool_training.train_pool` would."""
+    layout = measured.layout
     tensors = {
         f"{epoch}.state.{name}": snapshot[place].to(DTYPES[dtype])
         for epoch, snapshot in enumerate(trajectory)
@@ -196,6 +228,7 @@ def _write_expert(path: Path, trajectory: replay.Trajectory, layout: Layout, dty
     }
     shared: dict[str, Any] = {"role": "expert", "step": 0, "figures": {}, "pruning": None}
     members = [{**shared, "number": epoch, "epoch": epoch} for epoch in range(len(trajectory))]
+    members[-1]["figures"] = {"train_accuracy": measured.accuracy(trajectory[-1])}
     write_tensors(path, tensors, {"members": members})
 
 

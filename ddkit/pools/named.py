@@ -11,6 +11,7 @@ from ddkit.data.sources.folders import is_path
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.pools.pool import Pool, read_description
+from ddkit.pools.trust import trained_accuracy
 from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError, unknown
 
@@ -122,6 +123,13 @@ def check_fits(name: str, description: dict[str, Any], config: RunConfig, train:
             f"the pool '{name}' has a network from a file, this run has {config.network}: if you "
             f"trust that file, use --network {spec}, with the file as it was"
         )
+
+
+def check_imported(name: str, pool: Pool, train: Split, space: InputSpace) -> None:
+    """Raise `DdkitError` where experts from elsewhere do not know these classes (see `trust`)."""
+    if pool.description["plugin"] == "imported":
+        last = max(i for i, member in enumerate(pool.members) if member.task == "expert-0000")
+        trained_accuracy(pool.network(last), train, space, f"an expert of the pool '{name}'")
 
 
 def _size(shape: tuple[int, ...]) -> str:

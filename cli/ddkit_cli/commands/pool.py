@@ -101,8 +101,9 @@ def inspect(
         )
         return
     click.echo(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
-    if not stages and all(m.role == "expert" and not m.figures for m in opened.members):
-        display.table("experts", ["expert", "role", "epochs"], trajectory_rows(opened))
+    if not stages and opened.description["plugin"] == "imported":
+        titles = ["expert", "role", "epochs", "training images right at last"]
+        display.table("experts", titles, trajectory_rows(opened))
         return
     display.table(
         "members",
@@ -121,12 +122,14 @@ def inspect(
     )
 
 
-def trajectory_rows(opened: "Pool") -> list[tuple[str, str, str]]:
+def trajectory_rows(opened: "Pool") -> list[tuple[str, str, str, str]]:
     """Return one row for each expert: its members differ in nothing but their epoch."""
     rows = []
     for task in opened.description["tasks"]:
         members = [member for member in opened.members if member.task == task]
-        rows.append((task, members[0].role, f"{members[0].epoch} … {members[-1].epoch}"))
+        right = members[-1].figures.get("train_accuracy")  # older imports did not measure it
+        said = "" if right is None else f"{right:.0%}"
+        rows.append((task, members[0].role, f"{members[0].epoch} … {members[-1].epoch}", said))
     return rows
 
 
@@ -199,9 +202,17 @@ def import_pool(
         )
         return
     click.echo(
-        f"pool {folder.name}: {experts} experts of {epochs} epochs, {readable(size(folder))}"
+        f"pool {folder.name}: {experts} experts of {epochs} epochs, {readable(size(folder))}; "
+        f"at their last epoch they get {convergence(opened)} of training images right"
     )
     click.echo(f"next: {follow_up}")
+
+
+def convergence(opened: "Pool") -> str:
+    """Return how many training images the experts of a pool get right, the least and the most."""
+    figures = [member.figures for member in opened.members]
+    right = sorted(figure["train_accuracy"] for figure in figures if "train_accuracy" in figure)
+    return f"{right[0]:.0%} to {right[-1]:.0%}" if right else "an unknown number"
 
 
 def numbers(flag: str, text: str | None) -> list[float] | None:

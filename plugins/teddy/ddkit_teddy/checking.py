@@ -1,9 +1,13 @@
 """What is wrong with a run of Teddy before its pool is trained."""
 
+from dataclasses import replace
+
 from ddkit import Run
 from ddkit_teddy.matching import matched_layers
 from ddkit_teddy.memory import check_budget
 from ddkit_teddy.objective import TeddyObjective
+from ddkit_teddy.options import TeddyOptions
+from ddkit_teddy.post import own_base
 
 
 def check_run(run: Run) -> None:
@@ -12,5 +16,7 @@ def check_run(run: Run) -> None:
     What a named pool holds is measured when the synthesis begins: nothing is trained before.
     """
     matched_layers(run.network(run.generator("network to look at")))
+    if isinstance(run.pool_options, TeddyOptions) and run.pool_options.base is not None:
+        next(own_base(replace(run, options=run.pool_options)))
     if run.config.memory_budget is not None and run.config.pool is None:
         check_budget(run, TeddyObjective)

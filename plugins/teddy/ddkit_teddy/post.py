@@ -20,6 +20,7 @@ from ddkit import (
     create_network,
     derive,
     fit,
+    trained_accuracy,
 )
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.prior import Trajectory, member_of
@@ -68,6 +69,8 @@ def own_base(run: Run) -> Iterator[tuple[int, Member]]:
         raise DdkitError(
             f"the weights in {path} do not fit --network {run.config.network}: {reason}"
         ) from error
+    if not run.config.trust_base:
+        trained_accuracy(network, run.train, run.space, str(path))
     yield 0, member_of(run, network, "base", 0, 0)
 
 
