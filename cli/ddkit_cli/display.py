@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def progress_for(quiet: bool) -> Progress:
-    """Return where the core reports to: bars, or nothing with -q and --json."""
+    """Return where the core reports to: bars or plain lines, or nothing with -q and --json."""
     return reporter(not quiet)
 
 

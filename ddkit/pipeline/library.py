@@ -79,7 +79,8 @@ def distill(
             for one stage. Texts as for --set will do as well.
         log: "tensorboard", "wandb", a logger of a plugin, several with commas, or an object of
             one's own that does what `ddkit.loggers.Logger` says.
-        progress: True for bars in the terminal or notebook, or an object that takes reports.
+        progress: True for bars in the terminal or notebook, and plain lines where stderr is
+            neither; or an object that takes reports.
 
     Raises:
         DdkitError: anything that was said does not fit, or the run fails in a known way.
