@@ -95,9 +95,12 @@ def test_what_a_resumed_stage_has_done_is_not_its_pace(clock, said):
 
 
 def test_a_stage_that_fails_says_how_far_it_came(clock, said):
-    with pytest.raises(KeyError), Lines(clock).task("labels", 9, 3):
+    def fail():
         clock.now += 5.0
         raise KeyError
+
+    with pytest.raises(KeyError), Lines(clock).task("labels", 9, 3):
+        fail()
     assert said() == ["labels: 3/9", "labels: 3/9 in 5 s"]
 
 
