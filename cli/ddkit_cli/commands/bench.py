@@ -101,7 +101,7 @@ def bench(
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise DdkitError(f"{failed[0]}{more}; all else is done, the same command tries again")
-    click.echo(f"next: ddkit report {out}", err=True)
+    display.say(f"next: ddkit report {out}", err=True)
 
 
 def bench_config(flags: dict[str, Any]) -> "BenchConfig":
@@ -191,7 +191,7 @@ def list_cells(
     )
     total = sum(forecast.seconds for forecast in forecasts)
     disk = sum(forecast.disk_bytes for forecast in forecasts)
-    click.echo(
+    display.say(
         f"about {display.duration(total / workers)} with {workers} worker(s), "
         f"{readable(disk)} of disk; shared baselines are counted with each cell"
     )

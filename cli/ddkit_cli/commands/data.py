@@ -19,8 +19,8 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
         if as_json:
             display.as_json(DATA.names())
             return
-        click.echo("names: " + ", ".join(DATA.names()))
-        click.echo("also: a local folder (parquet or ImageFolder), a Hugging Face name (org/name)")
+        display.say("names: " + ", ".join(DATA.names()))
+        display.say("also: a local folder (parquet or ImageFolder), a Hugging Face name (org/name)")
         return
     from ddkit.data.options import DataOptions
     from ddkit.data.sources.load import load
@@ -60,7 +60,7 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
             for which, split in splits.items()
         ],
     )
-    click.echo(
+    display.say(
         "classes: "
         + ", ".join(splits["train"].classes[:20])
         + (" …" if len(splits["train"].classes) > 20 else "")

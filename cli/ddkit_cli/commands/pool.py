@@ -100,7 +100,7 @@ def inspect(
             }
         )
         return
-    click.echo(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
+    display.say(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
     if not stages and all(m.role == "expert" and not m.figures for m in opened.members):
         display.table("experts", ["expert", "role", "epochs"], trajectory_rows(opened))
         return
@@ -198,10 +198,10 @@ def import_pool(
             }
         )
         return
-    click.echo(
+    display.say(
         f"pool {folder.name}: {experts} experts of {epochs} epochs, {readable(size(folder))}"
     )
-    click.echo(f"next: {follow_up}")
+    display.say(f"next: {follow_up}")
 
 
 def numbers(flag: str, text: str | None) -> list[float] | None:
@@ -254,4 +254,4 @@ def prune(
     if as_json:
         display.as_json({"deleted": [folder.name for folder in chosen], "bytes": freed})
     else:
-        click.echo(f"deleted {len(set(chosen))} pools, {readable(freed)}")
+        display.say(f"deleted {len(set(chosen))} pools, {readable(freed)}")
