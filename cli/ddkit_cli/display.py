@@ -13,13 +13,14 @@ from ddkit.pipeline.rows import WIDTH
 from ddkit.pipeline.rows import table as drawn
 from ddkit.runtime.bars import reporter
 from ddkit.runtime.progress import Progress
+from ddkit.runtime.shown import shown
 
 if TYPE_CHECKING:
     from ddkit.bench.measures import Spread
 
 
 def progress_for(quiet: bool) -> Progress:
-    """Return where the core reports to: bars, or nothing with -q and --json."""
+    """Return where the core reports to: bars or plain lines, or nothing with -q and --json."""
     return reporter(not quiet)
 
 
@@ -27,6 +28,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     """Print a table to stdout; as wide as it needs to be where stdout is no terminal."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(drawn(title, columns, rows), highlight=False)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print one line to stdout, or to stderr, whatever names of data or plugins are in it."""
+    click.echo(shown(text), err=err)
 
 
 def as_json(value: Any) -> None:

@@ -9,6 +9,7 @@ import click
 
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.registry import Registry
+from ddkit.runtime.shown import one_line, shown
 
 COMMANDS = Registry(
     "command",
@@ -88,7 +89,7 @@ def main() -> NoReturn:
         said = sys.argv[1:]
         if said[:1] in (["distill"], ["relabel"], ["bench"], ["evaluate"]):
             text = "what was done is kept, the same command goes on from there:\n  "
-            text += shlex.join(["ddkit", *said])
+            text += shown(shlex.join(["ddkit", *said]))
         else:
             text = "nothing was written"
         click.echo(f"\nstopped; {text}", err=True)
@@ -120,5 +121,5 @@ TORCH_MISMATCH = (
 
 def fail(message: str) -> NoReturn:
     """Print one line to stderr and leave with exit code 1."""
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(f"error: {one_line(message)}", err=True)
     sys.exit(1)

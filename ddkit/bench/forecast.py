@@ -23,7 +23,7 @@ from ddkit.pipeline.estimate import Data, Estimate
 from ddkit.pipeline.prepare import describe, prepare
 from ddkit.pipeline.rehearse import Rehearsal, rehearse
 from ddkit.pipeline.stages import Stages
-from ddkit.runtime.progress import Silent
+from ddkit.runtime.progress import Progress, Silent
 
 TIMED_EPOCHS = 5
 
@@ -60,15 +60,18 @@ class Forecaster:
         self._epochs: dict[tuple[str, int, str], float] = {}
         self._pools: set[Path] = set()
 
-    def forecasts(self) -> Iterator[Forecast]:
+    def forecasts(self, progress: Progress | None = None) -> Iterator[Forecast]:
         """Return the forecast of every cell, in the order in which they are done."""
         scratch_folder = TemporaryDirectory(prefix="ddkit-forecast-")
         with keeping_splits(), sealed_test(), scratch_folder as scratch:
             known = self.folder if (self.folder / NAME).exists() else Path(scratch)
             store = Store(known)
             figures = figures_of(self.bench, known, store, Silent())
-            for cell in cells(self.bench, settled_paces(self.bench, store)):
-                yield self._forecast(cell, figures)
+            wanted = cells(self.bench, settled_paces(self.bench, store))
+            with (progress or Silent()).task("rehearsals", len(wanted)) as bar:
+                for cell in wanted:
+                    yield self._forecast(cell, figures)
+                    bar.advance()
 
     def _forecast(self, cell: Cell, figures: Figures) -> Forecast:
         missing = [f for f in figures.of(cell) if not figures.is_stored(f)]

@@ -10,6 +10,7 @@ from typing import Any
 from ddkit.bench.measures import Spread
 from ddkit.bench.result_rows import Difference, Row, Scores
 from ddkit.bench.results import Results
+from ddkit.runtime.shown import shown
 from ddkit.runtime.sizes import readable
 
 HOW_TO_READ = (
@@ -271,7 +272,7 @@ def _markdown_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _markdown_cell(value: Any) -> str:
     """Return text that is only text in a cell: no tag, no other cell, no emphasis."""
-    text = " ".join(str(value).split()).replace("\\", "\\\\").replace("&", "&amp;")
+    text = shown(" ".join(str(value).split())).replace("\\", "\\\\").replace("&", "&amp;")
     for sign in "|*_`[]":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("<", "&lt;")

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ddkit.runtime.files import replacing
+from ddkit.runtime.shown import shown
 from ddkit.synthesis.images import as_pixels
 
 CELL = 64  # pixels that an image is enlarged to at least
@@ -51,8 +52,8 @@ def draw(
 
 def preview(distilled: Pictured) -> Image.Image:
     """Return a sheet of about 100 final images at most, as a notebook shows it."""
-    shown = min(len(distilled.class_names), MAX_CLASSES)
-    return sheet(distilled, None, per_class=max(1, PREVIEWED // shown), max_classes=shown)
+    count = min(len(distilled.class_names), MAX_CLASSES)
+    return sheet(distilled, None, per_class=max(1, PREVIEWED // count), max_classes=count)
 
 
 def sheet(
@@ -67,7 +68,9 @@ def sheet(
     scale = max(1, -(-CELL // distilled.shape[-1]))
     height, width = distilled.shape[-2] * scale, distilled.shape[-1] * scale
     font = ImageFont.load_default(size=14)
-    names = [_fitting(name, font) for name in distilled.class_names[:max_classes]]
+    names = [
+        _fitting(shown(name[:MAX_LABEL]), font) for name in distilled.class_names[:max_classes]
+    ]
     rows = [(distilled.classes == c).nonzero().flatten()[:per_class] for c in range(len(names))]
     columns = max(len(row) for row in rows)
     caption = "final images" if initial is None else "each pair: initial image, final image"

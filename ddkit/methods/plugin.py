@@ -51,6 +51,20 @@ def options_model(plugin: str) -> "type[MethodOptions]":
     return Plugin(plugin).options_model()
 
 
+def steps_setting(method: str, steps: int) -> tuple[str, int]:
+    """Return the option that counts the synthesis steps of a method or alias, and `steps` for it.
+
+    Raises `DdkitError` where the method takes no steps, and for less than one: some methods take
+    zero for the published number.
+    """
+    option = options_model(lookup(method)[0]).steps_option
+    if option is None:
+        raise DdkitError(f"the method '{method}' takes no steps: leave out --steps")
+    if steps < 1:
+        raise DdkitError(f"--steps must be 1 or more (got {steps})")
+    return option, steps
+
+
 class Plugin:
     """One method, loaded: pluggy's untyped hook calls as typed methods.
 

@@ -36,7 +36,7 @@ def distill(**said: Any) -> DistilledDataset:
     gave; `settings` are options of the method, as in {"iterations": 100}, {"relabel.label_epochs":
     30} is for one stage, and texts as for --set will do as well; `log` is also an object of one's
     own that does what `ddkit.loggers.Logger` says; `progress` is True for bars in the terminal or
-    notebook, or an object that takes reports.
+    notebook and plain lines elsewhere, or an object that takes reports.
 
     Args:
         {flags}

@@ -24,6 +24,7 @@ from ddkit.runtime import memory
 from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.files import free_disk
+from ddkit.runtime.progress import Progress, Silent
 from ddkit.runtime.sizes import readable
 
 SMALL_BATCH = (16, 48)  # sizes of a step; sets are tried that hold the larger one, and twice
@@ -92,14 +93,20 @@ def data_of(options: DataOptions, said: Data | None = None) -> Data:
     return Data(known.images * classes // known.classes, classes, (channels, height, width))
 
 
-def plan(config: RunConfig, data: Data) -> Plan:
+def plan(config: RunConfig, data: Data, progress: Progress | None = None) -> Plan:
     """Rehearse a run in small, and return what it takes whole.
 
     Raises `DdkitError` for what is wrong with the run.
     """
-    with TemporaryDirectory(prefix="ddkit-plan-") as folder, sealed_test(), rehearsing(config):
+    with (
+        TemporaryDirectory(prefix="ddkit-plan-") as folder,
+        sealed_test(),
+        rehearsing(config),
+        (progress or Silent()).task("rehearsal", 4) as bar,
+    ):
         whole = Rehearsal(config, data, Path(folder) / "whole")
         pools = {pool.source: pool for pool in (whole.synthesis_pool, whole.relabel_pool)}
+        bar.advance()
         steps, largest = whole.extent()
         drawn = drawn_images(config, largest)
         sizes = Sizes(config, data, whole, largest, drawn)
@@ -107,10 +114,13 @@ def plan(config: RunConfig, data: Data) -> Plan:
         small = sizes.rehearsal(ipc, sizes.batches[0])
         if steps:
             _ = small.step  # then it is known whether images leave the range of bytes
+        bar.advance()
         images = small.images(LABELLED)
         relabel, labels = small.relabel(images)
+        bar.advance()
         more = config.ipc / ipc
         seconds, peak = sizes.lines() if steps else (NOTHING, NOTHING)
+        bar.advance()
         return Plan(
             sum(pool.seconds for pool in pools.values()),
             steps * max(0.0, seconds.at(largest, drawn)),

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from ddkit.runtime.shown import shown
 
 if TYPE_CHECKING:
     from ddkit.pipeline.evaluate import Row as Row
@@ -49,7 +52,7 @@ class Rows(list["Row"]):
         """Tell a logger the accuracy of each seed; the seed stands where steps stand elsewhere."""
         for row in self:
             found = row.evaluation
-            name = f"accuracy/{row.title}, {found.network}, {found.protocol}"
+            name = shown(f"accuracy/{row.title}, {found.network}, {found.protocol}")
             for seed, accuracy in enumerate(found.accuracies):
                 logger.scalar(name, accuracy, seed)
 
@@ -62,10 +65,10 @@ class Rows(list["Row"]):
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(heading)}</th>" for heading in HEADINGS)
         body = "".join(
-            "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in cells) + "</tr>"
+            "<tr>" + "".join(f"<td>{escape(shown(text))}</td>" for text in cells) + "</tr>"
             for cells in self.cells()
         )
-        caption = f"<caption>{escape(self.title)}</caption>"
+        caption = f"<caption>{escape(shown(self.title))}</caption>"
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -90,10 +93,14 @@ def percent(accuracies: Sequence[float]) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table whose first column is never wrapped."""
-    sheet = Table(title=title, title_justify="left", header_style="bold")
+    """Return a table whose first column is never wrapped; all texts are shown as they are."""
+
+    def plain(text: str) -> Text:
+        return Text(shown(text))
+
+    sheet = Table(title=plain(title), title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        sheet.add_column(column, overflow="fold", no_wrap=index == 0)
+        sheet.add_column(plain(column), overflow="fold", no_wrap=index == 0)
     for row in rows:
-        sheet.add_row(*row)
+        sheet.add_row(*map(plain, row))
     return sheet

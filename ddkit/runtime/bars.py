@@ -1,6 +1,6 @@
 """Bars with time, loss and memory while work goes on: in a terminal, or below a notebook's cell."""
 
-import resource
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +21,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ddkit.runtime.lines import Lines, memory_in_use
 from ddkit.runtime.progress import Progress as Reporter
 from ddkit.runtime.progress import Silent
+from ddkit.runtime.shown import shown
 from ddkit.runtime.sizes import readable
 
 REDRAW_SECONDS = 0.5  # a notebook's page is sent each drawing again
@@ -30,12 +32,19 @@ CELL_WIDTH = 110  # characters
 
 
 def reporter(progress: bool | Reporter) -> Reporter:
-    """Return what work reports to: nothing, bars where the user is, or what the caller brought."""
+    """Return what work reports to: nothing, bars where the user is, or what the caller brought.
+
+    Where stderr is no terminal that can draw bars, there are plain lines.
+    """
     if not isinstance(progress, bool):
         return progress
     if not progress:
         return Silent()
-    return CellBars() if Console().is_jupyter else Bars()
+    if Console().is_jupyter:
+        return CellBars()
+    # asked of the stream itself: rich takes a file for a terminal where CI sets FORCE_COLOR
+    drawn = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return Bars() if drawn else Lines()
 
 
 class MemoryColumn(ProgressColumn):
@@ -44,12 +53,7 @@ class MemoryColumn(ProgressColumn):
     max_refresh = 1.0
 
     def render(self, task: Task) -> Text:
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-            used = torch.cuda.max_memory_allocated()
-        else:
-            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Text(readable(used), style="dim")
+        return Text(readable(memory_in_use()), style="dim")
 
 
 class Bars:
@@ -63,22 +67,22 @@ class Bars:
     def task(self, name: str, total: int, done: int = 0) -> Iterator["Bar"]:
         """Show a bar; one inside another is below it, for as long as it lasts."""
         if self._progress is not None:
-            number = self._progress.add_task(name, total=total, completed=done, figures="")
+            number = self._progress.add_task(shown(name), total=total, completed=done, figures="")
             yield Bar(self._progress, number, self._changed)
             self._progress.remove_task(number)
             return
         progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             MemoryColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             console=self.console,
         )
-        number = progress.add_task(name, total=total, completed=done, figures="")
+        number = progress.add_task(shown(name), total=total, completed=done, figures="")
         with self._drawn(progress):
             self._progress = progress
             try:
@@ -87,7 +91,7 @@ class Bars:
                 self._progress = None
 
     def note(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(shown(text), highlight=False, markup=False)
 
     def _drawn(self, progress: Progress) -> AbstractContextManager[Any]:
         """Show bars for the time of the block."""
@@ -107,7 +111,7 @@ class CellBars(Bars):
         self._drawn_at = 0.0
 
     def note(self, text: str) -> None:
-        _displayed(text)
+        _displayed(shown(text))
 
     @contextmanager
     def _drawn(self, progress: Progress) -> Iterator[None]:
@@ -145,7 +149,7 @@ class Bar:
 
     def show(self, **figures: str) -> None:
         text = "  ".join(f"{name} {value}" for name, value in figures.items())
-        self._progress.update(self._number, figures=text)
+        self._progress.update(self._number, figures=shown(text))
 
 
 def _displayed(text: str) -> Any:

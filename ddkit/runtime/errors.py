@@ -3,13 +3,21 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from ddkit.runtime.shown import one_line
+
+NEAR = 0.65  # the share of letters that a slip leaves: "amp" for "apm", not "width" for "depth"
+LISTED = 40  # known names at most
+
 
 class DdkitError(Exception):
     """Wrong input, a missing file, a full disk: one line that says what, where and what to do.
 
     The command line prints the message and exits with code 1. Whatever is not a `DdkitError`
-    is a bug and keeps its traceback.
+    is a bug and keeps its traceback. Whatever names of data are in it, `str` is one line.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class Busy(DdkitError):  # noqa: N818 - it names what is so
@@ -27,11 +35,14 @@ class OutOfMemory(DdkitError):  # noqa: N818 - it names what is so
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> DdkitError:
     """Return the error for a `name` that is no known `kind`, with the nearest match in it.
 
-    `hint` says where the known names can be listed, such as "see `ddkit methods`".
+    Where none is near, the known names are in it instead. `hint` says where they can be
+    listed, such as "see `ddkit methods`".
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
-    advice = f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(names) or 'none'}"
+    close = get_close_matches(name, names, n=1, cutoff=NEAR)
+    more = f" … ({len(names)} in all)" if len(names) > LISTED else ""
+    listed = (", ".join(names[:LISTED]) or "none") + more
+    advice = f"did you mean '{close[0]}'?" if close else f"known are: {listed}"
     return DdkitError(f"unknown {kind} '{name}': {advice}" + (f" ({hint})" if hint else ""))
 
 

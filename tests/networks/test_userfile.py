@@ -153,7 +153,7 @@ def test_a_folder_is_refused(tmp_path, monkeypatch, build):
         ),
         (
             GOOD.replace("width", "depth"),
-            "unknown option 'width': did you mean 'depth'? (of network 'net.py:make')",
+            "unknown option 'width': known are: depth (of network 'net.py:make')",
         ),
     ],
 )

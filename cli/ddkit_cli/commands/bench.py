@@ -10,6 +10,7 @@ from ddkit_cli.options import data_options, executor_options, output_options
 
 if TYPE_CHECKING:
     from ddkit.bench.config import BenchConfig
+    from ddkit.runtime.progress import Progress
 
 
 @click.command(short_help="compare methods on the same data, networks and recipes")
@@ -89,7 +90,7 @@ def bench(
     progress = display.progress_for(quiet or as_json)
     count = workers or default_workers(config)
     if dry_run:
-        list_cells(config, out, count, as_json)
+        list_cells(config, out, count, as_json, progress)
         return
     with executing(executor, address) as chosen, stopping_on_signals():
         if chosen is LOCAL:
@@ -100,7 +101,7 @@ def bench(
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise DdkitError(f"{failed[0]}{more}; all else is done, the same command tries again")
-    click.echo(f"next: ddkit report {out}", err=True)
+    display.say(f"next: ddkit report {out}", err=True)
 
 
 def bench_config(flags: dict[str, Any]) -> "BenchConfig":
@@ -154,13 +155,15 @@ def listed(text: str | None) -> list[str] | None:
     return text.split(",") if text else None
 
 
-def list_cells(config: "BenchConfig", out: Path, workers: int, as_json: bool) -> None:
+def list_cells(
+    config: "BenchConfig", out: Path, workers: int, as_json: bool, progress: "Progress"
+) -> None:
     """Print what would be done, and what it would take."""
     from ddkit.bench.forecast import Forecaster
     from ddkit.runtime.sizes import readable
     from ddkit_cli import display
 
-    forecasts = list(Forecaster(config, out).forecasts())
+    forecasts = list(Forecaster(config, out).forecasts(progress))
     if as_json:
         display.as_json(
             [
@@ -188,7 +191,7 @@ def list_cells(config: "BenchConfig", out: Path, workers: int, as_json: bool) ->
     )
     total = sum(forecast.seconds for forecast in forecasts)
     disk = sum(forecast.disk_bytes for forecast in forecasts)
-    click.echo(
+    display.say(
         f"about {display.duration(total / workers)} with {workers} worker(s), "
         f"{readable(disk)} of disk; shared baselines are counted with each cell"
     )

@@ -19,8 +19,8 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
         if as_json:
             display.as_json(DATA.names())
             return
-        click.echo("names: " + ", ".join(DATA.names()))
-        click.echo("also: a local folder (parquet or ImageFolder), a Hugging Face name (org/name)")
+        display.say("names: " + ", ".join(DATA.names()))
+        display.say("also: a local folder (parquet or ImageFolder), a Hugging Face name (org/name)")
         return
     from ddkit.data.options import DataOptions
     from ddkit.data.sources.load import load
@@ -28,7 +28,8 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
 
     said = {key: value for key, value in flags.items() if value is not None}
     options = validated(DataOptions, {"name": name, **said}, "the data set")
-    splits = {which: load(options, which) for which in ("train", "test")}
+    progress = display.progress_for(quiet or as_json)
+    splits = {which: load(options, which, progress=progress) for which in ("train", "test")}
     if as_json:
         display.as_json(
             {
@@ -59,7 +60,7 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
             for which, split in splits.items()
         ],
     )
-    click.echo(
+    display.say(
         "classes: "
         + ", ".join(splits["train"].classes[:20])
         + (" …" if len(splits["train"].classes) > 20 else "")

@@ -39,4 +39,4 @@ def distill(as_json: bool, quiet: bool, **flags: Any) -> None:
         *((name, str(value)) for name, value in sorted(cost.items())),
     ]
     display.table(f"{config.method} on {config.data.tag}, ipc {config.ipc}", ["", ""], rows)
-    click.echo(f"next: ddkit evaluate {folder}    or    ddkit show {folder}")
+    display.say(f"next: ddkit evaluate {folder}    or    ddkit show {folder}")

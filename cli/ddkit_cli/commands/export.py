@@ -52,6 +52,6 @@ def export(
     if as_json:
         display.as_json({"out": where, "format": layout, "notes": notes})
         return
-    click.echo(f"{where}: {layout}")
+    display.say(f"{where}: {layout}")
     for note in notes:
-        click.echo(f"note: {note}")
+        display.say(f"note: {note}")

@@ -117,7 +117,7 @@ def import_(
             ("input space", used),
         ],
     )
-    click.echo(f"next: ddkit {'evaluate' if data else 'show'} {out}")
+    display.say(f"next: ddkit {'evaluate' if data else 'show'} {out}")
 
 
 def described(data: str | None, flags: dict[str, Any]) -> dict[str, Any]:

@@ -48,4 +48,4 @@ def merge(
             ("labels", f"{merged.labels.kind}, {readable(merged.labels.bytes)}"),
         ],
     )
-    click.echo(f"next: ddkit evaluate {out}    or    ddkit show {out}")
+    display.say(f"next: ddkit evaluate {out}    or    ddkit show {out}")

@@ -29,7 +29,7 @@ def _list_networks(as_json: bool) -> None:
         display.as_json([name for name, _ in entries])
     else:
         display.table("networks", ["name", "from"], [(n, origin(entry)) for n, entry in entries])
-        click.echo(
+        display.say(
             "options follow after colons (convnet:depth=3:width=64); your own: file.py:factory"
         )
 
@@ -45,7 +45,7 @@ def _list_methods(as_json: bool) -> None:
         display.as_json([dict(zip(("name", "kind", "from"), row, strict=True)) for row in rows])
     else:
         display.table("methods", ["name", "kind", "from"], rows)
-        click.echo("options and presets of one: ddkit methods NAME")
+        display.say("options and presets of one: ddkit methods NAME")
 
 
 def _show(name: str, as_json: bool) -> None:
@@ -75,12 +75,12 @@ def _show(name: str, as_json: bool) -> None:
         )
         return
     if alias:
-        click.echo(f"{name} is an alias of {plugin_name}: {alias.summary}")
+        display.say(f"{name} is an alias of {plugin_name}: {alias.summary}")
     display.table(
         f"options of {name} (--set option=value)", ["option", "type", "default", "meaning"], rows
     )
-    click.echo(
+    display.say(
         f"hooks: {', '.join(plugin.overridden())}; network unless named: "
         f"{plugin.options_model().default_network}"
     )
-    click.echo(f"presets: {', '.join(presets) or 'none'}")
+    display.say(f"presets: {', '.join(presets) or 'none'}")

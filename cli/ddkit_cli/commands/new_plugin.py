@@ -28,13 +28,15 @@ def new_plugin(name: str, out: Path | None) -> None:
 
     It installs, distils and passes its tests as it is. docs/tutorial.md goes on from there.
     """
+    from ddkit_cli import display
+
     module = module_of(name)
     folder = out or Path(f"ddkit-{name}")
     if folder.exists():
         raise DdkitError(f"{folder} exists: choose another name, or another folder (--out)")
     write(folder, dict(rendered(name, module)))
-    click.echo(f"wrote {folder}: its method is in {module}.py")
-    click.echo(f"next: cd {folder}; pip install -e . ; ddkit distill -m {name} ; python -m pytest")
+    display.say(f"wrote {folder}: its method is in {module}.py")
+    display.say(f"next: cd {folder}; pip install -e . ; ddkit distill -m {name} ; python -m pytest")
 
 
 def module_of(name: str) -> str:

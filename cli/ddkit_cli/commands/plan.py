@@ -26,7 +26,8 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     from ddkit_cli import display
 
     config = configured(flags)
-    found = planning.plan(config, planning.data_of(config.data, parsed(like)))
+    progress = display.progress_for(quiet or as_json)
+    found = planning.plan(config, planning.data_of(config.data, parsed(like)), progress)
     if as_json:
         display.as_json(
             {

@@ -100,7 +100,7 @@ def inspect(
             }
         )
         return
-    click.echo(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
+    display.say(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
     if not stages and opened.description["plugin"] == "imported":
         titles = ["expert", "role", "epochs", "training images right at last"]
         display.table("experts", titles, trajectory_rows(opened))
@@ -201,11 +201,11 @@ def import_pool(
             }
         )
         return
-    click.echo(
+    display.say(
         f"pool {folder.name}: {experts} experts of {epochs} epochs, {readable(size(folder))}; "
         f"at their last epoch they get {convergence(opened)} of training images right"
     )
-    click.echo(f"next: {follow_up}")
+    display.say(f"next: {follow_up}")
 
 
 def convergence(opened: "Pool") -> str:
@@ -265,4 +265,4 @@ def prune(
     if as_json:
         display.as_json({"deleted": [folder.name for folder in chosen], "bytes": freed})
     else:
-        click.echo(f"deleted {len(set(chosen))} pools, {readable(freed)}")
+        display.say(f"deleted {len(set(chosen))} pools, {readable(freed)}")

@@ -68,6 +68,6 @@ def relabel(
             }
         )
     else:
-        click.echo(f"{out}: labels {labels.kind}, {labels.form}, {readable(labels.bytes)}")
+        display.say(f"{out}: labels {labels.kind}, {labels.form}, {readable(labels.bytes)}")
         if lost:
-            click.echo(lost)
+            display.say(lost)

@@ -52,4 +52,4 @@ def report(folder: Path, out: Path | None, formats: str, as_json: bool, quiet: b
         else:
             text = tables.markdown(results) if name == "md" else tables.csv_text(results)
         write_text(path, text)
-        click.echo(str(path))
+        display.say(str(path))

@@ -38,4 +38,4 @@ def show(
     if as_json:
         display.as_json({"sheet": target, "initial": initial is not None})
     else:
-        click.echo(f"{target}" + (": initial left, final right" if initial is not None else ""))
+        display.say(f"{target}" + (": initial left, final right" if initial is not None else ""))

@@ -69,4 +69,4 @@ def train(
     if as_json:
         display.as_json({"weights": out, "network": spec, "epochs": chosen.recipe.epochs})
     else:
-        click.echo(f"{spec}, trained for {chosen.recipe.epochs} epochs, is in {out}")
+        display.say(f"{spec}, trained for {chosen.recipe.epochs} epochs, is in {out}")

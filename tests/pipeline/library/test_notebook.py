@@ -68,7 +68,9 @@ def test_a_bar_is_one_output_that_is_redrawn_in_its_place(cell, monkeypatch):
     assert "1/2" in last[0]
 
 
-def test_bars_stand_in_the_terminal_elsewhere():
+def test_bars_stand_in_the_terminal_elsewhere(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     assert type(reporter(True)) is Bars
     mine = CellBars()
     assert reporter(mine) is mine
