@@ -1,6 +1,8 @@
 """`ddkit relabel`: labels in other forms, with and without a pool; what `inspect` says of them."""
 
 import json
+import re
+import shlex
 import shutil
 
 import pytest
@@ -16,6 +18,17 @@ ROWS = torch.arange(10)
 def distilled(ddkit, small):
     """Distil one image of each digit with labels of two epochs, as ./run."""
     ddkit("distill", *small, "-o", "run", "-q")
+
+
+def test_what_an_export_advises_gives_a_set_labels_that_it_can_hold(
+    ddkit, refused, distilled, tmp_path
+):
+    line = refused("export", "run", "--format", "hf", "-o", "out")
+    ddkit(*shlex.split(re.search(r"`ddkit ([^`]+)`", line)[1]))
+    ddkit("export", "run/distilled-image.safetensors", "--format", "hf", "-o", "out")
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "digits, distilled by teddy" in card
+    assert "`soft_label` | logits" in card
 
 
 def inspected(ddkit, name: str) -> dict:

@@ -36,7 +36,7 @@ def export(
     quiet: bool,
 ) -> None:
     """Write ARTIFACT (a file, or a run's folder) in the layout of another tool."""
-    from ddkit.distilled.interop.exporting import export_set, push_set
+    from ddkit.distilled.interop.exporting import export_set, loading, push_set
     from ddkit.runtime.errors import DdkitError
     from ddkit_cli import display
 
@@ -48,10 +48,13 @@ def export(
         notes = export_set(
             artifact, out, layout, labels=labels, batch_size=batch_size, overwrite=overwrite
         )
-    where = out or push
+    where = out or push or ""
+    load = loading(layout, where)
     if as_json:
-        display.as_json({"out": where, "format": layout, "notes": notes})
+        display.as_json({"out": where, "format": layout, "notes": notes, "load": load})
         return
     display.say(f"{where}: {layout}")
     for note in notes:
         display.say(f"note: {note}")
+    if load is not None:
+        display.say(f"load it: {load}")

@@ -1,5 +1,6 @@
 """What goes between ddkit and a layout: what the user says of a file, and the set itself."""
 
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ddkit.data.space import InputSpace
 from ddkit.distilled.dataset import DistilledDataset
-from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
+from ddkit.labels import EpochLabels, Labels, SoftLabels
 from ddkit.runtime.errors import DdkitError
 from ddkit.synthesis.images import as_pixels
 
@@ -138,18 +139,21 @@ class Outgoing:
             )
         return self.classes
 
-    def soft(self, kind: LabelKind | None) -> Tensor:
-        """Return one vector per image, float32 (N, classes): logits or probabilities."""
+    def soft(self, kind: LabelKind | None, *, recorded: bool = False) -> Tensor:
+        """Return one vector per image, float32 (N, classes): logits or probabilities.
+
+        Args:
+            recorded: whether the layout says their temperature.
+        """
         labels = self.distilled.labels
         if not isinstance(labels, SoftLabels):
-            what = "hard labels" if isinstance(labels, HardLabels) else "labels for each epoch"
             raise DdkitError(
-                f"{self.distilled.file.path} has {what}, where the format holds one vector per "
-                "image: `ddkit relabel` gives it such labels"
+                f"{self.distilled.file.path} has labels for each epoch, where the format holds one "
+                f"vector per image: {self.ways_out('image')}"
             )
         if kind not in ("logits", "probabilities"):
             raise DdkitError("say --labels logits or --labels probabilities: tools differ in it")
-        if labels.temperature != 1:
+        if labels.temperature != 1 and not recorded:
             self.notes.append(f"the labels' temperature, {labels.temperature:g}, is not recorded")
         logits = labels.logits[self.order].float()
         return logits if kind == "logits" else logits.softmax(1)
@@ -164,11 +168,30 @@ class Outgoing:
     def epochs(self) -> EpochLabels:
         """Return the labels for each epoch of a set that lies class by class."""
         labels = self.distilled.labels
-        if not isinstance(labels, EpochLabels) or not torch.equal(
-            self.order, torch.arange(len(self.order))
-        ):
-            raise DdkitError("only labels for each epoch of a class-by-class set become FKD labels")
+        if not isinstance(labels, EpochLabels):
+            raise DdkitError(
+                f"{self.distilled.file.path} has {labels.kind} labels, where the format holds "
+                f"FKD labels, of each epoch: {self.ways_out('epoch', 'mix=none')}"
+            )
+        if not torch.equal(self.order, torch.arange(len(self.order))):
+            raise DdkitError(
+                f"the images of {self.distilled.file.path} do not lie class by class, as FKD "
+                "labels need them: say --labels hard to leave its labels out"
+            )
         return labels
+
+    def ways_out(self, labels: Literal["image", "epoch"], *settings: str) -> str:
+        """Return what to do about labels that the layout cannot hold: both ways, as typed."""
+        path, config = self.distilled.file.path, self.distilled.metadata.get("config")
+        hard = "say --labels hard to leave them out"
+        if config is None:
+            return f"{hard} (other ones need the data: `ddkit import --data NAME`)"
+        stage = config.get("relabel_from") or config
+        source = () if stage.get("plugin") == "teddy" else ("--relabel-from", "teddy")
+        said = [part for each in (f"labels={labels}", *settings) for part in ("--set", each)]
+        out = path.with_stem(f"{path.stem}-{labels}")
+        command = shlex.join(["ddkit", "relabel", str(path), *source, *said, "-o", str(out)])
+        return f"{hard}, or make others with `{command}`"
 
 
 def missing(path: Path, what: str, flag: str) -> DdkitError:
@@ -179,3 +202,9 @@ def missing(path: Path, what: str, flag: str) -> DdkitError:
 def as_bytes(pixels: Tensor) -> Tensor:
     """Return pixels of 0 … 1 as uint8, rounded and clipped."""
     return pixels.mul(255).round().clamp(0, 255).to(torch.uint8)
+
+
+def tensors_line(folder: Path, *names: str) -> str:
+    """Return the line of Python that reads images and labels of two files."""
+    read = ", ".join(f"torch.load({str(folder / name)!r})" for name in names)
+    return f"import torch; images, labels = {read}"

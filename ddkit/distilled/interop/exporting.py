@@ -68,15 +68,22 @@ def push_set(
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise DdkitError(f"--push {name}: name it OWNER/NAME")
     outgoing = Outgoing(load(artifact), labels)
-    pushed = hf.dataset(outgoing)
-    try:
-        hf.push(pushed, name)
-    except Exception as error:  # whatever the hub's client raises: no network, no token, …
-        raise DdkitError(
-            f"the Hugging Face hub did not take {name} ({cause(error)}): log in with `hf auth "
-            "login`, or write it with --out"
-        ) from error
-    return list(dict.fromkeys(outgoing.notes))
+    with tempfile.TemporaryDirectory(prefix="ddkit-push-") as folder:
+        hf.write(outgoing, Path(folder))
+        try:
+            notes = hf.push(Path(folder), name)
+        except Exception as error:  # whatever the hub's client raises: no network, no token, …
+            raise DdkitError(
+                f"the Hugging Face hub did not take {name} ({cause(error)}): log in with `hf auth "
+                "login`, or write it with --out"
+            ) from error
+    return list(dict.fromkeys([*outgoing.notes, *notes]))
+
+
+def loading(name: str, where: Path | str) -> str | None:
+    """Return the line of Python that loads what was exported; None for a layout that has none."""
+    line: str | None = getattr(layout_of(name), "loading", lambda _: None)(where)
+    return line
 
 
 def check_free(out: Path, folder: bool, overwrite: bool) -> None:

@@ -161,8 +161,11 @@ def placed_by(order: Tensor, batches: Sequence[Batch], epoch: Path) -> Batch:
     return Batch(views, torch.cat([batch.logits for batch in batches])[back])
 
 
-def batched(labels: EpochLabels, size: int | None) -> list[list[Batch]]:
+def batched(labels: EpochLabels, size: int | None, ways_out: str) -> list[list[Batch]]:
     """Return labels for each epoch as FKD's batches, in the order of its loader.
+
+    Args:
+        ways_out: what to do about labels that do not go into them.
 
     Raises:
         DdkitError: no batch size was given, or the labels were not made in such batches: FKD has
@@ -173,21 +176,25 @@ def batched(labels: EpochLabels, size: int | None) -> list[list[Batch]]:
     epochs = []
     for epoch, order in enumerate(orders(labels.logits.shape[1], labels.epochs)):
         views, logits = labels.views_of(epoch), decoded(labels.logits[epoch])
-        epochs.append([_batch(views, logits, rows) for rows in order.split(size)])
+        batches = [_batch(views, logits, rows) for rows in order.split(size)]
+        if None in batches:
+            raise DdkitError(
+                "these labels were not made in FKD's batches of this size, which share one box: "
+                f"say the --batch-size that they were made with; else {ways_out}"
+            )
+        epochs.append([batch for batch in batches if batch is not None])
     return epochs
 
 
-def _batch(views: Views, logits: Tensor, rows: Tensor) -> Batch:
+def _batch(views: Views, logits: Tensor, rows: Tensor) -> Batch | None:
+    """Return the labels of some rows as one batch; None where they share no box."""
     own = views.rows(rows)
     place = torch.full((len(logits),), -1)
     place[rows] = torch.arange(len(rows))
     partner = place[own.partner]
     alike = (own.box == own.box[:1]).all() and (own.weight == own.weight[:1]).all()
     if not alike or (partner < 0).any():
-        raise DdkitError(
-            "these labels were not made in FKD's batches of this size, which share one box: say "
-            "the --batch-size that they were made with, or --labels hard to leave them out"
-        )
+        return None
     return Batch(Views(own.crop, own.flip, partner, own.box, own.weight, own.mix), logits[rows])
 
 

@@ -18,7 +18,7 @@ LAYOUTS = {
     "dc": "DC, DSA, DM: res_*.pt, {'data': [[images, labels], …], …}",
     "dd-ranking": "a folder of images.pt, labels and learning rate, with a config.yaml",
     "eccv24": "the ECCV 2024 challenge: a bare tensor, class after class",
-    "hf": "Hugging Face: a folder of parquet files or a saved set; columns image and class_id",
+    "hf": "Hugging Face: parquet files or a saved set; columns image, label, soft_label",
     "idc": "IDC, NCFM: a .pt file [images, classes], each image of factor × factor small ones",
     "imagefolder": "PNG files, a folder per class; soft labels beside them in labels.safetensors",
     "kip": "an .npz file of images (N, height, width, channels) and labels",
@@ -52,6 +52,9 @@ class Layout(Protocol):
 
     def write(self, outgoing: "Outgoing", path: Path) -> None:
         """Write a set to `path`, an empty file or folder that gets its name when it is whole."""
+
+    def loading(self, path: Path) -> str:
+        """Return the line of Python that loads what `write` wrote; a layout may have none."""
 
 
 def layout_of(name: str) -> Layout:

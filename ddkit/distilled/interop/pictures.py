@@ -112,3 +112,8 @@ def write_classes(
         path = root / folders[label] / name.format(c=label, i=counts[label])
         path.write_bytes(encoded(image, kind))
         counts[label] += 1
+
+
+def images_line(folder: Path) -> str:
+    """Return the line of Python that reads a folder per class."""
+    return f"import torchvision; data = torchvision.datasets.ImageFolder({str(folder)!r})"

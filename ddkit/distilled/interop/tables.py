@@ -1,5 +1,6 @@
 """Tables of images, read in the child process: parquet files, and arrow files of `datasets`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +11,42 @@ from torch import Tensor
 
 from ddkit.distilled.interop.refusal import Refusal
 
-IMAGES, CLASSES, LOGITS = "image", "class_id", "logits"
+# columns, the first of these names that is there
+IMAGES, CLASSES, SOFT = ("image",), ("label", "class_id"), ("soft_label", "logits")
 
 
 def read(paths: list[str]) -> tuple[dict[str, Tensor], Any]:
     """Return the rows of all files as tensors, and their nesting for `untrusted.py`.
 
-    They are: the image files one after the other (uint8) and where each ends, classes, and logits
-    where the table has them; with Hugging Face's description of the columns as text.
+    They are: the image files one after the other (uint8) and where each ends, classes, and soft
+    labels where the table has them; with the name of the column of classes, and Hugging Face's
+    description of the columns as text.
     """
     table = pa.concat_tables([_table(path) for path in paths])
-    for column in (IMAGES, CLASSES):
-        if column not in table.column_names:
-            have = ", ".join(map(str, table.column_names))
-            raise Refusal(f"has no column '{column}': it has {have or 'none'}")
-    contents = _contents(table.column(IMAGES).combine_chunks())
+    images, classes = _column(table, IMAGES), _column(table, CLASSES)
+    contents = _contents(table.column(images).combine_chunks())
     ends = torch.tensor([len(content) for content in contents]).cumsum(0)
     tensors = {
         "images": torch.frombuffer(bytearray(b"".join(contents)), dtype=torch.uint8),
         "ends": ends,
-        "classes": _numbers(table.column(CLASSES)),
+        "classes": _numbers(table.column(classes)),
     }
-    if LOGITS in table.column_names:
-        tensors["logits"] = torch.tensor(table.column(LOGITS).to_pylist(), dtype=torch.float32)
+    if set(SOFT) & set(table.column_names):
+        soft = table.column(_column(table, SOFT))
+        tensors["soft"] = torch.tensor(soft.to_pylist(), dtype=torch.float32)
     described = (table.schema.metadata or {}).get(b"huggingface", b"{}").decode()
     nesting = [[name, {"tensor": name}] for name in tensors]
-    return tensors, {"dict": [*nesting, ["features", {"value": described}]]}
+    said = [["class_column", {"value": classes}], ["features", {"value": described}]]
+    return tensors, {"dict": [*nesting, *said]}
+
+
+def _column(table: Any, names: Sequence[str]) -> str:
+    """Return the first of some names that a column has."""
+    for name in names:
+        if name in table.column_names:
+            return name
+    have = ", ".join(map(str, table.column_names))
+    raise Refusal(f"has no column '{names[0]}': it has {have or 'none'}")
 
 
 def _table(path: str) -> Any:

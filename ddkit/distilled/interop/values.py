@@ -68,8 +68,20 @@ def labels_of(
         return classes, HardLabels(classes)
     if kind is None:
         raise missing(path, "what its labels are", "--labels logits, probabilities or hard")
-    logits = vectors if kind == "logits" else log_of(vectors, path)
-    return in_turn(count, names, path), SoftLabels(logits, given.temperature or 1.0)
+    labels = SoftLabels(soft_of(vectors, kind, path), given.temperature or 1.0)
+    return in_turn(count, names, path), labels
+
+
+def soft_of(vectors: Tensor, kind: str | None, path: Path) -> Tensor:
+    """Return vectors (N, classes) as logits, which None stands for as well."""
+    if kind == "probabilities":
+        return log_of(vectors, path)
+    if len(vectors[0]) > 1 and vectors.min() >= 0 and ((vectors.sum(1) - 1).abs() < 1e-3).all():
+        raise DdkitError(
+            f"{path} has labels that sum to 1 as probabilities do, and no logits: say --labels "
+            "probabilities"
+        )
+    return vectors
 
 
 def vectors_of(value: Any, shape: tuple[int, ...], path: Path) -> Tensor:

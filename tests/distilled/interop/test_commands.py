@@ -116,7 +116,11 @@ def test_an_export_says_what_it_could_not_hold(command, tmp_path):
     assert said[0] == "out: sre2l"
     assert "note: images are JPEG files, which are not exact" in said
     assert "note: pixels are rounded to 256 values, and clipped to them" in said
+    line = "import torchvision; data = torchvision.datasets.ImageFolder('out')"
+    assert said[-1] == f"load it: {line}"
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 6
+    told = json.loads(command("export", "a.safetensors", "--format", "sre2l", "-o", "b", "--json"))
+    assert told["load"] == line.replace("out", "b")
 
 
 @pytest.mark.parametrize(
@@ -177,12 +181,12 @@ def test_an_export_needs_a_place(command):
 
 
 def test_the_hubs_refusal_is_one_line(command, monkeypatch):
-    import datasets
+    import huggingface_hub
 
-    def refuse(self, name):
+    def refuse(self, name, **said):
         raise ConnectionError(f"no network for {name}\nat all")
 
-    monkeypatch.setattr(datasets.DatasetDict, "push_to_hub", refuse)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
     command("import", SOURCE, "-o", "a.safetensors", *CONSTANTS, "--classes", "a,b,c")
     with pytest.raises(DdkitError, match="did not take owner/name") as caught:
         command("export", "a.safetensors", "--format", "hf", "--push", "owner/name")

@@ -228,8 +228,8 @@ def test_hugging_faces_class_names_are_known(tmp_path, bring, send, pictures):
     assert found.class_names == list(NAMES)
     out = send(found, "hf", "out")
     table = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "hub"))["train"]
-    assert set(table.column_names) == {"image", "class_id"}
-    assert table.features["class_id"].names == list(NAMES)
+    assert set(table.column_names) == {"image", "label"}
+    assert table.features["label"].names == list(NAMES)
     assert all(
         np.array_equal(np.asarray(row["image"]), p) for row, p in zip(table, pictures, strict=True)
     )

@@ -25,3 +25,7 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
 def write(outgoing: Outgoing, path: Path) -> None:
     labels = outgoing.hard() if outgoing.is_hard else outgoing.soft(outgoing.labels or "logits")
     torch.save({"data": [outgoing.inputs, labels], "accs_all_exps": {}}, path)
+
+
+def loading(path: Path) -> str:
+    return f"import torch; images, labels = torch.load({str(path)!r})['data']"

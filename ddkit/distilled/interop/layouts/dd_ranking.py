@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
+from ddkit.distilled.interop.exchange import Given, Imported, Outgoing, tensors_line
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.distilled.interop.values import hard_of, images_of, labels_of, number_of
 from ddkit.labels import HardLabels
@@ -65,3 +65,7 @@ def config(outgoing: Outgoing) -> str:
     if distilled.learning_rate is not None:
         lines["default_lr"] = distilled.learning_rate
     return "".join(f"{key}: {value}\n" for key, value in lines.items())
+
+
+def loading(path: Path) -> str:
+    return tensors_line(path, IMAGES, SOFT if (path / SOFT).exists() else HARD)

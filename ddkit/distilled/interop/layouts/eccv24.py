@@ -26,3 +26,7 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
 def write(outgoing: Outgoing, path: Path) -> None:
     outgoing.hard()
     torch.save(outgoing.inputs, path)
+
+
+def loading(path: Path) -> str:
+    return f"import torch; images = torch.load({str(path)!r})"

@@ -57,3 +57,7 @@ def write(outgoing: Outgoing, path: Path) -> None:
     """Write images as they are, to be read with factor 1: parts cannot be put together again."""
     outgoing.notes.append("to be read with factor 1")
     torch.save([outgoing.pixels, outgoing.hard()], path)
+
+
+def loading(path: Path) -> str:
+    return f"import torch; images, classes = torch.load({str(path)!r})"

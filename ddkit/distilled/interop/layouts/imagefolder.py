@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddkit.data.sources.folders import class_folders
 from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
-from ddkit.distilled.interop.pictures import read_classes, write_classes
+from ddkit.distilled.interop.pictures import images_line, read_classes, write_classes
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.distilled.interop.values import vectors_of
 from ddkit.labels import HardLabels, Labels, SoftLabels
@@ -71,6 +71,13 @@ def write(outgoing: Outgoing, path: Path) -> None:
 
 def write_soft(outgoing: Outgoing, ranks: Tensor, path: Path) -> None:
     """Write soft labels in the order that readers find images and classes in."""
-    logits = outgoing.soft("logits")[ranks[outgoing.classes].argsort(stable=True)]
+    logits = outgoing.soft("logits", recorded=True)[ranks[outgoing.classes].argsort(stable=True)]
     about = {"format": FORMAT, "temperature": outgoing.distilled.labels.temperature}
     write_tensors(path, {"logits": logits[:, ranks.argsort()].contiguous()}, about)
+
+
+def loading(path: Path) -> str:
+    soft = path / SOFT
+    read = f"logits = load_file({str(soft)!r})['logits']"
+    also = f"; from safetensors.torch import load_file; {read}" if soft.exists() else ""
+    return images_line(path) + also

@@ -73,3 +73,7 @@ def write(outgoing: Outgoing, path: Path) -> None:
     images = outgoing.inputs.movedim(1, 3).contiguous()
     with path.open("wb") as file:  # given a name, numpy would add an ending to it
         np.savez(file, images=images.numpy(), labels=labels.numpy())
+
+
+def loading(path: Path) -> str:
+    return f"import numpy; images, labels = numpy.load({str(path)!r}).values()"

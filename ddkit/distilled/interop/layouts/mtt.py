@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
+from ddkit.distilled.interop.exchange import Given, Imported, Outgoing, tensors_line
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.distilled.interop.values import images_of, labels_of, number_of
 from ddkit.runtime.errors import DdkitError
@@ -53,3 +53,7 @@ def write(outgoing: Outgoing, path: Path) -> None:
         torch.save(outgoing.pixels, path / "images_zca_best.pt")
     if outgoing.distilled.learning_rate is not None:
         torch.save(outgoing.distilled.learning_rate, path / "lr_best.pt")
+
+
+def loading(path: Path) -> str:
+    return tensors_line(path, "images_best.pt", "labels_best.pt")

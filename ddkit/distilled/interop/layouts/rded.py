@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
+from ddkit.distilled.interop.layouts import sre2l
 from ddkit.distilled.interop.layouts.sre2l import read_numbered, write_numbered
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 
@@ -20,3 +21,7 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
 
 def write(outgoing: Outgoing, path: Path) -> None:
     write_numbered(outgoing, path, FOLDERS, NAMES)
+
+
+def loading(path: Path) -> str:
+    return sre2l.loading(path)

@@ -4,7 +4,12 @@ from pathlib import Path
 
 from ddkit.distilled.interop import fkd
 from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
-from ddkit.distilled.interop.pictures import class_files, read_classes, write_classes
+from ddkit.distilled.interop.pictures import (
+    class_files,
+    images_line,
+    read_classes,
+    write_classes,
+)
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.labels import HardLabels, Labels
 from ddkit.runtime.errors import DdkitError
@@ -12,7 +17,7 @@ from ddkit.runtime.errors import DdkitError
 FOLDER = True
 CLASS, NAME = r"new(\d+)", r"class\d+_id\d+\.jpe?g"
 FOLDERS, NAMES = "new{c:03d}", "class{c:03d}_id{i:03d}.jpg"
-SOFT = "fkd"  # where an exported set has its FKD labels
+IMAGES, SOFT = "images", "fkd"  # where an exported set with FKD labels has both
 
 
 def recognises(path: Path) -> bool:
@@ -25,6 +30,10 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
 
 def write(outgoing: Outgoing, path: Path) -> None:
     write_numbered(outgoing, path, FOLDERS, NAMES)
+
+
+def loading(path: Path) -> str:
+    return images_line(path / IMAGES if (path / IMAGES).exists() else path)
 
 
 def read_numbered(
@@ -47,10 +56,18 @@ def read_numbered(
 
 
 def write_numbered(outgoing: Outgoing, path: Path, folder: str, name: str) -> None:
-    """Write numbered class folders, and labels for each epoch as FKD labels beside them."""
-    labels = None if outgoing.is_hard else fkd.batched(outgoing.epochs(), outgoing.batch_size)
+    """Write numbered class folders; with FKD labels either lies in a folder of its own.
+
+    An ImageFolder takes every folder that it finds for a class.
+    """
+    labels = None
+    if not outgoing.is_hard:
+        ways_out = outgoing.ways_out("epoch", "mix=none")
+        labels = fkd.batched(outgoing.epochs(), outgoing.batch_size, ways_out)
     folders = [folder.format(c=label) for label in range(len(outgoing.class_names))]
-    write_classes(outgoing.bytes(), outgoing.classes, path, folders, name)
+    images = path if labels is None else path / IMAGES
+    images.mkdir(exist_ok=True)
+    write_classes(outgoing.bytes(), outgoing.classes, images, folders, name)
     outgoing.notes.append("images are JPEG files, which are not exact")
     if labels is not None:
         fkd.write(labels, path / SOFT)
