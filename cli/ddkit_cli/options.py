@@ -23,6 +23,12 @@ def data_options(command: Command) -> Command:
                 help="cut random crops out of images of this side, not of --resize",
             ),
             click.option(
+                "--test-share",
+                type=float,
+                metavar="SHARE",
+                help="of each class, as the test split of a set without one",
+            ),
+            click.option(
                 "--holdout", type=float, metavar="SHARE", help="set aside of training data"
             ),
             click.option("--imbalance", metavar="LOW[:HIGH]", help="keep a random share per class"),

@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 
 def _classes(value: Any) -> Any:
@@ -57,6 +65,13 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         description="the side of the images that random crops are cut out of, antialiased; "
         "by default they are cut out of the images of the side `resize`",
     )
+    test_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="the share of each class that is the test split, where a set has none of its "
+        "own: the same images whatever the seed of a run",
+    )
     holdout: float = Field(
         0.0, ge=0, lt=1, description="the fraction of each training class that is set aside"
     )
@@ -95,6 +110,14 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
                 f"--resize 64 --detail 128 (got {self.resize})"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_written_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `test_share` out where it is not said: files and keys of older runs lack it."""
+        values: dict[str, Any] = serialise(self)
+        if self.test_share is None:
+            values.pop("test_share", None)
+        return values
 
     @property
     def tag(self) -> str:

@@ -43,6 +43,7 @@ def distill(
     classes: str | int | Sequence[str] | None = None,
     resize: int | None = None,
     detail: int | None = None,
+    test_share: float | None = None,
     holdout: float | None = None,
     imbalance: str | float | tuple[float, float] | None = None,
     flip: bool | None = None,

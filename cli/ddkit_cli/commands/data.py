@@ -28,7 +28,8 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
 
     said = {key: value for key, value in flags.items() if value is not None}
     options = validated(DataOptions, {"name": name, **said}, "the data set")
-    splits = {which: load(options, which) for which in ("train", "test")}
+    progress = display.progress_for(quiet or as_json)
+    splits = {which: load(options, which, progress=progress) for which in ("train", "test")}
     if as_json:
         display.as_json(
             {
