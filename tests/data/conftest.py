@@ -13,25 +13,8 @@ from PIL import Image
 from ddkit.data.options import DataOptions
 from ddkit.data.sources.load import load
 from ddkit.data.split import Split
-from ddkit.runtime.progress import Silent
 
 NAMES = ["cat", "dog", "eel"]
-
-
-class Heard(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-@pytest.fixture
-def heard() -> Heard:
-    """What progress is reported to, with the `notes` that came."""
-    return Heard()
 
 
 def one_colour(value: int, size: tuple[int, int] = (4, 4)) -> bytes:

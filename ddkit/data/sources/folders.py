@@ -117,9 +117,10 @@ def find_parts(folder: Path, options: DataOptions) -> dict[str, Part]:
     found = {path.name: path for path in sorted(folder.iterdir()) if path.name.lower() in USUAL}
     parts = {name: _part(path, options) for name, path in found.items() if path.is_dir()}
     present = {name: part for name, part in parts.items() if part is not None}
-    training = named(present, SPLIT_NAMES["train"])
-    if training and (folder / "wnids.txt").is_file():
-        _check_whole(present[training[0]], folder / "wnids.txt")
+    training, classes = named(present, SPLIT_NAMES["train"]), folder / "wnids.txt"
+    unzipped = any(part.where.name == TINY_LABELS for part in present.values())
+    if unzipped and training and classes.is_file():
+        _check_whole(present[training[0]], classes)
     if present:
         return present
     for path in sorted(folder.iterdir()):
