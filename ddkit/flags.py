@@ -196,6 +196,16 @@ class DataFlags:
             le=4096,
         ),
     ] = None
+    test_share: Annotated[
+        float | None,
+        Flag(
+            "of each class, as the test split of a set without one",
+            metavar="SHARE",
+            later=True,
+            gt=0,
+            lt=1,
+        ),
+    ] = None
     holdout: Annotated[
         float, Flag("set aside of each training class", default="none", metavar="SHARE", ge=0, lt=1)
     ] = 0.0

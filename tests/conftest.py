@@ -23,6 +23,7 @@ from ddkit.pipeline import stages as stage_pools
 from ddkit.pipeline.prepare import describe
 from ddkit.runtime import interrupt
 from ddkit.runtime.process import unchanged
+from ddkit.runtime.progress import Silent
 from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.engine import Engine
 from ddkit.synthesis.images import Synthetic, stored
@@ -208,3 +209,19 @@ def artifact(run, tmp_path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+class Heard(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def heard() -> Heard:
+    """What progress is reported to, with the `notes` that came."""
+    return Heard()

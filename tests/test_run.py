@@ -149,6 +149,32 @@ def test_an_artifact_of_another_size_is_refused(run, artifact):
     )
 
 
+def test_classes_of_an_artifact_in_another_order_are_matched_by_name(
+    run, artifact, make_split, heard
+):
+    first = run(seed=7)
+    path = artifact(train=replace(make_split(), classes=("0", "1", "10")), seed=7)
+    train = replace(make_split(), classes=("10", "0", "1"))
+    work = run(init=str(path), train=train)
+    start = start_of(work.config, train, heard)
+    assert torch.equal(start(torch.tensor([0, 3])), initial_real(first)[[4, 1]])
+    assert heard.notes == [
+        f"--init {path}: classes are matched by name, for class 0 is '10' and '0' there"
+    ]
+
+
+def test_an_artifact_of_other_classes_is_refused_unless_it_has_mere_numbers(
+    run, artifact, make_split
+):
+    train = replace(make_split(), classes=("x", "y", "z"))
+    work = run(init=str(artifact("a.safetensors")), train=train)
+    with pytest.raises(DdkitError, match=r"holds other classes .*: a, b, c against x, y, z; use"):
+        start_of(work.config, train)
+    numbers = replace(make_split(), classes=("0", "1", "2"))
+    work = run(init=str(artifact("b.safetensors", train=numbers)), train=train)
+    assert start_of(work.config, train)(torch.arange(6)).shape == (6, 1, 8, 8)
+
+
 def test_generators_follow_from_seed_purpose_and_indices(run):
     def draw(seed: int, purpose: str, *indices: int) -> float:
         return torch.rand((), generator=run(seed=seed).generator(purpose, *indices)).item()

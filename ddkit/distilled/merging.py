@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ddkit.data.augmentation.views import STORED
+from ddkit.data.classes import reordered
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.distilled.writing import write_distilled
 from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
@@ -133,6 +134,12 @@ def check_stored(part: DistilledDataset) -> None:
 
 def check_traits(one: DistilledDataset, other: DistilledDataset) -> None:
     """Raise `DdkitError` for the first trait in which two sets differ."""
+    moved = reordered(one.class_names, other.class_names)
+    if moved:
+        raise DdkitError(
+            f"{one.file.path} and {other.file.path} have the same classes in another order: "
+            f"{moved}; distil both with the same --classes"
+        )
     # strict, for where one has more traits than the other, they differ in one that comes before
     for mine, theirs in zip(traits(one), traits(other), strict=True):
         if mine.value != theirs.value:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ddkit.config import RunConfig
+from ddkit.data.classes import reordered
 from ddkit.data.loading.resident import Resident
 from ddkit.data.sources import selection
 from ddkit.distilled.dataset import DistilledDataset, load
@@ -98,6 +99,7 @@ def compare(
     if own or (random and distilled.labels.kind != "hard"):  # which may train a pool
         trusted(config.network, specs)
     run, test = opened(distilled, config, path.parent, progress)
+    config = run.config  # with classes in the set's order
     baseline = load(random_baseline(run)) if random else None
     if baseline is not None:
         baseline.space = distilled.space  # an imported set brings its own
@@ -169,8 +171,16 @@ def trusted(spec: str, named: Sequence[str]) -> str:
 
 
 def run_of(distilled: DistilledDataset, config: RunConfig, folder: Path, progress: Progress) -> Run:
-    """Return the run of an artifact; raises `DdkitError` where the data are others by now."""
+    """Return the run of an artifact; raises `DdkitError` where the data are others by now.
+
+    Classes that stand in another order in the data are taken in the artifact's, which is said.
+    """
     run = prepare(config, folder, progress)
+    moved = reordered(distilled.class_names, run.classes)
+    if moved:
+        progress.note(f"classes of '{config.data.name}' are matched by name, for {moved} there")
+        data = config.data.model_copy(update={"classes": tuple(distilled.class_names)})
+        run = prepare(config.model_copy(update={"data": data}), folder, progress)
     if run.train.fingerprint != distilled.metadata.get("data_fingerprint"):
         raise DdkitError(
             f"the data '{config.data.name}' are not those that {distilled.file.path} was distilled "

@@ -1,7 +1,7 @@
 """Before a run begins: its data, its folder, and whatever can be found wrong by then."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddkit import networks
 from ddkit.config import RunConfig, StageName, load_config
+from ddkit.data.classes import matched, reordered
 from ddkit.data.sources import load as sources
 from ddkit.data.sources import selection
 from ddkit.data.space import InputSpace
@@ -52,7 +53,7 @@ def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -
         device,
         folder,
         progress or Silent(),
-        start=start_of(config, train),
+        start=start_of(config, train, progress or Silent()),
     )
 
 
@@ -85,10 +86,13 @@ def check_stages(stages: Stages) -> None:
         synthesis.objective(pool)
 
 
-def start_of(config: RunConfig, train: Split) -> Callable[[Tensor], Tensor] | None:
+def start_of(
+    config: RunConfig, train: Split, progress: Progress | None = None
+) -> Callable[[Tensor], Tensor] | None:
     """Return slots → pixels of the artifact that `--init` names; None where it names none.
 
-    Raises `DdkitError` where its images are of another number or shape.
+    Its classes may stand in another order: those of the same name belong together, which is said.
+    Raises `DdkitError` where its images are of another number or shape, or of other classes.
     """
     if config.init in ("real", "noise"):
         return None
@@ -99,7 +103,23 @@ def start_of(config: RunConfig, train: Split) -> Callable[[Tensor], Tensor] | No
             f"--init {config.init} holds {len(distilled)} images of {distilled.shape}, this run "
             f"distils {total} of {train.shape}: use the same classes, ipc and size"
         )
-    return distilled.pixels
+    order = matched(train.classes, distilled.class_names)
+    counts = distilled.classes.bincount(minlength=len(train.classes))
+    if order is None or (counts != config.ipc).any():
+        raise DdkitError(
+            f"--init {config.init} holds other classes than this run distils, or not "
+            f"{config.ipc} images of each: {_some(distilled.class_names)} against "
+            f"{_some(train.classes)}; use a set of the same classes"
+        )
+    moved = reordered(train.classes, distilled.class_names)
+    if moved and progress is not None:
+        progress.note(f"--init {config.init}: classes are matched by name, for {moved} there")
+    rows = torch.cat([(distilled.classes == label).nonzero()[:, 0] for label in order])
+    return lambda slots: distilled.pixels(rows[slots])
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def describe(run: Run) -> dict[str, Any]:

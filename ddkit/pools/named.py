@@ -111,8 +111,8 @@ def check_fits(name: str, description: dict[str, Any], config: RunConfig, train:
     if description["data"] != train.fingerprint:
         raise DdkitError(
             f"the pool '{name}' was trained on other images or labels ({data}) than this run has "
-            f"({config.data.tag}): use the pool's --data, --classes, --detail, --holdout, "
-            "--imbalance and --pool-seed"
+            f"({config.data.tag}): use the pool's --data, --classes, --detail, "
+            "--test-share, --holdout, --imbalance and --pool-seed"
         )
     spec = description["network"]
     if (

@@ -299,7 +299,15 @@ def test_other_data_are_refused(pair, make_split, tmp_path):
 def test_the_same_classes_in_another_order_are_refused(pair, make_split, tmp_path):
     splits = make_split(), replace(make_split(), classes=("a", "c", "b"))
     assert refusal(pair(train=splits), tmp_path / "out.safetensors") == (
-        "a.safetensors and b.safetensors differ in the name of class 1: 'b' and 'c'; "
+        "a.safetensors and b.safetensors have the same classes in another order: "
+        "class 1 is 'b' and 'c'; distil both with the same --classes"
+    )
+
+
+def test_other_names_of_classes_are_refused(pair, make_split, tmp_path):
+    splits = make_split(), replace(make_split(), classes=("a", "d", "c"))
+    assert refusal(pair(train=splits), tmp_path / "out.safetensors") == (
+        "a.safetensors and b.safetensors differ in the name of class 1: 'b' and 'd'; "
         "distil both from the same data with the same flags"
     )
 

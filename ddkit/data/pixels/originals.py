@@ -82,8 +82,10 @@ class Listing:
         images: their files.
         labels: int64 (N,).
         classes: the names of the classes, in label order.
+        notes: what a user should hear of them, a line each.
     """
 
     images: Originals
     labels: Tensor
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()

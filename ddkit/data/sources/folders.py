@@ -1,22 +1,44 @@
-"""Local folders: parquet files in Hugging Face's layout, a saved set, or one folder per class."""
+"""Local folders: parquet files in Hugging Face's layout, a saved set, or image files."""
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-
-import torch
 
 from ddkit.data.options import DataOptions
 from ddkit.data.pixels.originals import Listing
-from ddkit.data.sources.image_files import ImageFiles
+from ddkit.data.sources.class_folders import ClassFolders, class_folders
+from ddkit.data.sources.image_files import SUFFIXES
+from ddkit.data.sources.listed import (
+    METADATA,
+    TINY_LABELS,
+    ListedImages,
+    divided,
+    read_annotations,
+    read_listed,
+)
 from ddkit.data.sources.parquet import DatasetRows, ParquetRows, Rows
 from ddkit.data.sources.selection import class_indices
-from ddkit.data.sources.tables import SPLIT_NAMES, SplitName, read_split, split_names
+from ddkit.data.sources.tables import (
+    SHARED,
+    SPLIT_NAMES,
+    SplitName,
+    named,
+    read_split,
+    split_names,
+    untested,
+)
 from ddkit.runtime.errors import DdkitError, cause
 
 LAYOUTS = (
-    "parquet files such as train-*.parquet and test-*.parquet, or images in "
-    "train/<class>/ and test/<class>/"
+    "parquet files such as train-*.parquet and test-*.parquet, images in train/<class>/ and "
+    "test/<class>/, or images with metadata.csv"
 )
+USUAL = {name for names in SPLIT_NAMES.values() for name in names}
+
+Part = ClassFolders | ListedImages
+"""The images of one split in their files."""
 
 
 def is_path(name: str) -> bool:
@@ -37,33 +59,31 @@ def read(options: DataOptions, split: SplitName) -> Listing:
     tables = find_tables(folder)
     if tables:
         return read_split(tables, options, split, str(folder))
-    trees = {
-        name: folder / name
-        for names in SPLIT_NAMES.values()
-        for name in names
-        if class_folders(folder / name)
-    }
-    if not trees:
-        problem = "is not laid out as a data set" if any(folder.iterdir()) else "is empty"
-        raise DdkitError(f"the data folder {folder} {problem}: it should hold {LAYOUTS}")
-    return read_tree(trees, options, split, folder)
+    parts = find_parts(folder, options)
+    if not parts:
+        whole = undivided(folder, options)
+        return whole.listing(chosen(whole.classes, options))
+    name = split_names(parts, split, str(folder), options.test_share)[0]
+    listing = parts[name].listing(chosen(agreed_classes(parts, name), options))
+    return replace(listing, notes=(*listing.notes, *untested(parts, options, str(folder))))
 
 
 def find_tables(folder: Path) -> dict[str, Rows]:
     """Return the tables of a folder by split name; {} where it holds neither parquet nor a save."""
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         return _saved(folder)
+    roots = [root for root in (folder, folder / "data") if root.is_dir()]
+    entries = [re.split(r"-|\.parquet$", path.name)[0] for root in roots for path in root.iterdir()]
     tables: dict[str, Rows] = {}
-    for names in SPLIT_NAMES.values():
-        for name in names:
-            for root in (folder, folder / "data"):
-                files = [
-                    *root.glob(f"{name}.parquet"),
-                    *root.glob(f"{name}-*.parquet"),
-                    *root.glob(f"{name}/*.parquet"),
-                ]
-                if files and name not in tables:
-                    tables[name] = ParquetRows(complete(sorted(files)))
+    for name in sorted({name for name in entries if name.lower() in USUAL}):
+        for root in roots:
+            files = [
+                *root.glob(f"{name}.parquet"),
+                *root.glob(f"{name}-*.parquet"),
+                *root.glob(f"{name}/*.parquet"),
+            ]
+            if files and name not in tables:
+                tables[name] = ParquetRows(complete(sorted(files)))
     return tables
 
 
@@ -92,27 +112,86 @@ def _saved(folder: Path) -> dict[str, Rows]:
     return {str(name): DatasetRows(dataset) for name, dataset in loaded.items()}
 
 
-def read_tree(
-    trees: dict[str, Path], options: DataOptions, split: SplitName, folder: Path
-) -> Listing:
-    """Return a split of images in one folder per class; class names are sorted folder names."""
-    root = trees[split_names(trees, split, str(folder))[0]]
+def find_parts(folder: Path, options: DataOptions) -> dict[str, Part]:
+    """Return the splits of a folder by their own names: its folders, else what its tables say."""
+    found = {path.name: path for path in sorted(folder.iterdir()) if path.name.lower() in USUAL}
+    parts = {name: _part(path, options) for name, path in found.items() if path.is_dir()}
+    present = {name: part for name, part in parts.items() if part is not None}
+    training, classes = named(present, SPLIT_NAMES["train"]), folder / "wnids.txt"
+    unzipped = any(part.where.name == TINY_LABELS for part in present.values())
+    if unzipped and training and classes.is_file():
+        _check_whole(present[training[0]], classes)
+    if present:
+        return present
+    for path in sorted(folder.iterdir()):
+        if path.stem.lower() in USUAL and path.suffix.lower() in (".csv", ".jsonl"):
+            own = folder / path.stem
+            roots = (folder, own, folder / "images", own / "images")
+            listed = read_listed(path, roots, options)
+            if listed is not None:
+                present[path.stem] = listed
+    listed = _metadata(folder, options)
+    return present or dict(divided(listed, USUAL) if listed else {})
+
+
+def undivided(folder: Path, options: DataOptions) -> Part:
+    """Return all images of a folder without splits, which `test_share` then makes.
+
+    Raises `DdkitError` where that was not asked for, and for a folder of another layout.
+    """
+    whole: Part = _metadata(folder, options) or ClassFolders(folder)
+    if isinstance(whole, ClassFolders):
+        below = chain(folder.glob("*/*"), folder.glob("*/*/*"))
+        if not any(path.suffix.lower() in SUFFIXES for path in below):
+            problem = "is not laid out as a data set" if any(folder.iterdir()) else "is empty"
+            raise DdkitError(f"the data folder {folder} {problem}: it should hold {LAYOUTS}")
+    if options.test_share is None:
+        raise DdkitError(f"the data folder {folder} is not divided into train/ and test/: {SHARED}")
+    return whole
+
+
+def _part(root: Path, options: DataOptions) -> Part | None:
+    """Return what the folder of a split holds, None where no labels can be told."""
     classes = class_folders(root)
-    for other in trees.values():
-        differing = set(classes) ^ set(class_folders(other))
+    if classes == ["images"]:  # no class, but where others keep images whose labels lie elsewhere
+        labels = root / TINY_LABELS
+        return read_annotations(labels) if labels.is_file() else _metadata(root, options)
+    return _metadata(root, options) or (ClassFolders(root) if classes else None)
+
+
+def _metadata(folder: Path, options: DataOptions) -> ListedImages | None:
+    """Return what the metadata.csv or metadata.jsonl of a folder lists; None without labels."""
+    table = next((folder / name for name in METADATA if (folder / name).is_file()), None)
+    return None if table is None else read_listed(table, (folder,), options)
+
+
+def _check_whole(training: Part, classes: Path) -> None:
+    """Raise `DdkitError` where Tiny ImageNet lacks one of the classes that a file of it names."""
+    missing = set(classes.read_text("utf-8").split()) - set(training.classes)
+    if missing:
+        raise DdkitError(
+            f"{training.where} lacks {min(missing)}, a class of {classes}: unzip the set again"
+        )
+
+
+def agreed_classes(parts: Mapping[str, Part], asked: str) -> list[str]:
+    """Return the classes of the training split, in order; raises `DdkitError` for others beside.
+
+    Class folders have to be the same in all splits; what is listed may lack some for testing.
+    """
+    first = parts[(named(parts, SPLIT_NAMES["train"]) or [asked])[0]]
+    for other in parts.values():
+        differing = set(other.classes) - set(first.classes)
+        if isinstance(first, ClassFolders) and isinstance(other, ClassFolders):
+            differing |= set(first.classes) - set(other.classes)
         if differing:
             raise DdkitError(
-                f"{root} and {other} have different classes: '{min(differing)}' "
+                f"{first.where} and {other.where} have different classes: '{min(differing)}' "
                 "is in one of them only"
             )
-    chosen = [classes[index] for index in class_indices(classes, options.classes)]
-    images = ImageFiles(root, chosen)
-    labels = torch.arange(len(chosen)).repeat_interleave(torch.tensor(images.counts))
-    return Listing(images, labels, tuple(chosen))
+    return first.classes
 
 
-def class_folders(root: Path) -> list[str]:
-    """Return the sorted names of the class folders under `root`, [] where it is not a folder."""
-    if not root.is_dir():
-        return []
-    return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+def chosen(classes: Sequence[str], options: DataOptions) -> list[str]:
+    """Return the classes that are asked for, in the order asked for."""
+    return [classes[index] for index in class_indices(classes, options.classes)]

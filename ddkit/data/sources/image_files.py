@@ -1,7 +1,9 @@
 """Image files in the file system, known by names that take little memory."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -11,32 +13,36 @@ import pyarrow as pa
 
 from ddkit.data.pixels.decoding import ImageFile
 from ddkit.data.pixels.originals import Originals, Reader
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, cause
 from ddkit.runtime.progress import Progress
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SUFFIXES = {
+    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf"),
+    *(".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif"),
+    *(".tiff", ".webp"),
+}
+LITTER = {"desktop.ini", "thumbs.db"}  # what systems leave in folders; so are hidden files
 
 
 class ImageFiles(Originals):
-    """The image files of one folder per class, each class in sorted order.
+    """Image files below a folder, in an order that is given.
 
     Names are kept as bytes in one arrow array: 40 MB for ImageNet's, against 500 MB of paths.
     """
 
-    def __init__(self, root: Path, classes: Sequence[str]) -> None:
+    def __init__(self, root: Path, names: Sequence[Sequence[bytes]], place: Any) -> None:
+        """Take the files' `names` relative to `root`, in parts; `place` says which are chosen."""
         self.root, self.title = root, f"data: images of {root}"
-        self.classes = list(classes)
-        found = [names(root, folder) for folder in classes]
-        self.counts = [len(each) for each in found]
-        self.names = pa.chunked_array([pa.array(each, pa.binary()) for each in found])
+        self.names = pa.chunked_array([pa.array(part, pa.binary()) for part in names], pa.binary())
         self.names = self.names.combine_chunks()
+        self._place = place
 
     def __len__(self) -> int:
-        return sum(self.counts)
+        return len(self.names)
 
     @property
     def place(self) -> Any:
-        return ["files", str(self.root.resolve()), self.classes]
+        return self._place
 
     def file(self, number: int) -> ImageFile:
         """Return one file."""
@@ -54,23 +60,59 @@ class ImageFiles(Originals):
         digest = blake2b(digest_size=8)
         root = os.fsencode(self.root)
         for name in self.names:
-            found = os.stat(os.path.join(root, name.as_py()))  # noqa: PTH116, PTH118 - a million
+            path = os.path.join(root, name.as_py())  # noqa: PTH118 - a million
+            try:
+                found = os.stat(path)  # noqa: PTH116
+            except OSError as error:  # a link to nothing
+                raise DdkitError(f"{os.fsdecode(path)} can't be read ({cause(error)})") from error
             digest.update(b"%s\0%d %d\0" % (name.as_py(), found.st_size, found.st_mtime_ns))
         return digest.hexdigest()
 
 
-def names(root: Path, folder: str) -> list[bytes]:
-    """Return the image files under `root`/`folder`, relative to `root`, as paths are sorted.
+@dataclass(frozen=True)
+class Found:
+    """What lies below a folder.
 
-    Those in folders within it belong to it. Raises `DdkitError` where there are none.
+    Attributes:
+        images: their names relative to a root, as paths are sorted.
+        left_out: how many other files there are, by their endings.
     """
-    found = [
-        os.path.relpath(os.path.join(parent, name), root)  # noqa: PTH118 - a million
-        for parent, _, files in os.walk(root / folder)
-        for name in files
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    ]
-    if not found:
-        raise DdkitError(f"the class folder {root / folder} holds no images")
-    found.sort(key=lambda name: name.split(os.sep))  # noqa: PTH206 - a million
-    return [os.fsencode(name) for name in found]
+
+    images: list[bytes]
+    left_out: Counter[str]
+
+
+def files_below(root: Path, folder: str = "", *, deep: bool = True) -> Found:
+    """Return the files of `root`/`folder`, those in folders within it too where `deep`.
+
+    Hidden files, and what systems leave behind, are no files to speak of.
+    """
+    images, left_out = [], Counter[str]()
+    for parent, _, files in os.walk(root / folder):
+        for name in files:
+            if name.startswith(".") or name.lower() in LITTER:
+                continue
+            ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million
+            if ending in SUFFIXES:
+                images.append(os.path.relpath(os.path.join(parent, name), root))  # noqa: PTH118
+            else:
+                left_out[ending or "without an ending"] += 1
+        if not deep:
+            break
+    images.sort(key=lambda name: name.split(os.sep))  # noqa: PTH206 - a million
+    return Found([os.fsencode(name) for name in images], left_out)
+
+
+def told(left_out: Counter[str], root: Path) -> tuple[str, ...]:
+    """Return the line that says how many files are no images that can be read; () for none."""
+    if not left_out:
+        return ()
+    count = left_out.total()
+    some = "1 file was" if count == 1 else f"{count:,} files were"
+    return (f"{root}: {some} left out: {by_ending(left_out)}",)
+
+
+def by_ending(left_out: Counter[str]) -> str:
+    """Return "12 .txt, 1 .mp4", the most frequent first."""
+    ordered = sorted(left_out.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{count:,} {ending}" for ending, count in ordered)

@@ -13,8 +13,14 @@ from ddkit.data.pixels.originals import Listing
 from ddkit.data.pixels.tiers import detailed, pixels_at
 from ddkit.data.sources import folders, hub
 from ddkit.data.sources.names import DATA
-from ddkit.data.sources.registered import is_registered, registered
-from ddkit.data.sources.selection import choose_classes, imbalanced, resized, split_holdout
+from ddkit.data.sources.registered import has_test, is_registered, registered
+from ddkit.data.sources.selection import (
+    choose_classes,
+    imbalanced,
+    resized,
+    split_holdout,
+    split_test,
+)
 from ddkit.data.sources.tables import SplitName
 from ddkit.data.split import Split
 from ddkit.runtime.errors import DdkitError
@@ -24,6 +30,8 @@ __all__ = ["DATA", "Source", "SplitName", "load", "split_holdout"]
 
 Source = Callable[[DataOptions, SplitName], Split]
 """A data source returns the whole split; `load` chooses classes and size."""
+
+_said: set[str] = set()
 
 
 def load(
@@ -57,12 +65,23 @@ def _read(options: DataOptions, split: SplitName, seed: int, progress: Progress)
 
 
 def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
-    name, side = options.name, options.resize
     detail = options.detail if split == "train" else None  # nothing is cropped for a test
+    if options.test_share is None:
+        return _whole(options, split, detail, progress)
+    train, test = split_test(_whole(options, "train", detail, progress), options.test_share)
+    return train if split == "train" else test
+
+
+def _whole(options: DataOptions, split: SplitName, detail: int | None, progress: Progress) -> Split:
+    """Return a split of the source; with `test_share`, "train" is all that there is."""
+    name, side = options.name, options.resize
     listing = _listed(options, split)
     if listing is not None:
         return opened(listing, side, progress, detail)
-    source: Source = registered if is_registered(name) else DATA.load(name)
+    own = is_registered(name)
+    source: Source = registered if own else DATA.load(name)
+    if options.test_share is not None and not (own and not has_test(name)):
+        raise DdkitError(f"'{name}' has a test split of its own: leave --test-share out")
     found = choose_classes(source(options, split), options.classes)
     scaled = resized(found, side)
     if detail is None:
@@ -104,8 +123,17 @@ def opened(
     Raises `DdkitError` for images that can't be read or differ in size, a full disk, and a tier
     that there is not.
     """
+    for note in listing.notes:
+        say_once(note, progress)
     if detail is None:
         images = pixels_at(listing.images, side, progress)
     else:
         images = detailed(listing.images, side, detail, progress)
     return Split(images, listing.labels, listing.classes)
+
+
+def say_once(note: str, progress: Progress) -> None:
+    """Say a note of the data in this process for the first time: a split is opened many a time."""
+    if note not in _said and type(progress) is not Silent:
+        _said.add(note)
+        progress.note(note)

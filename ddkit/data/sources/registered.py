@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddkit.data.options import DataOptions
 from ddkit.data.sources.names import DATA
-from ddkit.data.sources.tables import SplitName
+from ddkit.data.sources.tables import SHARED, SplitName
 from ddkit.data.split import Split
 from ddkit.runtime.errors import DdkitError
 
@@ -57,13 +57,18 @@ def registered(options: DataOptions, split: SplitName) -> Split:
     if split not in splits:
         raise DdkitError(
             f"'{options.name}' was registered without a test split: "
-            "ddkit.register_data(name, train, test)"
+            f"ddkit.register_data(name, train, test), or {SHARED}"
         )
     return splits[split]
 
 
 def is_registered(name: str) -> bool:
     return name in _sets
+
+
+def has_test(name: str) -> bool:
+    """Return whether a registered set brought a test split."""
+    return "test" in _sets[name]
 
 
 def check_shared(name: str, executor: str) -> None:

@@ -1,6 +1,6 @@
 """Parts of a split: some of its classes, an imbalanced draw, a holdout, another image size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -80,17 +80,31 @@ def split_holdout(split: Split, fraction: float, seed: int) -> tuple[Split, Spli
         raise DdkitError(f"the holdout must be at least 0 and less than 1, not {fraction}")
     if fraction == 0:
         return split, None
-    held = torch.zeros(len(split), dtype=torch.bool)
-    for label, members in enumerate(_members(split)):
-        if len(members) < 2:
+    for name, count in zip(split.classes, split.counts.tolist(), strict=True):
+        if count < 2:
             raise DdkitError(
-                f"no holdout can be set aside: class '{split.classes[label]}' has "
-                f"{len(members)} training image(s); leave it out with --classes, or use --holdout 0"
+                f"no holdout can be set aside: class '{name}' has {count} training image(s); "
+                "leave it out with --classes, or use --holdout 0"
             )
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
-        order = torch.randperm(len(members), generator=generator(seed, "holdout", label))
-        held[members[order[:count]]] = True
-    return split.subset((~held).nonzero()[:, 0]), split.subset(held.nonzero()[:, 0])
+    return _divided(split, fraction, lambda label: generator(seed, "holdout", label))
+
+
+def split_test(split: Split, share: float) -> tuple[Split, Split]:
+    """Return (training split, test split) of all images: `share` of each class is for testing.
+
+    Which images those are follows from the class's name and their order: no seed of a run moves
+    one to the other side, nor do the other classes that are chosen. Raises `DdkitError` for a class
+    of fewer than two images.
+    """
+    for name, count in zip(split.classes, split.counts.tolist(), strict=True):
+        if count < 2:
+            raise DdkitError(
+                f"--test-share: class '{name}' has {count} image(s), which can't be both trained "
+                "on and tested: leave it out with --classes"
+            )
+    return _divided(
+        split, share, lambda label: generator(0, f"test share of {split.classes[label]}")
+    )
 
 
 def resized(split: Split, side: int | None) -> Split:
@@ -103,6 +117,20 @@ def resized(split: Split, side: int | None) -> Split:
     for row, plane in enumerate(planes):
         images[row] = np.asarray(fit(Image.fromarray(plane), side))
     return replace(split, images=torch.from_numpy(images).view(count, channels, side, side))
+
+
+def _divided(
+    split: Split, share: float, draw: Callable[[int], torch.Generator]
+) -> tuple[Split, Split]:
+    """Return (the rest, `share` of each class); either has an image of each, and keeps the order.
+
+    A smaller share by the same draws is a part of a larger one.
+    """
+    taken = torch.zeros(len(split), dtype=torch.bool)
+    for label, members in enumerate(_members(split)):
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        taken[members[torch.randperm(len(members), generator=draw(label))[:count]]] = True
+    return split.subset((~taken).nonzero()[:, 0]), split.subset(taken.nonzero()[:, 0])
 
 
 def _members(split: Split) -> list[Tensor]:

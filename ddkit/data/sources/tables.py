@@ -16,9 +16,10 @@ from ddkit.runtime.errors import DdkitError
 SplitName = Literal["train", "test"]
 
 SPLIT_NAMES: dict[SplitName, tuple[str, ...]] = {
-    "train": ("train",),
-    "test": ("test", "validation", "valid", "val"),
+    "train": ("train", "training"),
+    "test": ("test", "testing", "validation", "valid", "val"),
 }
+SHARED = "--test-share 0.2, when a set is distilled, sets a fifth of each class aside for testing"
 
 
 def read_split(
@@ -34,7 +35,8 @@ def read_split(
     rows, place = tables[name], f"the {name} split of {where}"
     images = columns.image_column(rows.schema, options.image_column, place)
     labels = columns.label_column(rows.schema, options.label_column, place)
-    classes = vocabulary(tables.get("train", rows), labels, where)
+    training = named(tables, SPLIT_NAMES["train"])
+    classes = vocabulary(tables[training[0]] if training else rows, labels, where)
 
     chosen = class_indices(list(classes.values()), options.classes)
     values = list(classes)
@@ -48,6 +50,7 @@ def read_split(
         TableImages(rows, images, kept.nonzero()[:, 0], place),
         new[kept],
         tuple(classes[values[old]] for old in chosen),
+        untested(tables, options, where),
     )
 
 
@@ -58,23 +61,55 @@ def choose_table(
 
     For testing, a validation table stands in for a test table without labels, as ImageNet's is.
     """
-    present = split_names(tables, split, where)
+    known: Iterable[str] = tables
+    if options.test_share is not None:  # of the training table, unless others have labels to test
+        tests = named(tables, SPLIT_NAMES["test"])
+        useless = {name for name in tests if not _is_labelled(tables[name], options.label_column)}
+        known = [name for name in tables if name not in useless]
+    present = split_names(known, split, where, options.test_share)
     for name in present[:-1]:
         if _is_labelled(tables[name], options.label_column):
             return name
     return present[-1]
 
 
-def split_names(known: Iterable[str], split: SplitName, where: str) -> list[str]:
-    """Return those of the `known` names that stand for `split`, the best first; never none."""
+def named(known: Iterable[str], usual: Iterable[str]) -> list[str]:
+    """Return those of the `known` names that are `usual` ones in any case, the best first."""
+    names = sorted(known, key=lambda name: (name != name.lower(), name))
+    return [name for each in usual for name in names if name.lower() == each]
+
+
+def split_names(
+    known: Iterable[str], split: SplitName, where: str, test_share: float | None = None
+) -> list[str]:
+    """Return those of the `known` names that stand for `split`, the best first; never none.
+
+    With a `test_share` the training split is asked for, or the only one, whatever its name. Raises
+    `DdkitError` where there is none, and for a share where there is a test split as well.
+    """
     names = list(known)
-    present = [name for name in SPLIT_NAMES[split] if name in names]
+    present = named(names, SPLIT_NAMES[split])
+    if test_share is not None:
+        tests = named(names, SPLIT_NAMES["test"])
+        if present and tests:
+            raise DdkitError(
+                f"{where} has a test split of its own ({tests[0]}): leave --test-share out"
+            )
+        present = present or (names if len(names) == 1 else [])
     if not present:
         raise DdkitError(
             f"{where} has no {split} split: it has {', '.join(names)}, "
             f"and {' or '.join(SPLIT_NAMES[split])} is needed"
+            + (f"; {SHARED}" if len(names) == 1 else "")
         )
     return present
+
+
+def untested(known: Iterable[str], options: DataOptions, where: str) -> tuple[str, ...]:
+    """Return what is to be said of a set that can't be tested on, before hours of distilling."""
+    if options.test_share is not None or named(known, SPLIT_NAMES["test"]):
+        return ()
+    return (f"{where} has no test split, which `ddkit evaluate` will need: {SHARED}",)
 
 
 def vocabulary(rows: Rows, column: str, where: str) -> dict[Any, str]:

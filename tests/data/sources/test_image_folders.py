@@ -34,9 +34,12 @@ def test_folders_are_classes_in_sorted_order(pets):
     assert train.images[:, 0, 0, 0].tolist() == [1, 3, 4]
 
 
-@pytest.mark.parametrize("name", ["test", "val", "validation"])
-def test_the_test_split_may_bear_any_usual_name(pets, name):
+@pytest.mark.parametrize("name", ["test", "val", "validation", "testing", "Test", "VAL"])
+@pytest.mark.parametrize("train", ["train", "training", "Train"])
+def test_splits_may_bear_any_usual_name_in_any_case(pets, name, train):
     (pets / "val").rename(pets / name)
+    (pets / "train").rename(pets / train)
+    assert load(pets).images[:, 0, 0, 0].tolist() == [1, 3, 4]
     assert load(pets, "test").images[:, 0, 0, 0].tolist() == [11, 12]
 
 
@@ -95,7 +98,8 @@ def test_an_empty_folder_says_so(tmp_path):
         load(tmp_path)
 
 
-def test_a_folder_of_another_layout_says_what_is_expected(tree, png):
-    folder = tree({"cat/1.png": png(1)})
+@pytest.mark.parametrize("share", [{}, {"test_share": 0.5}])
+def test_a_folder_of_another_layout_says_what_is_expected(tree, png, share):
+    folder = tree({"notes/1.txt": b"", "1.png": png(1)})
     with pytest.raises(DdkitError, match=r"not laid out as a data set.*train/<class>/"):
-        load(folder)
+        load(folder, **share)

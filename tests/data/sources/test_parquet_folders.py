@@ -202,7 +202,7 @@ def test_a_damaged_file_is_named_in_one_line(parquet):
 
 def test_a_missing_split_lists_those_there_are(parquet):
     (parquet / "validation-00000-of-00001.parquet").unlink()
-    message = "has no test split: it has train, and test or validation or valid or val is needed"
+    message = "has no test split: it has train, and test or testing or .* is needed; --test-share"
     with pytest.raises(DdkitError, match=message):
         load(parquet, "test")
 

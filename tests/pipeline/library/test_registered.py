@@ -78,3 +78,24 @@ def test_tensors_of_another_form_are_refused_with_the_form(images, labels, messa
     classes = ["a", "b", "c"] if 3 in labels else None
     with pytest.raises(ddkit.DdkitError, match=message):
         ddkit.register_data("mine", (images, labels), classes=classes)
+
+
+def test_classes_that_stand_in_another_order_by_now_are_matched_by_name(distilled, heard):
+    images = (torch.arange(24, dtype=torch.uint8) * 10).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    labels, names = torch.arange(3).repeat(8), ["0", "2", "10"]
+    words = {"protocols": "plain", "seeds": 1, "epochs": 3}
+
+    def accuracies(**more) -> list[tuple[float, ...]]:
+        rows = ddkit.evaluate(distilled(data="mine"), **words, **more)
+        return [row.evaluation.accuracies for row in rows]
+
+    ddkit.register_data("mine", (images, labels), (images, labels), classes=names)
+    before = accuracies()
+    moved = torch.tensor([0, 2, 1])[labels]  # as text "10" stands before "2"
+    ddkit.register_data("mine", (images, moved), (images, moved), classes=["0", "10", "2"])
+    assert accuracies(progress=heard) == before
+    said = "classes of 'mine' are matched by name, for class 1 is '2' and '10' there"
+    assert said in heard.notes
+    ddkit.register_data("mine", (images, moved), (images, moved), classes=["0", "10", "3"])
+    with pytest.raises(ddkit.DdkitError, match="the data 'mine' are not those"):
+        accuracies()

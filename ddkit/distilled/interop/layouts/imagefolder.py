@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddkit.data.sources.folders import class_folders
+from ddkit.data.sources.class_folders import class_folders
 from ddkit.distilled.interop.exchange import Given, Imported, Outgoing
 from ddkit.distilled.interop.pictures import images_line, read_classes, write_classes
 from ddkit.distilled.interop.untrusted import UntrustedFiles
