@@ -8,6 +8,7 @@ import pyarrow as pa
 from ddkit.runtime.errors import DdkitError, unknown
 
 LABEL_NAMES = ("label", "labels", "fine_label", "class", "class_id", "target")
+LISTS = ("List", "LargeList", "Sequence")  # what `datasets` calls them, or called them once
 
 
 def features(schema: Any) -> dict[str, Any]:
@@ -39,11 +40,12 @@ def image_column(schema: Any, wanted: str | None, place: str) -> str:
 def label_column(schema: Any, wanted: str | None, place: str) -> str:
     """Return the column of labels: a ClassLabel feature, else integers or strings of a usual name.
 
-    Of several ClassLabels, the one with a usual name (CIFAR-100's fine_label). Raises
-    `DdkitError` where none or several qualify.
+    Where there is neither, a column of lists of them, or of floats. Of several ClassLabels, the
+    one with a usual name (CIFAR-100's fine_label). Raises `DdkitError` where none or several
+    qualify.
     """
     if wanted is not None:
-        if not _holds_labels(_field_type(schema, wanted, place)):
+        if not _holds_labels(_field_type(schema, wanted, place), loosely=True):
             raise DdkitError(
                 f"column '{wanted}' of {place} holds neither integers nor strings: "
                 f"{_listing(schema)}"
@@ -51,21 +53,24 @@ def label_column(schema: Any, wanted: str | None, place: str) -> str:
         return wanted
     known = features(schema)
     usual = [name for name in schema.names if name in LABEL_NAMES]
-    candidates = [name for name in schema.names if _kind(known, name) == "ClassLabel"]
-    if not candidates:
-        candidates = [name for name in usual if _holds_labels(schema.field(name).type)]
-    elif len(candidates) > 1:
-        candidates = [name for name in candidates if name in usual] or candidates
+    named = [name for name in schema.names if _kind(known, name) == "ClassLabel"]
+    lists = [name for name in schema.names if _class_label(known, name) is not None]
+    candidates = (
+        (len(named) > 1 and [name for name in named if name in usual])
+        or named
+        or [name for name in usual if _holds_labels(schema.field(name).type)]
+        or lists
+        or [name for name in usual if _holds_labels(schema.field(name).type, loosely=True)]
+    )
     return _only(candidates, schema, "label", place)
 
 
 def class_names(schema: Any, column: str) -> tuple[str, ...] | None:
-    """Return the names of a ClassLabel column, None for another column."""
-    known = features(schema)
-    if _kind(known, column) != "ClassLabel":
+    """Return the names of a column of ClassLabels, or of lists of them; None for another column."""
+    entry = _class_label(features(schema), column)
+    if entry is None:
         return None
-    names = known[column].get("names")
-    return tuple(map(str, names or range(known[column].get("num_classes") or 0)))
+    return tuple(map(str, entry.get("names") or range(entry.get("num_classes") or 0)))
 
 
 def _only(candidates: list[str], schema: Any, kind: str, place: str) -> str:
@@ -83,6 +88,14 @@ def _kind(known: dict[str, Any], name: str) -> str | None:
     return entry.get("_type") if isinstance(entry, dict) else None
 
 
+def _class_label(known: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """What is stored of a ClassLabel, also within lists."""
+    entry = known.get(name)
+    while isinstance(entry, list) or (isinstance(entry, dict) and entry.get("_type") in LISTS):
+        entry = entry.get("feature") if isinstance(entry, dict) else next(iter(entry), None)
+    return entry if isinstance(entry, dict) and entry.get("_type") == "ClassLabel" else None
+
+
 def _field_type(schema: Any, name: str, place: str) -> Any:
     if name not in schema.names:
         raise unknown(f"column of {place}", name, schema.names)
@@ -95,7 +108,10 @@ def _holds_images(kind: Any, named: bool = False) -> bool:
     return named and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _holds_labels(kind: Any) -> bool:
+def _holds_labels(kind: Any, loosely: bool = False) -> bool:
+    """Whether these are integers or strings; `loosely`, also floats, and lists of either."""
+    while loosely and is_list(kind):
+        kind = kind.value_type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(
@@ -103,6 +119,14 @@ def _holds_labels(kind: Any) -> bool:
         or pa.types.is_boolean(kind)
         or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
+        or (loosely and pa.types.is_floating(kind))
+    )
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a pyarrow type is one of lists, of any or of fixed length."""
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
 
 

@@ -94,20 +94,20 @@ def stamps(files: list[Path]) -> dict[str, Any]:
     return {path: [each.st_size, each.st_mtime_ns] for path, each in found.items()}
 
 
-def numbered(rows: Rows, column: str, wanted: Tensor | None = None) -> Iterator[tuple[int, Any]]:
-    """Yield (row, value) for the `wanted` rows, in rising order; others are never made Python's."""
-    if wanted is None:
-        row = 0
-        for array in rows.column(column):
-            yield from enumerate(array.to_pylist(), row)
-            row += len(array)
-        return
+def values(rows: Rows, column: str) -> Iterator[Any]:
+    """Yield the column's values as Python's."""
+    for array in rows.column(column):
+        yield from array.to_pylist()
+
+
+def cells(rows: Rows, column: str, wanted: Tensor) -> Iterator[tuple[int, Any]]:
+    """Yield (row, pyarrow scalar) for the `wanted` rows, in rising order; none of the others."""
     remaining = map(int, wanted.numpy())
     following = next(remaining, None)
     start = following or 0
     for array in rows.column(column, start):
         while following is not None and following < start + len(array):
-            yield following, array[following - start].as_py()
+            yield following, array[following - start]
             following = next(remaining, None)
         if following is None:
             return

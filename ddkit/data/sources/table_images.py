@@ -13,7 +13,7 @@ from torch import Tensor
 from ddkit.data.pixels.cache import CHUNK_BYTES, Cache, Chunk
 from ddkit.data.pixels.decoding import ImageFile
 from ddkit.data.pixels.originals import Originals, Reader
-from ddkit.data.sources.parquet import Rows, numbered
+from ddkit.data.sources.parquet import Rows, cells
 from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress
@@ -30,8 +30,8 @@ class TableImages(Originals):
         return len(self.wanted)
 
     def files(self, first: int = 0) -> Iterator[ImageFile]:
-        for row, value in numbered(self.rows, self.column, self.wanted[first:]):
-            yield content(value, row, self.name), f"row {row} of {self.name}"
+        for row, cell in cells(self.rows, self.column, self.wanted[first:]):
+            yield content(cell.as_py(), row, self.name), f"row {row} of {self.name}"
 
     @cached_property
     def place(self) -> Any:

@@ -1,16 +1,15 @@
 """Splits from tables with an image and a label column: parquet files and Hugging Face sets."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
-
-import torch
+from typing import Literal
 
 from ddkit.data.options import DataOptions
 from ddkit.data.pixels.originals import Listing
 from ddkit.data.sources import columns
-from ddkit.data.sources.parquet import Rows, numbered
+from ddkit.data.sources.parquet import Rows
 from ddkit.data.sources.selection import class_indices
 from ddkit.data.sources.table_images import TableImages
+from ddkit.data.sources.table_labels import coded, is_labelled, vocabulary
 from ddkit.runtime.errors import DdkitError
 
 SplitName = Literal["train", "test"]
@@ -36,20 +35,19 @@ def read_split(
     images = columns.image_column(rows.schema, options.image_column, place)
     labels = columns.label_column(rows.schema, options.label_column, place)
     training = named(tables, SPLIT_NAMES["train"])
-    classes = vocabulary(tables[training[0]] if training else rows, labels, where)
+    defining = training[0] if training else name
+    classes = vocabulary(tables[defining], labels, f"the {defining} split of {where}")
 
     chosen = class_indices(list(classes.values()), options.classes)
-    values = list(classes)
-    codes = dict.fromkeys(values, -1) | {values[old]: new for new, old in enumerate(chosen)}
-    coded = [_code(value, codes, row, place) for row, value in numbered(rows, labels)]
-    new = torch.tensor(coded)
+    new = coded(rows, labels, list(classes), chosen if options.classes else None, place)
     kept = new >= 0
     if not kept.any():
-        raise DdkitError(f"{place} holds no images" + (" of these classes" if coded else ""))
+        raise DdkitError(f"{place} holds no images" + (" of these classes" if len(new) else ""))
+    names = list(classes.values())
     return Listing(
         TableImages(rows, images, kept.nonzero()[:, 0], place),
         new[kept],
-        tuple(classes[values[old]] for old in chosen),
+        tuple(names[old] for old in chosen),
         untested(tables, options, where),
     )
 
@@ -64,11 +62,15 @@ def choose_table(
     known: Iterable[str] = tables
     if options.test_share is not None:  # of the training table, unless others have labels to test
         tests = named(tables, SPLIT_NAMES["test"])
-        useless = {name for name in tests if not _is_labelled(tables[name], options.label_column)}
+        useless = {
+            name
+            for name in tests
+            if not is_labelled(tables[name], options.label_column, f"the {name} split of {where}")
+        }
         known = [name for name in tables if name not in useless]
     present = split_names(known, split, where, options.test_share)
     for name in present[:-1]:
-        if _is_labelled(tables[name], options.label_column):
+        if is_labelled(tables[name], options.label_column, f"the {name} split of {where}"):
             return name
     return present[-1]
 
@@ -110,31 +112,3 @@ def untested(known: Iterable[str], options: DataOptions, where: str) -> tuple[st
     if options.test_share is not None or named(known, SPLIT_NAMES["test"]):
         return ()
     return (f"{where} has no test split, which `ddkit evaluate` will need: {SHARED}",)
-
-
-def vocabulary(rows: Rows, column: str, where: str) -> dict[Any, str]:
-    """Return the name of the class that each value of the label column stands for, in order."""
-    named = columns.class_names(rows.schema, column)
-    if named is not None:
-        return dict(enumerate(named))
-    if column not in rows.schema.names:
-        raise DdkitError(f"the train split of {where} has no column '{column}'")
-    values = {value for _, value in numbered(rows, column)}
-    return {value: str(value) for value in sorted(values - {None})}
-
-
-def _is_labelled(rows: Rows, wanted: str | None) -> bool:
-    try:
-        column = columns.label_column(rows.schema, wanted, "")
-    except DdkitError:
-        return False
-    return any(value not in (None, -1) for _, value in numbered(rows, column))
-
-
-def _code(value: Any, codes: dict[Any, int], row: int, place: str) -> int:
-    """The new label of a value, -1 for a class that isn't kept."""
-    if value in codes:
-        return codes[value]
-    if value in (None, -1):
-        raise DdkitError(f"row {row} of {place} has no label: a data set without labels won't do")
-    raise DdkitError(f"row {row} of {place} has the label '{value}', which is none of the classes")

@@ -44,7 +44,7 @@ def test_validation_stands_in_for_a_test_split_without_labels(parquet, table):
 
 def test_a_lone_test_split_without_labels_is_refused(tmp_path, table):
     table([7], [-1]).to_parquet(tmp_path / "test.parquet")
-    with pytest.raises(DdkitError, match=r"row 0 of the test split of .* has no label"):
+    with pytest.raises(DdkitError, match=r"^1 of 1 rows of the test split of .* have no label"):
         load(tmp_path, "test")
 
 
