@@ -12,9 +12,9 @@ from ddkit.evaluation.accuracy import (
     protocol_for,
     rated,
     tuned,
+    tuning_split,
 )
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.evaluate import tuning_split
 from ddkit.pipeline.prepare import prepare
 from ddkit.run import Run
 from ddkit.runtime.cache import stable_hash

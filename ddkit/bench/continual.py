@@ -41,13 +41,8 @@ class ContinualFigures(Figures):
                 for role in self.roles():
                     yield Figure(cell, role, network, PROTOCOL, self._recipe(parts, step), step)
 
-    def complete(self, cell: Cell) -> bool:
-        return all(self.is_stored(figure) for figure in self.of(cell))
-
-    def measure(self, cell: Cell) -> None:
-        for figure in self.of(cell):
-            if not self.is_stored(figure):
-                self._measure(figure)
+    def real_networks(self, cell: Cell) -> Sequence[str]:
+        return ()  # all classes are seen at the end alone
 
     def runs(self, cell: Cell) -> list[RunConfig]:
         parts = class_steps(self._class_names(cell), cell.seed)
@@ -72,7 +67,7 @@ class ContinualFigures(Figures):
             if not path.exists():
                 sets = [load(self.artifact(config, figure.about())) for config in configs]
                 write_union(sets, path, prepare(whole, path.parent, self.progress))
-        return Images(whole, path, key, keys)
+        return Images(whole, path, keys)
 
     def _part(self, figure: Figure, part: Sequence[str]) -> RunConfig:
         """Return the run that distils, draws or selects the images of one step's classes."""

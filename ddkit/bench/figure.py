@@ -40,11 +40,9 @@ class Images:
     Attributes:
         config: the run that it is of, for the data, the space and the device.
         path: the artifact.
-        key: says which images and labels these are; equal ones, equal key.
         runs: the keys of the runs that made it, for their cost.
     """
 
     config: RunConfig
     path: Path
-    key: str
     runs: tuple[str, ...]

@@ -1,8 +1,10 @@
-"""The figures of a cell: the set, random images and a selection under one recipe."""
+"""The figures of a cell: the set, random images and a selection under one recipe.
 
-import time
+What networks reach is the evaluation's to measure and to keep, seed by seed. A bench says which
+images stand beside a set, under which protocols, and notes what came of each figure.
+"""
+
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,20 @@ from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
 from ddkit.evaluation import accuracy as evaluation
+from ddkit.evaluation.accuracy import Evaluation
 from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.units import VERSION, Evaluations
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline import evaluate as comparison
+from ddkit.pipeline.evaluate import protocol_of, recipe_for
 from ddkit.pipeline.prepare import device_of, prepare
 from ddkit.run import Run
 from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.cost import read_cost
 from ddkit.runtime.errors import Busy
-from ddkit.runtime.files import locked
 from ddkit.runtime.process import settle, usual_precision
 from ddkit.runtime.progress import Progress
 
 PLAIN = "plain"
-EVALUATION_VERSION = 2  # goes up when the core trains or tests networks differently
 
 
 class Figures:
@@ -51,6 +53,10 @@ class Figures:
                         continue  # without augmentation only what ARS compares is trained
                     yield Figure(cell, role, network, protocol, self.bench.recipe)
 
+    def real_networks(self, cell: Cell) -> Sequence[str]:
+        """Return what is trained on all real data beside a cell."""
+        return self.bench.networks_for(cell.asked) if self.bench.real else ()
+
     def runs(self, cell: Cell) -> list[RunConfig]:
         """Return the runs that distil a cell's images."""
         return [cell.config]
@@ -61,11 +67,10 @@ class Figures:
 
     def complete(self, cell: Cell) -> bool:
         """Return whether all figures of a cell are stored; nothing is loaded for it."""
-        real = not self.bench.real or all(
-            self._missing(self.real_key(cell, network)) == []
-            for network in self.bench.networks_for(cell.asked)
+        return all(map(self.is_stored, self.of(cell))) and all(
+            self._is_known("real", self.real_key(cell, network))
+            for network in self.real_networks(cell)
         )
-        return real and all(self.is_stored(figure) for figure in self.of(cell))
 
     def measure(self, cell: Cell) -> None:
         """Make the figures of a cell that the store lacks."""
@@ -74,7 +79,7 @@ class Figures:
         for wait in (False, True):  # what another process is at comes later: it may be done then
             left = [figure for figure in left if not self._attempt(figure, wait)]
         # last: it is one for all cells, and another process may be at it
-        for network in self.bench.networks_for(cell.asked) if self.bench.real else ():
+        for network in self.real_networks(cell):
             self._measure_real(cell, network)
 
     def _attempt(self, figure: Figure, wait: bool) -> bool:
@@ -115,31 +120,39 @@ class Figures:
         return path
 
     def is_stored(self, figure: Figure) -> bool:
-        found = self.store.result("figure", self.figure_key(figure))
-        if found is None:
-            return False
-        return found["evaluation"] is None or not self._missing(found["evaluation"])
+        """Return whether the store has a figure, of as many networks as the bench asks for."""
+        return self._is_known("figure", self.figure_key(figure))
 
-    def _missing(self, evaluation_key: str) -> list[int]:
-        """Return the evaluation seeds whose accuracy is not stored."""
-        done = self.store.accuracies(evaluation_key)
-        return [seed for seed in range(self.bench.evaluation_seeds) if seed not in done]
+    def _is_known(self, kind: str, key: str) -> bool:
+        result = self.store.result(kind, key)
+        known = result and result["evaluation"]
+        if not isinstance(known, dict):  # no labels for the protocol, or that of an earlier ddkit
+            return result is not None and known is None
+        enough = len(known["accuracies"]) >= self.bench.evaluation_seeds
+        return enough and known["version"] == VERSION
+
+    def _keep(
+        self,
+        kind: str,
+        key: str,
+        about: dict[str, Any],
+        found: Evaluation | None,
+        runs: Sequence[str] = (),
+    ) -> None:
+        """Store what came of a figure; None where there are no labels for its protocol."""
+        reached = found and {**found.to_json(), "version": VERSION}
+        self.store.put(kind, key, about, {"evaluation": reached, "runs": runs})
 
     def _measure(self, figure: Figure) -> None:
         cell = figure.cell
         distilled = load(self.artifact(cell.config, cell.about()))
         protocol = self.protocol(figure.protocol, cell.config, distilled)
         if protocol.labels == "own" and distilled.labels.kind == "hard":
-            result: dict[str, Any] = {
-                "evaluation": None,
-                "runs": [],
-            }  # there are no labels for this protocol
-            self.store.put("figure", self.figure_key(figure), figure.about(), result)
+            self._keep("figure", self.figure_key(figure), figure.about(), None)
             return
         config = self._config(figure, labelled=protocol.labels == "own")
         path = self.artifact(config, figure.about())
-        key = run_key(config)
-        self.evaluate(figure, Images(config, path, key, (key,)), distilled, protocol)
+        self.evaluate(figure, Images(config, path, (run_key(config),)), distilled, protocol)
 
     def _config(self, figure: Figure, *, labelled: bool) -> RunConfig:
         """Return the run whose images a figure trains on."""
@@ -163,12 +176,12 @@ class Figures:
 
     def protocol(self, name: str, config: RunConfig, distilled: DistilledDataset) -> Protocol:
         name = evaluation.own_protocol_name(distilled) if name == OWN else name
-        return comparison.protocol_of(name, config, {"epochs": self.bench.epochs})
+        return protocol_of(name, config, {"epochs": self.bench.epochs})
 
     def evaluate(
         self, figure: Figure, images: Images, distilled: DistilledDataset, protocol: Protocol
     ) -> None:
-        """Train and test what is not stored yet, then store the figure.
+        """Train and test what is not done yet, and store the figure.
 
         Args:
             images: what is trained on.
@@ -176,122 +189,37 @@ class Figures:
         """
         same = images.path == distilled.file.path
         dataset = distilled if same else load(images.path)
-        recipe, tune = comparison.recipe_for(
-            protocol, dataset, distilled, tune=self.bench.tune, fixed=False
+        recipe, tune = recipe_for(protocol, dataset, distilled, tune=self.bench.tune, fixed=False)
+        found = self._evaluations(images.config, images.path, self._wait).of_set(
+            dataset, recipe, figure.network, range(self.bench.evaluation_seeds), tune=tune
         )
-        key = stable_hash(
-            [EVALUATION_VERSION, images.key, figure.network, recipe.model_dump(), tune]
-        )
-        with locked(self.folder / "locks" / key, "the evaluation", wait=self._wait):
-            self._train(key, figure, images, dataset, recipe, tune)
-        self.store.put(
-            "figure",
-            self.figure_key(figure),
-            figure.about(),
-            {"evaluation": key, "runs": images.runs},
-        )
-
-    def _train(
-        self,
-        key: str,
-        figure: Figure,
-        images: Images,
-        dataset: DistilledDataset,
-        recipe: Protocol,
-        tune: bool,
-    ) -> None:
-        """Train and test a network for each evaluation seed that the store lacks."""
-        seeds = self._missing(key)
-        if seeds:
-            run = self._run(images)
-            known = self.store.result("evaluation", key) or {}
-            began = time.perf_counter()
-            if known:
-                recipe = recipe.with_recipe(lr=known["learning_rate"])
-            elif tune:
-                recipe = evaluation.tuned(
-                    recipe, dataset, comparison.tuning_split(run), figure.network, run.device
-                )
-            tuning = time.perf_counter() - began
-            form = self._form(dataset, recipe, figure.network, len(seeds))
-            result = evaluation.evaluate_with(
-                recipe,
-                dataset,
-                self._test(run),
-                figure.network,
-                seeds,
-                run.device,
-                self.progress,
-                together=self.store.result("settled", form),
-            )
-            self.store.put("settled", form, {}, result.together > 1)
-            result = replace(result, seconds=result.seconds + tuning, tuned=tune)
-            about = {**figure.cell.about(), "role": figure.role, "tuned": tune}
-            self._store(key, known, result, seeds, about)
-
-    def _form(self, dataset: DistilledDataset, recipe: Protocol, network: str, seeds: int) -> str:
-        """Return a key of what decides whether seeds train at once: it is measured once a bench.
-
-        Batched training rounds otherwise: a set and its baselines, and a bench that goes on, are
-        to be treated alike, whatever a clock says.
-        """
-        steps = (recipe.name, recipe.recipe.batch_size, recipe.recipe.optimiser)
-        about = [network, steps, len(dataset), dataset.labels.kind, seeds, self.bench.precision]
-        return stable_hash(["together", *about])
-
-    def _run(self, images: Images) -> Run:
-        """Return the prepared run of some images; those of a cell are kept while it is measured."""
-        if images.key not in self._runs:
-            self._runs[images.key] = prepare(images.config, images.path.parent, self.progress)
-        run = self._runs[images.key]
-        settle(run.device, run.config.precision, run.config.threads)  # another may have come since
-        return run
+        self._keep("figure", self.figure_key(figure), figure.about(), found, images.runs)
 
     def real_key(self, cell: Cell, network: str) -> str:
-        """Return the key of the evaluation on all real data, one for all methods and ipc."""
+        """Return the key of the figure on all real data, one for all methods and ipc."""
         protocol = evaluation.protocol_for("dsa")
         data = cell.asked.model_dump(mode="json")
         precision = usual_precision(device_of(cell.config), cell.config.precision)
-        about = [data, network, protocol.model_dump(), precision]
-        return stable_hash([EVALUATION_VERSION, "real", *about])
+        return stable_hash(["real", data, network, protocol.model_dump(), precision])
 
     def _measure_real(self, cell: Cell, network: str) -> None:
         key = self.real_key(cell, network)
-        with locked(self.folder / "locks" / key, "the evaluation", wait=True):
-            seeds = self._missing(key)
-            if not seeds:
-                return
-            config = companion(cell.config, labelled=False).model_copy(update={"data": cell.asked})
-            run = prepare(config, self.folder, self.progress)
-            result = evaluation.evaluate_real(
-                evaluation.protocol_for("dsa"), run, self._test(run), network, seeds
-            )
-            about = {"data": cell.data, "network": network}
-            self._store(key, self.store.result("evaluation", key) or {}, result, seeds, about)
-            self.store.put("real", key, about, {"evaluation": key})
+        if self._is_known("real", key):
+            return
+        config = companion(cell.config, labelled=False).model_copy(update={"data": cell.asked})
+        found = self._evaluations(config, self.artifact(cell.config, cell.about())).of_real(
+            evaluation.protocol_for("dsa"), network, range(self.bench.evaluation_seeds)
+        )
+        self._keep("real", key, {"data": cell.data, "network": network}, found)
 
-    def _store(
-        self,
-        key: str,
-        known: dict[str, Any],
-        result: evaluation.Evaluation,
-        seeds: Sequence[int],
-        about: dict[str, Any],
-    ) -> None:
-        """Store what is the same for all seeds, such as a tuned rate, then the accuracies."""
-        figures = {
-            name: value
-            for name, value in result.to_json().items()
-            if name not in ("accuracies", "n", "mean", "std")
-        }
-        figures["seconds"] += known.get("seconds", 0.0)
-        figures["peak_bytes"] = max(figures["peak_bytes"], known.get("peak_bytes", 0))
-        self.store.put("evaluation", key, about, figures)
-        self.store.add_accuracies(key, dict(zip(seeds, result.accuracies, strict=True)))
-
-    def _test(self, run: Run) -> Resident:
-        """Return the test split in the space of a run; the last one is kept."""
-        key = stable_hash([run.config.data.model_dump(mode="json"), run.space.fingerprint()])
-        if key not in self._tests:
-            self._tests = {key: evaluation.open_test(run)}
-        return self._tests[key]
+    def _evaluations(self, config: RunConfig, path: Path, wait: bool = True) -> Evaluations:
+        """Return evaluations in a run; runs are kept while a cell is measured, one test split."""
+        key = run_key(config)
+        if key not in self._runs:
+            self._runs[key] = prepare(config, path.parent, self.progress)
+        run = self._runs[key]
+        settle(run.device, config.precision, config.threads)  # another may have come since
+        seen = stable_hash([config.data.model_dump(mode="json"), run.space.fingerprint()])
+        if seen not in self._tests:
+            self._tests = {seen: evaluation.open_test(run)}
+        return Evaluations(path, run, self._tests[seen], wait=wait)

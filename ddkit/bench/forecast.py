@@ -64,8 +64,9 @@ class Forecaster:
         """Return the forecast of every cell, in the order in which they are done."""
         scratch_folder = TemporaryDirectory(prefix="ddkit-forecast-")
         with keeping_splits(), sealed_test(), scratch_folder as scratch:
-            known = self.folder if (self.folder / NAME).exists() else Path(scratch)
-            store = Store(known)
+            begun = (self.folder / NAME).exists()
+            known = self.folder if begun else Path(scratch)
+            store = Store(known, create=not begun)
             figures = figures_of(self.bench, known, store, Silent())
             wanted = cells(self.bench, settled_paces(self.bench, store))
             with (progress or Silent()).task("rehearsals", len(wanted)) as bar:

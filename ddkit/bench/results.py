@@ -22,7 +22,7 @@ from ddkit.bench.ranking import Ranking, rankings
 from ddkit.bench.result_rows import BySeed, Difference, Key, Row, Scores
 from ddkit.bench.store import Store
 
-"""Accuracies (0 … 1) over evaluation seeds, by distillation seed."""
+EARLIER = "by an earlier ddkit"
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,23 @@ class _Figures:
     def __init__(self, store: Store):
         self.store = store
         self.sets = {entry.key: entry.result for entry in store.all("set") if entry.result}
-        self.evaluations = {entry.key: entry.result for entry in store.all("evaluation")}
-        self.tuned = {e.key: bool(e.about.get("tuned")) for e in store.all("evaluation")}
-        self.found: dict[Key, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
+        self.found: dict[Key, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
         self.runs: dict[Key, dict[int, list[str]]] = defaultdict(dict)
-        for entry in store.all("figure"):
-            about = entry.about
-            if entry.result is None or entry.result["evaluation"] is None:
-                continue
-            key = Key(**{name: about[name] for name in Key.__dataclass_fields__})
-            self.found[key][about["role"]][about["seed"]] = entry.result["evaluation"]
+        figures = list(store.evaluated("figure"))
+        newest = max((entry.result["evaluation"]["version"] for entry in figures), default=0)
+        for entry in figures:
+            about, found = entry.about, entry.result["evaluation"]
+            names = {name: about[name] for name in Key.__dataclass_fields__}
+            if found["version"] < newest:  # it stands beside later ones and is not mixed with them
+                names["recipe"] = ", ".join(filter(None, [names["recipe"], EARLIER]))
+            key = Key(**names)
+            self.found[key][about["role"]][about["seed"]] = found
             if about["role"] == "set":
                 self.runs[key][about["seed"]] = entry.result["runs"]
         self.real = {
-            (entry.about["data"], entry.about["network"], self._precision(entry.key)): entry.key
-            for entry in store.all("real")
+            (e.about["data"], e.about["network"], *_measured_in(found)): found["accuracies"]
+            for e in store.evaluated("real")
+            if (found := e.result["evaluation"])
         }
 
     def evaluated(self) -> list[Key]:
@@ -87,14 +89,10 @@ class _Figures:
             recipe = int(first[0] or 0) if first else 0, key.recipe
             return key.data, key.ipc, key.network, protocol, recipe, method
 
-        return sorted((key for key in self.found if self.accuracies(key, "set")), key=place)
+        return sorted((key for key in self.found if self.found[key]["set"]), key=place)
 
     def accuracies(self, key: Key, role: str) -> BySeed:
-        found = {
-            seed: list(self.store.accuracies(evaluation).values())
-            for seed, evaluation in sorted(self.found[key][role].items())
-        }
-        return {seed: values for seed, values in found.items() if values}
+        return {seed: found["accuracies"] for seed, found in sorted(self.found[key][role].items())}
 
     def rankings(self, values: Mapping[Key, BySeed]) -> list[Ranking]:
         """Return how each method ranks the networks that it was evaluated on."""
@@ -104,27 +102,23 @@ class _Figures:
             for seed, found in by_seed.items()
         ]
         real = {
-            (place_of(key, values), key.network): fmean(self.store.accuracies(found).values())
+            (place_of(key, values), key.network): fmean(found)
             for key in values
             if (found := self._real(key))
         }
         return rankings(accuracies, real)
 
-    def _real(self, key: Key) -> str | None:
-        """Return the evaluation on all real data in the precision that a key's set has."""
-        precision = self._precision(next(iter(self.found[key]["set"].values())))
-        return self.real.get((key.data, key.network, precision))
-
-    def _precision(self, evaluation: str) -> str:
-        found: str = (self.evaluations.get(evaluation) or {}).get("precision", "fp32")
-        return found
+    def _real(self, key: Key) -> list[float] | None:
+        """Return what all real data reach, measured in the way in which a key's set was."""
+        ours = next(iter(self.found[key]["set"].values()))
+        return self.real.get((key.data, key.network, *_measured_in(ours)))
 
     def row(self, key: Key, name: str, highest: bool, level: bool | None) -> Row:
         """Return the row of a key, whose set was evaluated."""
         ours, random = self.accuracies(key, "set"), self.accuracies(key, "random")
         selection = self.accuracies(key, "selection")
         real = self._real(key)
-        evaluations = [self.evaluations[e] for e in self.found[key]["set"].values()]
+        evaluations = list(self.found[key]["set"].values())
         sets = [
             [self.sets[run] for run in runs if run in self.sets]  # several where classes come apart
             for runs in self.runs[key].values()
@@ -146,7 +140,7 @@ class _Figures:
             spread(list(ours.values())),
             spread(list(random.values())) if random else None,
             spread(list(selection.values())) if selection else None,
-            spread([list(self.store.accuracies(real).values())]) if real else None,
+            spread([real]) if real else None,
             mean_difference(ours, random),
             mean_difference(ours, selection),
             paired_p(means(ours, common), means(random, common)),
@@ -164,8 +158,12 @@ class _Figures:
             else max(sum(run["label_bytes"] for run in runs) for runs in sets),
             tuple(run for runs in self.runs[key].values() for run in runs),
             name,
-            any(self.tuned[e] for e in self.found[key]["set"].values()),
+            any(e["tuned"] for e in evaluations),
         )
+
+
+def _measured_in(evaluation: Mapping[str, Any]) -> tuple[str, int]:
+    return evaluation.get("precision", "fp32"), evaluation["version"]
 
 
 def _rank(names: Sequence[str], name: str) -> int:

@@ -4,30 +4,24 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ddkit.runtime.errors import DdkitError
 
 NAME = "bench.sqlite"
-VERSION = 1
+VERSION = 2  # 1 kept evaluations and their accuracies apart from the figures that show them
 WAIT_SECONDS = 60.0  # for another process that writes, which takes milliseconds
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
-    kind TEXT NOT NULL,             -- bench, cell, set, evaluation, figure, real, task, settled
+    kind TEXT NOT NULL,             -- bench, cell, set, figure, real, settled
     key TEXT NOT NULL,
     about TEXT NOT NULL,            -- JSON: what it is
     result TEXT,                    -- JSON: what came out; NULL where it failed
     error TEXT,                     -- one line; NULL where it worked
     at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
     PRIMARY KEY (kind, key)
-);
-CREATE TABLE IF NOT EXISTS accuracies (
-    evaluation TEXT NOT NULL,       -- the key of an entry of kind evaluation
-    seed INTEGER NOT NULL,
-    accuracy REAL NOT NULL,         -- 0 … 1
-    PRIMARY KEY (evaluation, seed)
 );
 """
 
@@ -48,7 +42,11 @@ class Store:
     """The figures of a bench's folder. Each entry is written whole, in a transaction of its own."""
 
     def __init__(self, folder: Path, *, create: bool = True):
-        """Open the store; raises `DdkitError` where there is none, or a damaged one."""
+        """Open the store; raises `DdkitError` where there is none, or a damaged one.
+
+        Args:
+            create: whether it is to be written; else it has to be there, in whatever version.
+        """
         self.path = folder / NAME
         if not create and not self.path.exists():
             raise DdkitError(f"{folder} holds no bench: there is no {NAME} in it")
@@ -58,7 +56,8 @@ class Store:
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
                 raise DdkitError(f"{self.path} was written by a newer ddkit: update yours")
-            if version < VERSION:  # opening what is up to date writes nothing, nor waits for others
+            # opening what is up to date, or only read, writes nothing, nor waits for others
+            if version < VERSION and (create or not version):
                 self._database.executescript(SCHEMA)
                 self._database.execute(f"PRAGMA user_version = {VERSION}")
                 self._database.commit()
@@ -85,17 +84,29 @@ class Store:
         """Return the entries of a kind, in the order in which they were first stored."""
         return list(self._entries("WHERE kind = ? ORDER BY rowid", kind))
 
-    def add_accuracies(self, evaluation: str, accuracies: Mapping[int, float]) -> None:
-        """Add what networks of some evaluation seeds reached, 0 … 1."""
-        rows = [(evaluation, seed, value) for seed, value in accuracies.items()]
-        with self._explained(), self._database:
-            self._database.executemany("INSERT OR REPLACE INTO accuracies VALUES (?, ?, ?)", rows)
+    def evaluated(self, kind: str) -> Iterator[Entry]:
+        """Yield the entries of a kind, "figure" or "real", for which networks were trained.
 
-    def accuracies(self, evaluation: str) -> dict[int, float]:
-        """Return the accuracies, 0 … 1, by evaluation seed."""
+        `result["evaluation"]` is what these reached, `Evaluation.to_json` with the version of the
+        evaluation: 0 in what stores of version 1 hold, which keep it apart.
+        """
+        for entry in self.all(kind):
+            found = entry.result and entry.result["evaluation"]
+            if isinstance(found, str):
+                found = self._evaluation(found)
+            if found:
+                yield replace(entry, result={**entry.result, "evaluation": found})
+
+    def _evaluation(self, key: str) -> dict[str, Any] | None:
+        """Return an evaluation of a store of version 1; None where no network was trained."""
+        entry = self.get("evaluation", key)
+        query = "SELECT accuracy FROM accuracies WHERE evaluation = ? ORDER BY seed"
         with self._explained():
-            query = "SELECT seed, accuracy FROM accuracies WHERE evaluation = ? ORDER BY seed"
-            return dict(self._database.execute(query, (evaluation,)))
+            found = [accuracy for (accuracy,) in self._database.execute(query, (key,))]
+        if entry is None or not found:
+            return None
+        about = {"version": 0, "tuned": bool(entry.about.get("tuned")), "accuracies": found}
+        return {**entry.result, **about}
 
     def _write(
         self, kind: str, key: str, about: Mapping[str, Any], result: str | None, error: str | None

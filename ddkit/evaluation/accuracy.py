@@ -15,6 +15,7 @@ import torch
 from ddkit.data.loading.batching import batch_count
 from ddkit.data.loading.resident import Resident
 from ddkit.data.sources import load as sources
+from ddkit.data.sources import selection
 from ddkit.distilled.dataset import DistilledDataset
 from ddkit.evaluation.protocols import PROTOCOLS, Protocol
 from ddkit.evaluation.training import (
@@ -37,6 +38,7 @@ from ddkit.training import loop as training
 from ddkit.training.loop import Diverged
 
 TUNING_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
+TUNING_SHARE = 0.1  # of the training data, where the run set no holdout aside
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Evaluation:
         network, protocol: what was trained, and how; `own` marks a method's own protocol.
         labels: the kind of labels trained towards.
         learning_rate: the one used; `tuned` where the holdout chose it.
-        seconds: training and testing, all seeds, on `device`.
+        seconds: training and testing, all seeds, on `device`, and choosing the rate.
         together: how many networks were trained at once; batched training rounds otherwise.
         peak_bytes: of live tensors in the first two steps, with weights and images.
         precision: of training and testing: fp32, or tf32, which CUDA alone rounds to.
@@ -277,3 +279,13 @@ def tuned(
         else:
             scores[rate] = training.accuracy(model, holdout.ordered())
     return protocol.with_recipe(lr=max(scores, key=lambda rate: scores[rate]))
+
+
+def tuning_split(run: Run) -> Resident:
+    """Return the holdout; a tenth of the training data where the run set none aside."""
+    split = run.holdout
+    if split is None:
+        _, split = selection.split_holdout(run.train, TUNING_SHARE, run.config.seed)
+    if split is None:
+        raise DdkitError("no holdout to tune on: distil with --holdout 0.1")
+    return Resident(split, run.space, run.device)

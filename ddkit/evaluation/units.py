@@ -1,12 +1,15 @@
 """Evaluations in units of some seeds: each is kept when it is done, here or on other machines.
 
-A comparison that was stopped goes on, and one more seed trains one more network.
+A comparison that was stopped goes on, one more seed trains one more network, and what
+`ddkit evaluate` trained `ddkit bench` does not train again. Whatever a figure follows from is in
+its key: the set by its content, so that one that was moved, or made again alike, is known.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +18,25 @@ import torch
 from ddkit import networks
 from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import DistilledDataset
-from ddkit.evaluation.accuracy import Evaluation, evaluate_real, evaluate_with
+from ddkit.evaluation.accuracy import (
+    Evaluation,
+    evaluate_real,
+    evaluate_with,
+    tuned,
+    tuning_split,
+)
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.training import at_once
 from ddkit.run import Run
-from ddkit.runtime.arithmetic import Precision
-from ddkit.runtime.cache import cache_folder, settled, stable_hash
+from ddkit.runtime.cache import by_content, cache_folder, settled, stable_hash
 from ddkit.runtime.execution.local import LOCAL
 from ddkit.runtime.execution.units import Executor, Unit
-from ddkit.runtime.files import read_json, write_json
+from ddkit.runtime.files import locked, read_json, write_json
 from ddkit.runtime.process import usual_precision
 from ddkit.runtime.progress import Task
 from ddkit.runtime.shortage import KEPT, enough_memory
 
-VERSION = 2  # goes up when the core trains or tests differently
+VERSION = 3  # goes up when the core trains or tests differently, or keys say something else
 
 
 @dataclass(frozen=True)
@@ -39,85 +47,114 @@ class Evaluations:
         artifact: the distilled set whose run this is; other sets are seen in its input space.
         run, test: its run, and the test split.
         executor: where units are done.
+        wait: for another process that is at the same evaluation; else that raises `Busy`.
     """
 
     artifact: Path
     run: Run
     test: Resident
     executor: Executor = LOCAL
-
-    @property
-    def precision(self) -> Precision:
-        """What networks are trained and tested in: a figure of one is none of another."""
-        return usual_precision(self.run.device, self.run.config.precision)
+    wait: bool = True
 
     def of_set(
-        self, dataset: DistilledDataset, protocol: Protocol, network: str, seeds: Sequence[int]
+        self,
+        dataset: DistilledDataset,
+        protocol: Protocol,
+        network: str,
+        seeds: Sequence[int],
+        *,
+        tune: bool = False,
     ) -> Evaluation:
-        """Return how well networks train on a set, one for each seed."""
-        form = stable_hash(
-            [
+        """Return how well networks train on a set, one for each seed.
+
+        Args:
+            tune: choose the learning rate on the holdout first. It is kept for later seeds, and
+                the seconds that it took are counted.
+        """
+        with self._held(self._file(dataset, protocol, network, tune)):
+            spent = 0.0
+            if tune:
+                protocol, spent = self._tuned(dataset, protocol, network)
+            form = [
                 protocol.model_dump(),
                 network,
                 len(dataset),
                 dataset.shape,
                 dataset.labels.kind,
                 len(seeds),
-                str(self.run.device),
-                self.run.config.threads,
-                self.precision,
+                *self._computing,
             ]
-        )
-        size = settled(
-            cache_folder("evaluations"),
-            f"together {form}",
-            lambda: at_once(dataset, protocol, network, seeds, self.run.device),
-        )
-        about = {"dataset": str(dataset.file.path.absolute()), "together": size > 1}
-        return self._all(about, stamp(dataset), dataset, protocol, network, seeds, size)
+            size = settled(
+                cache_folder("evaluations"),
+                f"together {stable_hash(form)}",
+                lambda: at_once(dataset, protocol, network, seeds, self.run.device),
+            )
+            found = self._all(dataset, protocol, network, seeds, size)
+        return replace(found, seconds=found.seconds + spent, tuned=tune)
 
     def of_real(self, protocol: Protocol, network: str, seeds: Sequence[int]) -> Evaluation:
         """Return how well networks train on all real data, one for each seed."""
-        return self._all({"dataset": None, "together": False}, [], None, protocol, network, seeds)
+        with self._held(self._file(None, protocol, network)):
+            return self._all(None, protocol, network, seeds, 1)
+
+    @property
+    def _computing(self) -> list[Any]:
+        """What networks are trained and tested on, and in: a figure of one is none of another."""
+        device, config = self.run.device, self.run.config
+        return [str(device), config.threads, usual_precision(device, config.precision)]
+
+    def _file(
+        self, dataset: DistilledDataset | None, protocol: Protocol, network: str, *more: Any
+    ) -> Path:
+        """Return the file that keeps what follows from all this, and from the data."""
+        key = [
+            VERSION,
+            content(dataset) if dataset else None,
+            protocol.model_dump(),
+            networks.spec_fingerprint(network),
+            self.run.train.fingerprint,
+            self.test.split.fingerprint,
+            self.run.space.fingerprint(),
+            *self._computing,
+            torch.__version__,
+            *more,
+        ]
+        return cache_folder("evaluations") / f"{stable_hash(key)}.json"
+
+    def _held(self, path: Path) -> AbstractContextManager[None]:
+        """Keep other processes from an evaluation, of whatever seeds."""
+        return locked(path.parent / "locks" / path.stem, "the evaluation", self.wait)
+
+    def _tuned(
+        self, dataset: DistilledDataset, protocol: Protocol, network: str
+    ) -> tuple[Protocol, float]:
+        """Return the protocol at the rate that the holdout chose, and the seconds that took."""
+        run = self.run
+        path = self._file(dataset, protocol, network, "rate", run.config.seed)
+        if not path.exists():
+            began = time.perf_counter()
+            rate = tuned(protocol, dataset, tuning_split(run), network, run.device).recipe.lr
+            write_json(path, {"rate": rate, "seconds": time.perf_counter() - began})
+        found = read_json(path)
+        return protocol.with_recipe(lr=found["rate"]), found["seconds"]
 
     def _all(
         self,
-        about: dict[str, Any],
-        content: Any,
         dataset: DistilledDataset | None,
         protocol: Protocol,
         network: str,
         seeds: Sequence[int],
-        size: int = 1,
+        size: int,
     ) -> Evaluation:
         """Do the units that are not done yet, and return all seeds' figures as one."""
-        run = self.run
-        common = {
-            **about,
-            "artifact": str(self.artifact.absolute()),
-            "network": network,
-            "protocol": protocol.model_dump(mode="json"),
-        }
-        key = [
-            VERSION,
-            content,
-            common,
-            networks.spec_fingerprint(network),
-            run.train.fingerprint,
-            self.test.split.fingerprint,
-            run.space.fingerprint(),
-            str(run.device),
-            run.config.threads,
-            self.precision,
-            torch.__version__,
-        ]
+        run, together = self.run, size > 1
         files = {
-            group: cache_folder("evaluations") / f"{stable_hash([key, group])}.json"
+            group: self._file(dataset, protocol, network, together, group)
             for group in groups(seeds, size)
         }
 
         def here(group: tuple[int, ...], bar: Task) -> None:
-            found = trained(run, self.test, dataset, protocol, network, group, about["together"])
+            found = trained(run, self.test, dataset, protocol, network, group, together)
             write_json(files[group], asdict(found))
             bar.advance()
 
@@ -126,8 +163,15 @@ class Evaluations:
             for group, path in files.items()
             if not path.exists()
         ]
-        title = f"{protocol.name} on {network}"
-        job = run.job(title, "ddkit.pipeline.work:evaluate_seeds", **common)
+        job = run.job(
+            f"{protocol.name} on {network}",
+            "ddkit.pipeline.work:evaluate_seeds",
+            artifact=str(self.artifact.absolute()),
+            dataset=str(dataset.file.path.absolute()) if dataset else None,
+            protocol=protocol.model_dump(mode="json"),
+            network=network,
+            together=together,
+        )
         with enough_memory_to_evaluate(run):
             self.executor.run(job, units, run.progress, len(files) - len(units))
         return joined([of_json(read_json(path)) for path in files.values()])
@@ -178,8 +222,14 @@ def of_json(values: dict[str, Any]) -> Evaluation:
     return Evaluation(**{**values, "accuracies": tuple(values["accuracies"])})
 
 
-def stamp(dataset: DistilledDataset) -> list[Any]:
-    """Return what changes when a set's files do, without reading them."""
+def content(dataset: DistilledDataset) -> str:
+    """Return a hash of a set's files; they are read once in a process, unless they change."""
     path = dataset.file.path
     names = [path, *(path.with_name(Path(n).name) for n in dataset.metadata.get("image_files", []))]
-    return [[name.stat().st_size, name.stat().st_mtime_ns] for name in names]
+    stats = [(name, name.stat()) for name in names]
+    return stable_hash([_hashed(str(n), found.st_size, found.st_mtime_ns) for n, found in stats])
+
+
+@cache
+def _hashed(path: str, size: int, modified: int) -> Any:
+    return by_content(str(Path(path).absolute()))

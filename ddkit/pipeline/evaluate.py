@@ -8,7 +8,6 @@ from typing import Any, Literal
 from ddkit.config import RunConfig
 from ddkit.data.classes import reordered
 from ddkit.data.loading.resident import Resident
-from ddkit.data.sources import selection
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.distilled.writing import IMPORTED
 from ddkit.evaluation import accuracy as evaluation
@@ -30,8 +29,6 @@ from ddkit.runtime.process import settle
 from ddkit.runtime.progress import Progress
 from ddkit.runtime.settings import validated
 from ddkit.synthesis.initial import check_initial
-
-TUNING_SHARE = 0.1  # of the training data, where the run set no holdout aside
 
 
 @dataclass(frozen=True)
@@ -246,10 +243,7 @@ def _pair(
 
     def trained(dataset: DistilledDataset) -> Evaluation:
         recipe, tune = recipe_for(protocol, dataset, distilled, tune=tune_lr, fixed=fixed)
-        if tune:
-            run = evaluations.run
-            recipe = evaluation.tuned(recipe, dataset, tuning_split(run), network, run.device)
-        return replace(evaluations.of_set(dataset, recipe, network, seeds), tuned=tune)
+        return evaluations.of_set(dataset, recipe, network, seeds, tune=tune)
 
     result = trained(distilled)
     if baseline is None:
@@ -291,13 +285,3 @@ def _row(
     """Return a row with the bytes that its figure took: labels count where they were used."""
     labels = 0 if result.labels == "hard" else distilled.labels.bytes
     return Row(title, result, over_random, distilled.image_bytes, labels)
-
-
-def tuning_split(run: Run) -> Resident:
-    """Return the holdout; a tenth of the training data where the run set none aside."""
-    split = run.holdout
-    if split is None:
-        _, split = selection.split_holdout(run.train, TUNING_SHARE, run.config.seed)
-    if split is None:
-        raise DdkitError("no holdout to tune on: distil with --holdout 0.1")
-    return Resident(split, run.space, run.device)

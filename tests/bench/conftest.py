@@ -19,8 +19,7 @@ from ddkit.bench.harness import Harness
 from ddkit.bench.result_rows import Row
 from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
-from ddkit.evaluation import accuracy as evaluation
-from ddkit.evaluation import protocols
+from ddkit.evaluation import protocols, units
 from ddkit.methods.hookspecs import hookimpl
 from ddkit.methods.plugin import METHODS
 from ddkit.pipeline import distill as pipeline
@@ -108,10 +107,12 @@ class Bench:
     def rows(self) -> list[Row]:
         return read_results(self.store).rows
 
-    def accuracies(self) -> dict[str, dict[int, float]]:
-        """Return all accuracies, by evaluation and seed."""
+    def accuracies(self) -> dict[str, list[float]]:
+        """Return all accuracies, by figure, over evaluation seeds."""
         return {
-            entry.key: self.store.accuracies(entry.key) for entry in self.store.all("evaluation")
+            entry.key: entry.result["evaluation"]["accuracies"]
+            for kind in ("figure", "real")
+            for entry in self.store.evaluated(kind)
         }
 
     def figure(self, role: str = "set", **about: Any) -> Any:
@@ -137,7 +138,7 @@ class Work:
     """What was distilled, trained and tuned since the last `clear`."""
 
     distilled: list[str] = field(default_factory=list)
-    trained: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+    trained: list[tuple[str, int]] = field(default_factory=list)  # protocol, evaluation seed
     tuned: list[torch.Tensor] = field(default_factory=list)  # the images that chose
 
     def clear(self) -> None:
@@ -155,9 +156,9 @@ def work(monkeypatch) -> Work:
     seen = Work()
     distil, train, real, tune = (
         pipeline.distill,
-        evaluation.evaluate_with,
-        evaluation.evaluate_real,
-        evaluation.tuned,
+        units.evaluate_with,
+        units.evaluate_real,
+        units.tuned,
     )
 
     def distilling(config: Any, *rest: Any, **options: Any) -> Path:
@@ -165,11 +166,11 @@ def work(monkeypatch) -> Work:
         return distil(config, *rest, **options)
 
     def training(protocol: Any, dataset: Any, test: Any, network: str, seeds: Any, *rest, **how):
-        seen.trained.append((protocol.name, tuple(seeds)))
+        seen.trained.extend((protocol.name, seed) for seed in seeds)
         return train(protocol, dataset, test, network, seeds, *rest, **how)
 
     def training_real(protocol: Any, run: Run, test: Any, network: str, seeds: Any, **how: Any):
-        seen.trained.append(("all real data", tuple(seeds)))
+        seen.trained.extend(("all real data", seed) for seed in seeds)
         return real(protocol, run, test, network, seeds, **how)
 
     def tuning(protocol: Any, dataset: Any, holdout: Any, network: str, device: Any):
@@ -177,9 +178,9 @@ def work(monkeypatch) -> Work:
         return tune(protocol, dataset, holdout, network, device)
 
     monkeypatch.setattr(pipeline, "distill", distilling)
-    monkeypatch.setattr(evaluation, "evaluate_with", training)
-    monkeypatch.setattr(evaluation, "evaluate_real", training_real)
-    monkeypatch.setattr(evaluation, "tuned", tuning)
+    monkeypatch.setattr(units, "evaluate_with", training)
+    monkeypatch.setattr(units, "evaluate_real", training_real)
+    monkeypatch.setattr(units, "tuned", tuning)
     return seen
 
 

@@ -9,6 +9,10 @@ from ddkit import SoftLabels
 from ddkit.data.options import DataOptions
 from ddkit.data.sources import load as sources
 from ddkit.evaluation import accuracy as evaluation
+from ddkit.pipeline.evaluate import compare
+from ddkit.runtime.progress import Silent
+
+NETWORK = "convnet:depth=2:width=4"
 
 
 @pytest.fixture
@@ -35,23 +39,20 @@ def learned(method, fading):
 
 def rate(done, role: str, **about) -> float:
     """Return the learning rate that a figure was trained with."""
-    return done.store.result("evaluation", done.figure(role, **about)["evaluation"])[
-        "learning_rate"
-    ]
+    return done.figure(role, **about)["evaluation"]["learning_rate"]
 
 
 def test_a_hard_labelled_sets_own_figure_is_that_under_dsa(bench, method, work):
     done = bench(method(), protocols=("dsa", "own"))
     for role in ("set", "random"):
         assert done.figure(role, protocol="own") == done.figure(role, protocol="dsa")
-    assert work.trained == [("dsa", (0, 1))] * 2
+    assert work.trained == [("dsa", 0), ("dsa", 1)] * 2
 
 
 def test_a_soft_labelled_sets_own_figure_is_under_soft_labels(bench, soft, work):
     done = bench(soft, protocols=("dsa", "own"))
-    assert work.trained == [("dsa", (0, 1))] * 2 + [("soft", (0, 1))] * 2
-    own = done.figure("random", protocol="own")["evaluation"]
-    assert done.store.result("evaluation", own)["labels"] == "soft"
+    assert work.trained == [("dsa", 0), ("dsa", 1)] * 2 + [("soft", 0), ("soft", 1)] * 2
+    assert done.figure("random", protocol="own")["evaluation"]["labels"] == "soft"
 
 
 def test_a_protocol_for_soft_labels_leaves_a_hard_labelled_set_out(bench, method, work):
@@ -68,7 +69,7 @@ def test_a_protocol_for_soft_labels_leaves_a_hard_labelled_set_out(bench, method
 
 def test_networks_on_all_real_data_are_trained_once_for_all(bench, method, work):
     bench("random", method(), ipc=(1, 2), seeds=2, real=True)
-    assert work.trained.count(("all real data", (0, 1))) == 1
+    assert [name for name, _ in work.trained].count("all real data") == 2
 
 
 def test_nothing_of_one_precision_serves_another(bench, work):
@@ -81,10 +82,33 @@ def test_nothing_of_one_precision_serves_another(bench, work):
     assert {e.result["config"]["precision"] for e in done.store.all("set")} == {"auto", "tf32"}
 
 
+def test_what_an_evaluation_trained_a_bench_does_not_train_again(bench, method, work):
+    name = method()
+    compared = {
+        "protocols": ["dsa"],
+        "networks": [NETWORK],
+        "recipe": {"epochs": 3},
+        "random": False,
+        "progress": Silent(),
+    }
+    first = bench(name, real=True)
+    (entry,) = [e for e in first.store.all("set") if e.result["config"]["method"] == name]
+    work.clear()
+    path = first.folder / entry.result["folder"] / "distilled.safetensors"
+    ours, real = compare(path, seeds=range(3), **compared)
+    assert work.trained == [("dsa", 2), ("all real data", 2)]
+    work.clear()
+    done = bench(name, real=True, evaluation_seeds=3)
+    assert work.trained == [("dsa", 2)]  # of random images alone
+    assert tuple(done.figure("set")["evaluation"]["accuracies"]) == ours.evaluation.accuracies
+    (kept,) = done.store.evaluated("real")
+    assert tuple(kept.result["evaluation"]["accuracies"]) == real.evaluation.accuracies
+
+
 def test_random_images_with_hard_labels_are_trained_once_for_all_methods(bench, method, work):
     done = bench(method("one"), method("two"))
     assert done.figure("random", method="one") == done.figure("random", method="two")
-    assert len(work.trained) == 3  # two sets, one baseline
+    assert len(work.trained) == 3 * 2  # two sets, one baseline
 
 
 def test_a_baseline_among_the_methods_is_its_own_baseline(bench, work):
@@ -110,7 +134,7 @@ def test_another_selection_in_the_same_folder_is_made(bench, work):
     variants = {"k-center": {"method": "k-center", "settings": ["features=pixels"]}}
     bench("random", selection="k-center", variants=variants)
     assert "k-center 0" in work.distilled
-    assert work.trained == [("dsa", (0, 1))]
+    assert work.trained == [("dsa", 0), ("dsa", 1)]
 
 
 def test_the_selection_is_not_trained_without_augmentation(bench, work):
@@ -182,7 +206,7 @@ def test_a_tuned_rate_is_kept_for_later_seeds(bench, method, work, monkeypatch):
     work.clear()
     done = bench(name, tune=True, evaluation_seeds=3)
     assert work.tuned == []
-    assert work.trained == [("dsa", (2,))] * 2
+    assert work.trained == [("dsa", 2)] * 2
     assert [rate(done, role) for role in ("set", "random")] == rates
 
 
@@ -200,7 +224,7 @@ def test_the_cost_of_later_seeds_is_added(bench, method):
     name = method()
 
     def seconds(done):
-        return done.store.result("evaluation", done.figure("set")["evaluation"])["seconds"]
+        return done.figure("set")["evaluation"]["seconds"]
 
     first = seconds(bench(name))
     assert seconds(bench(name, evaluation_seeds=3)) > first
@@ -211,5 +235,5 @@ def test_another_input_space_is_tested_in_that_space(bench, method):
     data = [{"name": "digits", "space": "unit"}, "digits"]
     done = bench(name, data=data)
     assert done.failed == []
-    keys = {entry.result["evaluation"] for entry in done.store.all("figure")}
-    assert len(keys) == 4  # set and random in each space
+    found = {str(entry.result["evaluation"]) for entry in done.store.evaluated("figure")}
+    assert len(found) == 4  # set and random in each space

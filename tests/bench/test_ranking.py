@@ -11,6 +11,7 @@ from ddkit.bench.config import read_config
 from ddkit.bench.ranking import FAMILY, correlation, rankings
 from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
+from ddkit.evaluation.units import VERSION
 
 PLACE = ("m", "d", 1, "dsa", "")
 
@@ -87,15 +88,14 @@ def filled(folder):
             }
             key = f"{method} {network} {seed} {settings}"
             result = {"labels": "hard", "learning_rate": 0.1, "seconds": 1.0, "peak_bytes": 1}
+            result |= {"accuracies": values, "tuned": False, "version": VERSION}
             store.put("set", key, {}, {"image_bytes": 1, "label_bytes": 0, "cost": {}})
-            store.put("evaluation", key, {}, result)
-            store.add_accuracies(key, dict(enumerate(values)))
-            store.put("figure", key, about, {"evaluation": key, "runs": [key]})
+            store.put("figure", key, about, {"evaluation": result, "runs": [key]})
 
     for network, values in {"a": [0.7, 0.7], "b": [0.8, 0.9], "c": [0.8, 0.85]}.items():
         key = f"real {network}"
-        store.put("real", key, {"data": "d", "network": network}, {"evaluation": key})
-        store.add_accuracies(key, dict(enumerate(values)))
+        reached = {"accuracies": values, "version": VERSION}
+        store.put("real", key, {"data": "d", "network": network}, {"evaluation": reached})
     return store, fill
 
 

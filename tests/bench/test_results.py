@@ -8,6 +8,7 @@ import pytest
 from ddkit.bench.result_rows import Row
 from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
+from ddkit.evaluation.units import VERSION
 from ddkit.runtime.cache import stable_hash
 
 COST = {
@@ -24,12 +25,10 @@ class Filled:
     def __init__(self, folder):
         self.store = Store(folder)
 
-    def evaluation(self, key: str, accuracies, **figures) -> str:
-        about = {"tuned": figures.pop("tuned", False)}
+    def evaluation(self, accuracies, **figures) -> dict:
         result = {"labels": "hard", "learning_rate": 0.01, "seconds": 6.0, "peak_bytes": 50}
-        self.store.put("evaluation", key, about, result | figures)
-        self.store.add_accuracies(key, dict(enumerate(accuracies)))
-        return key
+        same = {"accuracies": list(accuracies), "tuned": False, "version": VERSION}
+        return result | same | figures
 
     def figure(self, accuracies, *, seed=0, role="set", evaluation=None, figures=None, **about):
         where = {
@@ -50,15 +49,15 @@ class Filled:
             self.store.put("set", run, {}, result)
         key = stable_hash(where)
         if evaluation is None:
-            evaluation = self.evaluation(f"e {key}", accuracies, **(figures or {}))
+            evaluation = self.evaluation(accuracies, **(figures or {}))
         self.store.put("figure", key, where, {"evaluation": evaluation, "runs": [run]})
         return evaluation
 
     def real(self, accuracies, data="d", network="n", **figures):
         key = stable_hash(["real", network, figures])
-        self.evaluation(key, accuracies, **figures)
         about = {"data": data, "network": network}
-        self.store.put("real", key, about, {"evaluation": key})
+        result = {"evaluation": self.evaluation(accuracies, **figures), "runs": []}
+        self.store.put("real", key, about, result)
 
     @property
     def rows(self) -> list[Row]:

@@ -24,14 +24,14 @@ def figures(folder: Path) -> list[Any]:
         (row.method, row.accuracy, row.random, row.over_random, row.p_random)
         for row in read_results(store).rows
     ]
-    return [sorted(rows), {e.key: store.accuracies(e.key) for e in store.all("evaluation")}]
+    reached = {e.key: e.result["evaluation"]["accuracies"] for e in store.evaluated("figure")}
+    return [sorted(rows), reached]
 
 
 def evaluations(folder: Path) -> dict[str, Any]:
-    """Return the finished evaluations with their times: one that is repeated takes another time."""
+    """Return the finished figures with their times: one that is repeated takes another time."""
     store = Store(folder, create=False)
-    found = {entry.key: (entry.at, entry.result) for entry in store.all("evaluation")}
-    return {key: value for key, value in found.items() if len(store.accuracies(key)) == 2}
+    return {entry.key: (entry.at, entry.result) for entry in store.evaluated("figure")}
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

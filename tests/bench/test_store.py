@@ -60,23 +60,11 @@ def test_what_failed_has_no_result_until_it_is_done(store):
     assert store.result("cell", "key") is None
 
 
-def test_accuracies_are_kept_by_evaluation_and_seed(store, folder):
-    store.add_accuracies("a", {2: 0.25, 0: 0.5})
-    store.add_accuracies("b", {0: 0.125})
-    store.add_accuracies("a", {1: 0.75, 0: 0.5})
-    assert list(Store(folder).accuracies("a").items()) == [(0, 0.5), (1, 0.75), (2, 0.25)]
-    assert store.accuracies("b") == {0: 0.125}
-    assert store.accuracies("c") == {}
-
-
 def test_an_entry_is_written_whole_or_not_at_all(store, folder):
     store.put("set", "key", ABOUT, "whole")
     with pytest.raises(TypeError):
         store.put("set", "key", ABOUT, {"not": object()})
-    with pytest.raises(DdkitError):
-        store.add_accuracies("a", {0: 0.5, 1: None})
     assert Store(folder).result("set", "key") == "whole"
-    assert Store(folder).accuracies("a") == {}
 
 
 def test_a_folder_without_a_bench_is_not_made_one(folder):
@@ -104,14 +92,12 @@ def filled(tmp_path_factory) -> bytes:
     store = Store(folder)
     for index in range(40):
         store.put("figure", f"key {index}", ABOUT, {"evaluation": "x" * 1000})
-    store.add_accuracies("evaluation", dict.fromkeys(range(1000), 0.5))
     return (folder / NAME).read_bytes()
 
 
 def read_all(folder: Path) -> None:
     store = Store(folder)
     store.all("figure")
-    store.accuracies("evaluation")
     for index in range(40):
         store.get("figure", f"key {index}")
 
@@ -182,7 +168,6 @@ def write_many(folder: Path, writer: int) -> None:
     for index in range(100):
         store.put("figure", f"{writer} {index}", {"writer": writer}, index)
         store.put("cell", "shared", {}, writer)
-        store.add_accuracies("shared", {writer * 1000 + index: index / 1000})
 
 
 def test_processes_that_write_at_once_lose_nothing(folder):
@@ -196,8 +181,6 @@ def test_processes_that_write_at_once_lose_nothing(folder):
     store = Store(folder)
     found = {entry.key: entry.result for entry in store.all("figure")}
     assert found == {f"{writer} {index}": index for writer in (1, 2) for index in range(100)}
-    expected = {n * 1000 + index: index / 1000 for n in (1, 2) for index in range(100)}
-    assert store.accuracies("shared") == expected
     assert store.result("cell", "shared") in (1, 2)
 
 

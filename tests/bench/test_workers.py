@@ -82,12 +82,12 @@ def at_work(start, begun) -> Callable[..., tuple]:
             os.kill(pid, signal.SIGKILL)
 
 
-def figures(store: Store) -> dict[tuple, dict[int, float]]:
+def figures(store: Store) -> dict[tuple, list[float]]:
     return {
-        (e.about["method"], e.about["seed"], e.about["role"]): store.accuracies(
-            e.result["evaluation"]
-        )
-        for e in store.all("figure")
+        tuple(e.about[name] for name in ("method", "seed", "role")): e.result["evaluation"][
+            "accuracies"
+        ]
+        for e in store.evaluated("figure")
     }
 
 

@@ -19,6 +19,7 @@ from ddkit.evaluation.accuracy import (
     protocol_for,
     rated,
     tuned,
+    tuning_split,
 )
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.training import create, train_on
@@ -241,7 +242,7 @@ def test_tuning_never_reads_the_test_split(run, data, artifact, monkeypatch):
     for holdout in (0.0, 0.25):
         config = run(data={"name": "digits", "holdout": holdout}).config
         work = prepare(config, run().folder)
-        split = comparison.tuning_split(work)
+        split = tuning_split(work)
         assert len(split) == (9 if holdout else 3)
         assert tuned(DSA, distilled, split, NET, CPU).recipe.lr > 0
 

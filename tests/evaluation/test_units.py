@@ -1,5 +1,8 @@
 """Evaluations are kept seed by seed: what was trained is not trained again."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from ddkit.distilled.dataset import load
@@ -8,6 +11,8 @@ from ddkit.evaluation.accuracy import Evaluation, evaluate_with, open_test, prot
 from ddkit.evaluation.units import Evaluations, groups, joined
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison
+from ddkit.runtime.errors import Busy
+from ddkit.runtime.files import read_json
 from ddkit.runtime.interrupt import Stopped
 from ddkit.runtime.progress import Silent
 
@@ -71,6 +76,39 @@ def test_another_evaluation_is_trained_anew(evaluations, change, data, make_spli
         evaluations = Evaluations(evaluations.artifact, evaluations.run, open_test(evaluations.run))
     evaluations.of_set(distilled, recipe, network, [0])
     assert len(files(tmp_path)) == 2
+
+
+def test_a_set_is_known_by_its_content_wherever_it_lies(evaluations, tmp_path):
+    first = evaluations.of_set(load(evaluations.artifact), DSA, NET, [0])
+    copied = shutil.copyfile(evaluations.artifact, tmp_path / "copied.safetensors")
+    before = files(tmp_path)
+    assert evaluations.of_set(load(copied), DSA, NET, [0]) == first
+    assert files(tmp_path) == before
+
+
+def test_a_rate_is_chosen_once_and_its_seconds_count(evaluations, tmp_path, monkeypatch):
+    distilled = load(evaluations.artifact)
+    first = evaluations.of_set(distilled, DSA, NET, [0], tune=True)
+    monkeypatch.setattr(evaluation_units, "tuned", lambda *rest: pytest.fail("tuned again"))
+    again = evaluations.of_set(distilled, DSA, NET, [0, 1], tune=True)
+    assert (first.tuned, again.learning_rate) == (True, first.learning_rate)
+    said = evaluations.of_set(distilled, DSA.with_recipe(lr=first.learning_rate), NET, [0, 1])
+    assert (said.tuned, said.accuracies) == (False, again.accuracies)
+    (spent,) = [read_json(path)["seconds"] for path in files(tmp_path) if "rate" in read_json(path)]
+    assert again.seconds == pytest.approx(said.seconds + spent)
+
+
+def test_one_process_is_at_an_evaluation(evaluations, monkeypatch):
+    distilled = load(evaluations.artifact)
+    honest = evaluation_units.trained
+
+    def meeting(*work):
+        with pytest.raises(Busy, match="the evaluation"):
+            replace(evaluations, wait=False).of_set(distilled, DSA, NET, [7])
+        return honest(*work)
+
+    monkeypatch.setattr(evaluation_units, "trained", meeting)
+    assert len(evaluations.of_set(distilled, DSA, NET, [0]).accuracies) == 1
 
 
 def test_a_comparison_that_was_stopped_goes_on(evaluations, tmp_path, monkeypatch):

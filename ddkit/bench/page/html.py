@@ -202,8 +202,8 @@ def _benches(store: Store) -> list[Bench]:
 
 def _devices(store: Store) -> list[str]:
     """Return what the figures were measured on: seconds of different ones don't compare."""
-    found = [entry.result.get("device", "") for entry in store.all("evaluation") if entry.result]
-    return sorted({device for device in found if device})
+    found = [e.result["evaluation"] for kind in ("figure", "real") for e in store.evaluated(kind)]
+    return sorted({e["device"] for e in found if e.get("device")})
 
 
 def _without_none(value: Any) -> Any:

@@ -13,6 +13,7 @@ from ddkit.config import RunConfig
 from ddkit.data.space import InputSpace
 from ddkit.distilled.dataset import ARTIFACT
 from ddkit.distilled.writing import write_distilled
+from ddkit.evaluation.units import VERSION
 from ddkit.labels import HardLabels
 from ddkit.runtime.tensors import write_tensors
 from ddkit.synthesis.images import Synthetic
@@ -111,19 +112,6 @@ class Filler:
                 self.run(method, ipc, seed, data, **cost)
             about = {"method": method, "data": data, "ipc": ipc, "seed": seed}
             key = f"{run} {role} {network} {protocol} {recipe}"
-            self.store.put(
-                "evaluation",
-                key,
-                {**about, "role": role, "tuned": tuned},
-                {
-                    "device": "cpu",
-                    "labels": "hard",
-                    "learning_rate": 0.01,
-                    "seconds": 3.0,
-                    "peak_bytes": 1_500_000,
-                },
-            )
-            self.store.add_accuracies(key, dict(enumerate(found)))
             about |= {
                 "run": run,
                 "role": role,
@@ -132,17 +120,29 @@ class Filler:
                 "network": network,
                 "protocol": protocol,
             }
-            self.store.put("figure", key, about, {"evaluation": key, "runs": [run]})
+            reached = {**reaching(found), "labels": "hard", "tuned": tuned}
+            self.store.put("figure", key, about, {"evaluation": reached, "runs": [run]})
 
     def real(self, accuracies: Sequence[float], network: str = "convnet") -> None:
         key = f"real {network}"
-        self.store.put("real", key, {"data": "digits", "network": network}, {"evaluation": key})
-        self.store.put("evaluation", key, {}, {"device": "cpu"})
-        self.store.add_accuracies(key, dict(enumerate(accuracies)))
+        about = {"data": "digits", "network": network}
+        self.store.put("real", key, about, {"evaluation": reaching(accuracies), "runs": []})
 
     def fail(self, method: str, error: str) -> None:
         about = {"method": method, "data": "digits", "ipc": 1, "seed": 0}
         self.store.fail("cell", f"{method} failed", about, error)
+
+
+def reaching(accuracies: Sequence[float]) -> dict[str, Any]:
+    """Return an evaluation as a bench stores it."""
+    return {
+        "accuracies": list(accuracies),
+        "device": "cpu",
+        "learning_rate": 0.01,
+        "seconds": 3.0,
+        "peak_bytes": 1_500_000,
+        "version": VERSION,
+    }
 
 
 @pytest.fixture

@@ -131,5 +131,7 @@ def test_cells_of_a_bench_on_ray_give_the_figures_of_cells_here(on_ray, tmp_path
         assert failed == []
         store = Store(folder)
         assert len(store.all("cell")) == 4
-        found.append({e.key: store.accuracies(e.key) for e in store.all("evaluation")})
+        found.append(
+            {e.key: e.result["evaluation"]["accuracies"] for e in store.evaluated("figure")}
+        )
     assert found[0] == found[1] != {}
