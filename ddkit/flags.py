@@ -78,6 +78,10 @@ class MethodFlags:
             metavar="KEY=VALUE",
         ),
     ] = ()
+    steps: Annotated[
+        int | None,
+        Flag("of the synthesis, whatever the method's own option is called", default="its own"),
+    ] = None
     pool_from: Annotated[str | None, Flag("whose pool of networks is used", metavar="METHOD")] = (
         None
     )

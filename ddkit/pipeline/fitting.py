@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ddkit.config import RunConfig, StageConfig, load_config
 from ddkit.pipeline.estimate import Data
-from ddkit.pipeline.plan import Plan, plan
+from ddkit.pipeline.plan import Plan, data_of, plan
 from ddkit.pipeline.rehearse import images_seen
 from ddkit.pipeline.stages import options_of
 from ddkit.runtime.errors import DdkitError
@@ -19,6 +19,19 @@ SHARE = 0.8  # of the time left, that an estimate may fill: data are read too, a
 Part = Literal["synthesis", "pool", "relabel"]
 FIELDS: dict[Part, str] = {"synthesis": "options", "pool": "pool_from", "relabel": "relabel_from"}
 """Where a run keeps the options of its method, and of those that stand in for it."""
+
+
+def fitted(config: RunConfig, folder: Path, overwrite: bool, progress: Progress) -> RunConfig:
+    """Return a run as it fits its `minutes`: as `folder` has it, where it was begun in these words.
+
+    Raises `DdkitError` as `fit` does. A folder with another run is left to who claims it.
+    """
+    begun = begun_as(config, folder)
+    if config.minutes is None or begun is not None:
+        return begun or config
+    if (folder / "config.toml").exists() and not overwrite:
+        return config
+    return fit(config, data_of(config.data), progress)
 
 
 def begun_as(config: RunConfig, folder: Path) -> RunConfig | None:
@@ -50,19 +63,18 @@ def fit(config: RunConfig, data: Data, progress: Progress) -> RunConfig:
     """
     minutes = config.minutes or 0.0
     began = time.monotonic()
-    progress.note("a rehearsal says what fits the time")
-    pace = Pace(config, plan(config, data), data)
+    pace = Pace(config, plan(config, data, progress), data)
     left = SHARE * (60 * minutes - (time.monotonic() - began))
-    fitted = shortened(pace, left)
-    lowered = [
-        f"{key.removeprefix('synthesis.')} {_value(fitted, key)} instead of {asked}"
-        for key, asked in fitted.fitted.items()
+    short = shortened(pace, left)
+    less = [
+        f"{key.removeprefix('synthesis.')} {_value(short, key)} instead of {asked}"
+        for key, asked in short.fitted.items()
     ]
     progress.note(
-        f"--minutes {minutes:g}: {', '.join(lowered) or 'all as it is'}; "
-        f"about {max(pace.seconds(fitted), 1) / 60:.1f} minutes"
+        f"--minutes {minutes:g}: {', '.join(less) or 'all as it is'}; "
+        f"about {max(pace.seconds(short), 1) / 60:.1f} minutes"
     )
-    return fitted
+    return short
 
 
 @dataclass(frozen=True)

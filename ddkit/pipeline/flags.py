@@ -82,6 +82,7 @@ def configured(said: Mapping[str, Any]) -> "RunConfig":
             flags.settings,
             flags.preset,
             sources,
+            flags.steps,
         )
     )
 

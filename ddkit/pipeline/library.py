@@ -13,6 +13,7 @@ from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.flags import DistillFlags
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison
+from ddkit.pipeline.fitting import fitted
 from ddkit.pipeline.flags import configured, default_folder, takes
 from ddkit.pipeline.rows import Rows
 from ddkit.runtime import loggers
@@ -53,6 +54,8 @@ def distill(**said: Any) -> DistilledDataset:
     if resolved.preset:
         reports.note(f"preset {resolved.preset}")
     with _working(flags.executor, flags.address) as where:
+        if flags.config is None:  # which repeats a run as it was fitted
+            resolved = fitted(resolved, folder, flags.overwrite, reports)
         artifact = pipeline.distill(
             resolved,
             folder,

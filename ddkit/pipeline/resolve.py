@@ -8,7 +8,7 @@ import torch
 
 from ddkit.config import RECIPE, RunConfig, StageConfig, StageName
 from ddkit.data.options import DataOptions
-from ddkit.methods.plugin import Alias, lookup, options_model
+from ddkit.methods.plugin import Alias, lookup, options_model, steps_setting
 from ddkit.methods.presets import find_preset
 from ddkit.pools import named as named_pool
 from ddkit.runtime.errors import DdkitError
@@ -22,7 +22,7 @@ class Request:
 
     `common` holds fields of `RunConfig`, `data` fields of `DataOptions`, `settings` the texts of
     `--set`: "key=value" for the method, "stage.key=value" for another stage's plugin; or a mapping
-    of such keys to values.
+    of such keys to values. `steps` is the number for the method's own option that counts them.
     """
 
     method: str
@@ -31,6 +31,7 @@ class Request:
     settings: Iterable[str] | Mapping[str, Any] = ()
     preset: str | None = None
     sources: Mapping[StageName, str | None] = field(default_factory=dict)
+    steps: int | None = None
 
 
 def resolve(request: Request) -> RunConfig:
@@ -47,6 +48,11 @@ def resolve(request: Request) -> RunConfig:
     tag = validated(DataOptions, data, "the data set").tag
     preset = find_preset(request.method, plugin, alias, tag, ipc, request.preset)
     settings = _by_stage(request.settings)
+    if request.steps is not None:
+        name, count = steps_setting(request.method, request.steps)
+        if name in settings["synthesis"]:
+            raise DdkitError(f"--steps {count} is --set {name}={count}: say one of the two")
+        settings["synthesis"][name] = count
 
     layers = [_alias_options(alias), preset.get("options", {}), settings["synthesis"]]
     own = _stage(plugin, layers, ipc)

@@ -103,7 +103,7 @@ def test_the_time_of_the_rehearsal_counts(monkeypatch):
     config = asked(minutes=10.0)
     clock = iter([0.0, 300.0])
     monkeypatch.setattr(fitting.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(fitting, "plan", lambda config, data: pace(config).found)
+    monkeypatch.setattr(fitting, "plan", lambda config, data, progress: pace(config).found)
     fitted = fitting.fit(config, DATA, Silent())  # 300 s are left, of which 240 may be filled
     assert fitted.options["experts"] == 10
     assert fitted.options["iterations"] == 1400

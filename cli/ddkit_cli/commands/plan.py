@@ -23,11 +23,15 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     imagenet-1k, or --like says what they hold: a few steps are rehearsed on made-up images.
     """
     from ddkit.pipeline import plan as planning
+    from ddkit.pipeline.fitting import fit
     from ddkit_cli import display
 
     config = configured(flags)
     progress = display.progress_for(quiet or as_json)
-    found = planning.plan(config, planning.data_of(config.data, parsed(like)), progress)
+    data = planning.data_of(config.data, parsed(like))
+    if config.minutes is not None and not config.fitted:
+        config = fit(config, data, progress)
+    found = planning.plan(config, data, progress)
     if as_json:
         display.as_json(
             {

@@ -110,8 +110,8 @@ def look(options: DataOptions) -> tuple[int, int, tuple[int, int, int]]:
     if listing is None:
         split = load(options, "train")
         return len(split), len(split.classes), split.shape
-    shape = listing.images.sampled_shape(options.resize)
-    return len(listing.labels), len(listing.classes), shape
+    images = round(len(listing.labels) * (1 - (options.test_share or 0.0)))
+    return images, len(listing.classes), listing.images.sampled_shape(options.resize)
 
 
 def opened(
