@@ -1,4 +1,4 @@
-"""The cells of a bench: which runs they are, and which baselines stand beside each."""
+"""The cells of a bench and their figures: which runs they are, and which baselines stand beside."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +47,31 @@ class Cell:
         return {"method": self.method, "data": self.data, "ipc": self.ipc, "seed": self.seed}
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a cell: what is trained on, which network, how."""
+
+    cell: Cell
+    role: Role
+    network: str
+    protocol: str
+    recipe: str
+    step: int = 0  # of a task that has several
+
+    def about(self) -> dict[str, Any]:
+        """Return what tables say of it; `settings` is the same for all seeds of a method."""
+        config = self.cell.config
+        return {
+            **self.cell.about(),
+            "run": run_key(config),
+            "role": self.role,
+            "recipe": self.recipe,
+            "settings": run_key(config.model_copy(update={"seed": 0})),
+            "network": self.network,
+            "protocol": self.protocol,
+        }
+
+
 def cells(bench: BenchConfig, steps: Mapping[str, int] | None = None) -> list[Cell]:
     """Return all cells; the first seed of each comes before the second of any.
 
@@ -63,12 +88,7 @@ def cells(bench: BenchConfig, steps: Mapping[str, int] | None = None) -> list[Ce
 
 
 def make_cell(
-    bench: BenchConfig,
-    name: str,
-    data: DataOptions,
-    ipc: int,
-    seed: int,
-    steps: Mapping[str, int],
+    bench: BenchConfig, name: str, data: DataOptions, ipc: int, seed: int, steps: Mapping[str, int]
 ) -> Cell:
     """Return one cell. Distillation seeds share a pool, so that it is trained once."""
     variant = bench.variant(name)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ddkit.bench.cells import Cell, companion, make_cell, run_key
-from ddkit.bench.figure import Figure, Images
+from ddkit.bench.cells import Cell, Figure, companion, make_cell, run_key
 from ddkit.bench.figures import Figures
 from ddkit.config import RunConfig, StageConfig
 from ddkit.data.sources import load as sources
@@ -51,14 +50,16 @@ class ContinualFigures(Figures):
     def _measure(self, figure: Figure) -> None:
         cell = figure.cell
         parts = class_steps(self._class_names(cell), cell.seed)[: figure.step]
-        distilled = self._union(figure, self.runs(cell)[: figure.step])
+        _, path, _ = self._union(figure, self.runs(cell)[: figure.step])
         beside = self._union(figure, [self._part(figure, part) for part in parts])
-        ours = load(distilled.path)
-        self.evaluate(figure, beside, ours, self.protocol(PROTOCOL, cell.config, ours))
+        ours = load(path)
+        self.evaluate(figure, *beside, ours, self.protocol(PROTOCOL, cell.config, ours))
 
-    def _union(self, figure: Figure, configs: Sequence[RunConfig]) -> Images:
-        """Return the images of all steps so far as one set."""
-        keys = tuple(run_key(config) for config in configs)
+    def _union(
+        self, figure: Figure, configs: Sequence[RunConfig]
+    ) -> tuple[RunConfig, Path, list[str]]:
+        """Return the run, the artifact and the runs' keys of all steps' images so far, as one."""
+        keys = [run_key(config) for config in configs]
         seen = [name for config in configs for name in config.data.classes or ()]
         whole = _with_classes(companion(figure.cell.config, labelled=False), seen)
         key = stable_hash([keys, run_key(whole)])  # chosen images serve several input spaces
@@ -67,7 +68,7 @@ class ContinualFigures(Figures):
             if not path.exists():
                 sets = [load(self.artifact(config, figure.about())) for config in configs]
                 write_union(sets, path, prepare(whole, path.parent, self.progress))
-        return Images(whole, path, keys)
+        return whole, path, keys
 
     def _part(self, figure: Figure, part: Sequence[str]) -> RunConfig:
         """Return the run that distils, draws or selects the images of one step's classes."""

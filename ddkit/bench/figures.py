@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddkit.bench.cells import Cell, Role, companion, make_cell, run_folder, run_key
+from ddkit.bench.cells import Cell, Figure, Role, companion, make_cell, run_folder, run_key
 from ddkit.bench.config import NONE, OWN, BenchConfig
-from ddkit.bench.figure import Figure, Images
 from ddkit.bench.store import Store
 from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
@@ -75,21 +74,17 @@ class Figures:
     def measure(self, cell: Cell) -> None:
         """Make the figures of a cell that the store lacks."""
         self._runs.clear()
-        left = [figure for figure in self.of(cell) if not self.is_stored(figure)]
-        for wait in (False, True):  # what another process is at comes later: it may be done then
-            left = [figure for figure in left if not self._attempt(figure, wait)]
+        for self._wait in (False, True):  # what another process is at comes last: done by then
+            for figure in self.of(cell):
+                try:
+                    if not self.is_stored(figure):
+                        self._measure(figure)
+                except Busy:
+                    if self._wait:
+                        raise
         # last: it is one for all cells, and another process may be at it
         for network in self.real_networks(cell):
             self._measure_real(cell, network)
-
-    def _attempt(self, figure: Figure, wait: bool) -> bool:
-        """Make a figure; return False where another process is at its evaluation, unless `wait`."""
-        self._wait = wait
-        try:
-            self._measure(figure)
-        except Busy:
-            return False
-        return True
 
     def figure_key(self, figure: Figure) -> str:
         """Return a key of a figure; another selection, or with other settings, is another one."""
@@ -152,7 +147,7 @@ class Figures:
             return
         config = self._config(figure, labelled=protocol.labels == "own")
         path = self.artifact(config, figure.about())
-        self.evaluate(figure, Images(config, path, (run_key(config),)), distilled, protocol)
+        self.evaluate(figure, config, path, [run_key(config)], distilled, protocol)
 
     def _config(self, figure: Figure, *, labelled: bool) -> RunConfig:
         """Return the run whose images a figure trains on."""
@@ -179,21 +174,28 @@ class Figures:
         return protocol_of(name, config, {"epochs": self.bench.epochs})
 
     def evaluate(
-        self, figure: Figure, images: Images, distilled: DistilledDataset, protocol: Protocol
+        self,
+        figure: Figure,
+        config: RunConfig,
+        path: Path,
+        runs: Sequence[str],
+        distilled: DistilledDataset,
+        protocol: Protocol,
     ) -> None:
         """Train and test what is not done yet, and store the figure.
 
         Args:
-            images: what is trained on.
+            config: the run of what is trained on, for the data, the space and the device.
+            path: its artifact.
+            runs: the keys of the runs that made it, for their cost.
             distilled: the distilled set: a learned rate of its is one that others must tune for.
         """
-        same = images.path == distilled.file.path
-        dataset = distilled if same else load(images.path)
+        dataset = distilled if path == distilled.file.path else load(path)
         recipe, tune = recipe_for(protocol, dataset, distilled, tune=self.bench.tune, fixed=False)
-        found = self._evaluations(images.config, images.path, self._wait).of_set(
+        found = self._evaluations(config, path, self._wait).of_set(
             dataset, recipe, figure.network, range(self.bench.evaluation_seeds), tune=tune
         )
-        self._keep("figure", self.figure_key(figure), figure.about(), found, images.runs)
+        self._keep("figure", self.figure_key(figure), figure.about(), found, runs)
 
     def real_key(self, cell: Cell, network: str) -> str:
         """Return the key of the figure on all real data, one for all methods and ipc."""

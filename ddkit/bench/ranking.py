@@ -41,8 +41,7 @@ class Ranking:
 
 
 def rankings(
-    accuracies: Iterable[tuple[Place, str, int, float]],
-    real: dict[tuple[Place, str], float],
+    accuracies: Iterable[tuple[Place, str, int, float]], real: dict[tuple[Place, str], float]
 ) -> list[Ranking]:
     """Return the rankings of all methods.
 

@@ -10,7 +10,23 @@ BySeed = dict[int, list[float]]
 
 
 @dataclass(frozen=True)
-class Row:
+class Conditions:
+    """What methods are compared under."""
+
+    data: str
+    ipc: int
+    network: str
+    protocol: str
+    recipe: str
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """What is compared with each other: all but the method."""
+        return (self.data, self.ipc, self.network, self.protocol, self.recipe)
+
+
+@dataclass(frozen=True)
+class Row(Conditions):
     """One method under one protocol, with what stands beside it.
 
     Attributes:
@@ -28,11 +44,6 @@ class Row:
     """
 
     method: str
-    data: str
-    ipc: int
-    network: str
-    protocol: str
-    recipe: str
     labels: str
     accuracy: Spread
     random: Spread | None
@@ -51,11 +62,6 @@ class Row:
     runs: tuple[str, ...]
     name: str
     tuned: bool
-
-    @property
-    def group(self) -> tuple[Any, ...]:
-        """What is compared with each other: all but the method."""
-        return (self.data, self.ipc, self.network, self.protocol, self.recipe)
 
 
 @dataclass(frozen=True)
@@ -95,16 +101,9 @@ class Difference:
         return self.p < SIGNIFICANT
 
 
-@dataclass(frozen=True, order=True)
-class Key:
-    data: str
-    ipc: int
-    network: str
-    protocol: str
-    recipe: str
+@dataclass(frozen=True)
+class Key(Conditions):
+    """A method with its settings; seeds and what stands beside it share the key."""
+
     method: str
     settings: str
-
-    @property
-    def group(self) -> tuple[Any, ...]:
-        return (self.data, self.ipc, self.network, self.protocol, self.recipe)

@@ -130,12 +130,8 @@ class _Figures:
         }
         common = [seed for seed in ours if seed in random]
         return Row(
+            *key.group,
             key.method,
-            key.data,
-            key.ipc,
-            key.network,
-            key.protocol,
-            key.recipe,
             evaluations[0]["labels"],
             spread(list(ours.values())),
             spread(list(random.values())) if random else None,

@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, astuple
 from math import isnan
 from typing import Any
 
@@ -110,74 +110,42 @@ def markdown(results: Results) -> str:
     parts = ["# Bench", *HOW_TO_READ]
     if not results.rows:
         parts.append("Nothing is finished yet.")
-    else:
-        names = [name for name, _ in MARKDOWN_FIELDS]
-        cells = [[value(row) for _, value in MARKDOWN_FIELDS] for row in results.rows]
-        parts += ["## Accuracy", _markdown_table(names, cells)]
-    scores = measured(results)
-    if scores:
-        names = ["method", "data", "ipc", "network", "recipe", "HLR", "IOR", "LRS", "ARS"]
-        parts += [
-            "## Scores",
-            _markdown_table(
-                names,
-                (
-                    (
-                        s.method,
-                        s.data,
-                        s.ipc,
-                        s.network,
-                        s.recipe,
-                        points(s.recovery),
-                        points(s.over_random),
-                        score(s.lrs),
-                        score(s.ars),
-                    )
-                    for s in scores
-                ),
-            ),
-        ]
-    if results.differences:
-        names = ["data", "ipc", "network", "protocol", "methods", "difference", "p", "n", ""]
-        parts += [
-            "## Differences between methods",
-            _markdown_table(
-                names,
-                (
-                    (
-                        *d.group[:3],
-                        conditions(*d.group[3:]),
-                        f"{d.first} − {d.second}",
-                        points(d.difference),
-                        p_value(d.p),
-                        d.sets,
-                        verdict(d),
-                    )
-                    for d in results.differences
-                ),
-            ),
-        ]
-    if results.rankings:
-        names = ["method", "data", "ipc", "protocol", "Spearman's ρ, by seed", "networks"]
-        parts += [
-            "## Ranking of networks",
-            _markdown_table(
-                names,
-                (
-                    (
-                        r.method,
-                        r.data,
-                        r.ipc,
-                        conditions(r.protocol, r.recipe),
-                        " ".join(score(value) for value in r.correlations),
-                        r.networks,
-                    )
-                    for r in results.rankings
-                ),
-            ),
-        ]
-    if results.failed:
-        parts += ["## Failed", _markdown_table(["cell", "error"], results.failed)]
+    cells = [[value(row) for _, value in MARKDOWN_FIELDS] for row in results.rows]
+    parts += _section("Accuracy", [name for name, _ in MARKDOWN_FIELDS], cells)
+    parts += _section(
+        "Scores",
+        ["method", "data", "ipc", "network", "recipe", "HLR", "IOR", "LRS", "ARS"],
+        [
+            [*astuple(s)[:5], points(s.recovery), points(s.over_random), score(s.lrs), score(s.ars)]
+            for s in measured(results)
+        ],
+    )
+    parts += _section(
+        "Differences between methods",
+        ["data", "ipc", "network", "protocol", "methods", "difference", "p", "n", ""],
+        [
+            [
+                *d.group[:3],
+                conditions(*d.group[3:]),
+                f"{d.first} − {d.second}",
+                points(d.difference),
+                p_value(d.p),
+                d.sets,
+                verdict(d),
+            ]
+            for d in results.differences
+        ],
+    )
+    parts += _section(
+        "Ranking of networks",
+        ["method", "data", "ipc", "protocol", "Spearman's ρ, by seed", "networks"],
+        [
+            [*astuple(r)[:3], where, " ".join(map(score, r.correlations)), r.networks]
+            for r in results.rankings
+            for where in [conditions(r.protocol, r.recipe)]
+        ],
+    )
+    parts += _section("Failed", ["cell", "error"], results.failed)
     return "\n\n".join(parts) + "\n"
 
 
@@ -263,11 +231,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h"
 
 
-def _markdown_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join(
-        "| " + " | ".join(_markdown_cell(cell) for cell in line) + " |" for line in lines
-    )
+def _section(title: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Return a heading and a table; nothing where there are no rows."""
+    lines = [names, ["---"] * len(names), *rows] if rows else []
+    table = ["| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines]
+    return [f"## {title}", "\n".join(table)] if rows else []
 
 
 def _markdown_cell(value: Any) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -73,7 +74,7 @@ def run_units(
     device = wanted[0].config.device  # here: other machines may have no GPU, or one more
     known = bench.model_copy(update={"device": device}).model_dump(mode="json")
     common = {"bench": known, "folder": str(folder.absolute()), "attempt": harness.attempt}
-    function = "ddkit.bench.work:measure_cell"
+    function = "ddkit.bench.workers:measure_cell"
     job = Job("cells", function, common, bench.threads, gpu=device != "cpu")
 
     def here(key: str, bar: Task) -> None:
@@ -87,6 +88,13 @@ def run_units(
             units.append(Unit(cell.title, partial(here, key), {"cell": key}))
     executor.run(job, units, progress, len(wanted) - len(units))
     return harness.run()  # nothing is left: it says what failed
+
+
+def measure_cell(
+    progress: Progress, *, bench: dict[str, Any], folder: str, attempt: str, cell: str
+) -> None:
+    """Do the cell of this key of a bench, once no other process is at it."""
+    Harness(BenchConfig.model_validate(bench), Path(folder), progress, attempt).do_one(cell)
 
 
 def default_workers(bench: BenchConfig) -> int:

@@ -201,11 +201,7 @@ def evaluate_on_test(
 
 
 def evaluate_real(
-    protocol: Protocol,
-    run: Run,
-    test: Resident,
-    network: str,
-    evaluation_seeds: Sequence[int],
+    protocol: Protocol, run: Run, test: Resident, network: str, evaluation_seeds: Sequence[int]
 ) -> Evaluation:
     """Train `network` on all real data with a protocol's recipe and hard labels, and test it."""
     began = time.perf_counter()

@@ -73,10 +73,7 @@ DSA_SOFT = DSA.model_copy(update={"name": "dsa-soft", "labels": "own"})  # as TE
 
 # no DSA: the logits are those of the images as they are
 L1 = Protocol(  # APM, Algorithm 1 and appendix A.7, with its rate for CIFAR-10
-    name="l1",
-    labels="own",
-    loss="l1",
-    recipe=DSA.recipe.model_copy(update={"lr": 0.02}),
+    name="l1", labels="own", loss="l1", recipe=DSA.recipe.model_copy(update={"lr": 0.02})
 )
 
 SOFT = Protocol(  # Teddy, appendix D.3; its 300 epochs are for sets of many steps per epoch

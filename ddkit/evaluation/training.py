@@ -187,7 +187,9 @@ def at_once(
         torch.get_num_threads(),
     )
     if form not in _faster:
-        ratio = _speedup(distilled, protocol, network, seeds[:size], device)
+        _, alone = _start(distilled, protocol, network, seeds[:1], device)
+        _, several = _start(distilled, protocol, network, seeds[:size], device)
+        ratio = batched.time_ratio(alone, several, size, device, longest=LONGEST_STEP)
         _faster[form] = ratio >= CLEARLY_FASTER
     return size if _faster[form] else 1
 
@@ -242,16 +244,3 @@ def _start(
     return models, batched.fit_together(
         models, batches, recipe, steps_per_epoch=steps, seed=seed, loss=data.loss
     )
-
-
-def _speedup(
-    distilled: DistilledDataset,
-    protocol: Protocol,
-    network: str,
-    seeds: Sequence[int],
-    device: torch.device,
-) -> float:
-    """Return how many times faster the networks of `seeds` train at once than in turn."""
-    _, alone = _start(distilled, protocol, network, seeds[:1], device)
-    _, together = _start(distilled, protocol, network, seeds, device)
-    return batched.time_ratio(alone, together, len(seeds), device, longest=LONGEST_STEP)

@@ -105,28 +105,29 @@ def compare(
     if run.device.type == "cuda":
         progress.note(f"networks are trained and tested in {usual(run.device)}")
     evaluations = Evaluations(distilled.file.path, replace(run, config=tested), test, executor)
+    fixed = (recipe or {}).get("lr") is not None
+
+    def row(title: str, dataset: DistilledDataset, protocol: Protocol, network: str) -> Row:
+        asked, tune = recipe_for(protocol, dataset, distilled, tune=tune_lr, fixed=fixed)
+        found = evaluations.of_set(dataset, asked, network, seeds, tune=tune)
+        labels = 0 if found.labels == "hard" else dataset.labels.bytes  # where they were used
+        return Row(title, found, None, dataset.image_bytes, labels)
+
     rows = []
     for network in specs:
         for protocol in chosen:
-            rows += _pair(
-                evaluations,
-                config.method,
-                distilled,
-                baseline if comparable(config, protocol) else None,
-                protocol,
-                network,
-                seeds,
-                tune_lr,
-                fixed=(recipe or {}).get("lr") is not None,
-            )
+            rows.append(ours := row(config.method, distilled, protocol, network))
+            if baseline is not None and comparable(config, protocol):
+                beside = row("random real images", baseline, protocol, network)
+                over = ours.evaluation.mean - beside.evaluation.mean
+                rows[-1:] = [replace(ours, over_random=over), beside]
         if real:
             protocol = evaluation.protocol_for("dsa")
-            result = evaluations.of_real(protocol, network, seeds)
-            rows.append(Row(f"all real data, {protocol.real_epochs} epochs", result))
+            found = evaluations.of_real(protocol, network, seeds)
+            rows.append(Row(f"all real data, {protocol.real_epochs} epochs", found))
         if own:
-            rows.append(
-                Row(f"{config.method}, own protocol", own_protocol(run, distilled, network, seeds))
-            )
+            found = own_protocol(run, distilled, network, seeds)
+            rows.append(Row(f"{config.method}, own protocol", found))
     return rows
 
 
@@ -228,33 +229,6 @@ def own_protocol(
     return replace(result, own=True)
 
 
-def _pair(
-    evaluations: Evaluations,
-    title: str,
-    distilled: DistilledDataset,
-    baseline: DistilledDataset | None,
-    protocol: Protocol,
-    network: str,
-    seeds: Sequence[int],
-    tune_lr: bool,
-    fixed: bool,
-) -> list[Row]:
-    """Evaluate a set and its baseline under one protocol; `fixed`: at its rate, learned or not."""
-
-    def trained(dataset: DistilledDataset) -> Evaluation:
-        recipe, tune = recipe_for(protocol, dataset, distilled, tune=tune_lr, fixed=fixed)
-        return evaluations.of_set(dataset, recipe, network, seeds, tune=tune)
-
-    result = trained(distilled)
-    if baseline is None:
-        return [_row(title, result, None, distilled)]
-    random = trained(baseline)
-    return [
-        _row(title, result, result.mean - random.mean, distilled),
-        _row("random real images", random, None, baseline),
-    ]
-
-
 def recipe_for(
     protocol: Protocol,
     dataset: DistilledDataset,
@@ -277,11 +251,3 @@ def recipe_for(
         return protocol, tune
     learned = evaluation.rated(protocol, distilled) != protocol
     return evaluation.rated(protocol, dataset), tune or (learned and dataset is not distilled)
-
-
-def _row(
-    title: str, result: Evaluation, over_random: float | None, distilled: DistilledDataset
-) -> Row:
-    """Return a row with the bytes that its figure took: labels count where they were used."""
-    labels = 0 if result.labels == "hard" else distilled.labels.bytes
-    return Row(title, result, over_random, distilled.image_bytes, labels)

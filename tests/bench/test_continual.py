@@ -138,7 +138,7 @@ def test_a_second_start_does_nothing_and_more_seeds_train_the_new_ones(learned, 
     assert not work
     learned(name, evaluation_seeds=3)
     assert work.distilled == []
-    assert work.trained == [("dsa", (2,))] * 10
+    assert work.trained == [("dsa", 2)] * 10
 
 
 def test_labels_are_hard_whatever_the_method_gives(learned, method):

@@ -14,7 +14,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ddkit.bench.page import charts, columns, heat, images
-from ddkit.bench.result_rows import Row
 from ddkit.bench.results import Results
 from ddkit.bench.store import Store
 from ddkit.bench.tables import HOW_TO_READ, as_json, csv_text, duration
@@ -120,41 +119,32 @@ def _facts(results: Results) -> list[tuple[int, str]]:
     ]
 
 
-def _runs(results: Results, sets: dict[str, Any]) -> list[tuple[Row, str]]:
-    """Return each run once, with a row that it is of: methods in order, seeds in order."""
-    found: dict[tuple[str, str], Row] = {}
+def _runs(
+    results: Results, sets: dict[str, Any]
+) -> dict[str, tuple[dict[str, list[str]], dict[str, Any]]]:
+    """Return the runs by method, data set and ipc: title → (what finds them, results by key)."""
+    found: dict[str, tuple[dict[str, list[str]], dict[str, Any]]] = {}
     for row in results.rows:
-        for key in row.runs:
-            if key in sets:
-                found.setdefault((row.name, key), row)
-    return [(row, key) for (_, key), row in found.items()]
-
-
-def _about(row: Row, config: dict[str, Any]) -> tuple[str, dict[str, list[str]]]:
-    """Return the title of a run without its seed, and what filters find it by."""
-    found_by = {"method": [row.name], "data": [row.data], "ipc": [str(row.ipc)]}
-    classes = config["data"].get("classes")
-    # a task that takes classes apart has runs of several, which are told apart by these
-    part = f" · {', '.join(map(str, classes))}" if isinstance(classes, list | tuple) else ""
-    return f"{row.name} · {row.data} · ipc {row.ipc}{part}", found_by
+        for key in filter(sets.__contains__, row.runs):
+            stored = sets[key].result
+            classes = stored["config"]["data"].get("classes")
+            # a task that takes classes apart has runs of several, which are told apart by these
+            part = f" · {', '.join(map(str, classes))}" if isinstance(classes, list | tuple) else ""
+            by = {"method": [row.name], "data": [row.data], "ipc": [str(row.ipc)]}
+            title = f"{row.name} · {row.data} · ipc {row.ipc}{part}"
+            found.setdefault(title, (by, {}))[1][key] = stored
+    return found
 
 
 def _sheets(folder: Path, results: Results, sets: dict[str, Any]) -> list[images.Sheet]:
     """Return a sheet for each method, data set and ipc: that of the first distillation seed."""
-    chosen: dict[str, tuple[int, Row, str]] = {}
-    for row, key in _runs(results, sets):
-        config = sets[key].result["config"]
-        title, _ = _about(row, config)
-        seed = config["seed"]
-        if title not in chosen or seed < chosen[title][0]:
-            chosen[title] = (seed, row, key)
-    room = images.PAGE_BYTES // max(1, len(chosen))
+    runs = _runs(results, sets)
+    room = images.PAGE_BYTES // max(1, len(runs))
     found = []
-    for title, (seed, row, key) in chosen.items():
-        stored = sets[key].result
-        _, found_by = _about(row, stored["config"])
-        about = f"seed {seed}"
-        found.append(images.sheet(folder / stored["folder"], title, about, found_by, room))
+    for title, (found_by, stored) in runs.items():
+        first = min(stored.values(), key=lambda run: run["config"]["seed"])
+        about = f"seed {first['config']['seed']}"
+        found.append(images.sheet(folder / first["folder"], title, about, found_by, room))
     return found
 
 
@@ -162,12 +152,10 @@ def _cells(
     folder: Path, results: Results, sets: dict[str, Any]
 ) -> list[tuple[str, dict[str, list[str]], list[Configuration]]]:
     """Return the runs by method, data set and ipc: (title, what finds them, a run per seed)."""
-    cells: dict[str, tuple[str, dict[str, list[str]], list[Configuration]]] = {}
-    for row, key in _runs(results, sets):
-        title, found_by = _about(row, sets[key].result["config"])
-        cell = cells.setdefault(title, (title, found_by, []))
-        cell[2].append(_configuration(folder, sets[key].result))
-    return list(cells.values())
+    return [
+        (title, found_by, [_configuration(folder, run) for run in stored.values()])
+        for title, (found_by, stored) in _runs(results, sets).items()
+    ]
 
 
 def _configuration(folder: Path, stored: dict[str, Any]) -> Configuration:

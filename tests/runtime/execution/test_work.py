@@ -4,7 +4,7 @@ import pytest
 
 from ddkit.bench.config import read_config
 from ddkit.bench.harness import Harness
-from ddkit.bench.work import measure_cell
+from ddkit.bench.workers import measure_cell
 from ddkit.data.access import check_unsealed
 from ddkit.pipeline import stages as stage_pools
 from ddkit.pipeline import work
