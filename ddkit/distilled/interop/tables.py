@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ddkit.distilled.interop.refusal import Refusal
+from ddkit.distilled.interop.untrusted import Refusal
 
 IMAGES, CLASSES, LOGITS = "image", "class_id", "logits"
 
