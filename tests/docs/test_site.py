@@ -15,6 +15,7 @@ from ddkit_cli.main import COMMANDS
 
 import ddkit
 from ddkit.evaluation.protocols import PROTOCOLS
+from ddkit.flags import DistillFlags, described
 from ddkit.methods.plugin import ALIASES, METHODS, Plugin, lookup
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +114,13 @@ def test_every_command_is_on_its_page(page):
     html = unescape(page("cli.html"))
     for name in COMMANDS.builtins:
         assert f"Usage: ddkit {name} " in html, name
+
+
+def test_every_flag_of_distill_is_on_the_page_of_the_library(page):
+    text = page("api/library.html")
+    for name, flag in described(DistillFlags).items():
+        assert f"<code>{name}</code>" in text, name
+        assert flag.help in unescape(re.sub("</?code>", "`", text)), name
 
 
 def test_every_public_name_leads_to_where_it_is_explained(site, page):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddkit.distilled.interop.refusal import Refusal
+from ddkit.distilled.interop.untrusted import Refusal
 from ddkit.runtime.tensors import write_tensors
 
 SPARE = 2**28  # bytes of memory beside what follows from the size of a file

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ddkit.distilled.interop.refusal import Refusal
+from ddkit.distilled.interop.untrusted import Refusal
 
 # columns, the first of these names that is there
 IMAGES, CLASSES, SOFT = ("image",), ("label", "class_id"), ("soft_label", "logits")

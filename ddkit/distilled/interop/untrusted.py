@@ -25,6 +25,10 @@ Nested = Any
 """Tensors, numbers, texts and None, in lists and in dicts with text keys."""
 
 
+class Refusal(Exception):  # noqa: N818 - it is an answer to the parent, which makes it an error
+    """The child will not read a file; the text follows its name: "holds more than tensors"."""
+
+
 class UntrustedFiles:
     """A child process that reads files; a context manager, which ends it."""
 
