@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddkit.data.options import DataOptions
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from ddkit.config import RunConfig
@@ -23,10 +24,11 @@ def common_flags() -> list[str]:
     return [name for name in RunConfig.model_fields if name not in SETTLED]
 
 
-def configured(flags: Mapping[str, Any]) -> "RunConfig":
+def configured(flags: Mapping[str, Any], progress: Progress | None = None) -> "RunConfig":
     """Return the resolved configuration of a run; a flag that is None was not said.
 
     With "config" that file decides, and nothing else may be said. Other names are left alone.
+    What a user should know of the choice goes to `progress`.
     """
     from ddkit.config import load_config
     from ddkit.pipeline.resolve import Request, resolve
@@ -47,7 +49,8 @@ def configured(flags: Mapping[str, Any]) -> "RunConfig":
                 "relabel": flags["relabel_from"],
                 "evaluate": flags["evaluate_from"],
             },
-        )
+        ),
+        (progress or Silent()).note,
     )
 
 

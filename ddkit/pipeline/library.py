@@ -87,10 +87,11 @@ def distill(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when what is done is on disk; at the second one
             at once.
     """
-    resolved = configured(locals())
+    said, reports = locals(), reporter(progress)
+    resolved = configured(said, reports)
     folder = Path(out) if out is not None else default_folder(resolved)
     check_shared(resolved.data.name, executor)
-    logger, reports = loggers.chosen(log), reporter(progress)
+    logger = loggers.chosen(log)
     if resolved.preset:
         reports.note(f"preset {resolved.preset}")
     with _working(executor, address) as where:

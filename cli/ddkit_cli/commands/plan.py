@@ -26,7 +26,7 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     from ddkit.pipeline import plan as planning
     from ddkit_cli import display
 
-    config = configured(flags)
+    config = configured(flags, display.progress_for(quiet or as_json))
     found = planning.plan(config, planning.data_of(config.data, parsed(like)))
     if as_json:
         display.as_json(
