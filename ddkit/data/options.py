@@ -60,14 +60,19 @@ class DataOptions(Growing, DataFlags, extra="forbid", frozen=True):
         return self
 
     @property
+    def base(self) -> str:
+        """The name without folders, as presets spell it."""
+        path = Path(self.name).expanduser()
+        base = path.resolve().name if path.name in ("", "..") else path.name
+        return base.lower().replace("_", "-")
+
+    @property
     def tag(self) -> str:
         """The short name that presets are found by, such as "cifar10" or "tiny-imagenet-64".
 
         Size and class count are part of it: settings of the full set don't suit a part of it.
         """
-        path = Path(self.name).expanduser()
-        base = path.resolve().name if path.name in ("", "..") else path.name
-        parts = [base.lower().replace("_", "-")]
+        parts = [self.base]
         if self.resize is not None:
             parts.append(str(self.resize))
         if self.classes is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ddkit.flags import RUN_FLAGS, Described, MethodFlags, described
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from ddkit.config import RunConfig, StageName
@@ -52,10 +53,11 @@ def _shown(parameter: Parameter, known: Described | None) -> Parameter:
     return parameter.replace(annotation=known.kind, default=default)
 
 
-def configured(said: Mapping[str, Any]) -> "RunConfig":
+def configured(said: Mapping[str, Any], progress: Progress | None = None) -> "RunConfig":
     """Return the resolved configuration of a run; a flag that is missing or None was not said.
 
     With "config" that file decides, and nothing else may be said. Other names are left alone.
+    What a user should know of the choice goes to `progress`.
     """
     from ddkit.config import load_config
     from ddkit.pipeline.resolve import Request, resolve
@@ -83,7 +85,8 @@ def configured(said: Mapping[str, Any]) -> "RunConfig":
             flags.preset,
             sources,
             flags.steps,
-        )
+        ),
+        (progress or Silent()).note,
     )
 
 

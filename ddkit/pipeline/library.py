@@ -47,10 +47,11 @@ def distill(**said: Any) -> DistilledDataset:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when what is done is on disk; at the second one
             at once.
     """
-    resolved, flags = configured(said), DistillFlags(**said)
+    flags = DistillFlags(**said)
+    logger, reports = loggers.chosen(flags.log), reporter(flags.progress)
+    resolved = configured(said, reports)
     folder = Path(flags.out) if flags.out is not None else default_folder(resolved)
     check_shared(resolved.data.name, flags.executor)
-    logger, reports = loggers.chosen(flags.log), reporter(flags.progress)
     if resolved.preset:
         reports.note(f"preset {resolved.preset}")
     with _working(flags.executor, flags.address) as where:

@@ -16,6 +16,7 @@ from ddkit.data.access import sealed_test
 from ddkit.data.options import DataOptions, class_count
 from ddkit.data.sources.folders import is_path
 from ddkit.data.sources.load import look
+from ddkit.data.sources.names import SIZES
 from ddkit.methods.plugin import options_model
 from ddkit.pipeline.estimate import Data, Estimate
 from ddkit.pipeline.prepare import device_of
@@ -28,20 +29,6 @@ from ddkit.runtime.progress import Progress, Silent
 from ddkit.runtime.sizes import readable
 
 SMALL_BATCH = (16, 48)  # sizes of a step; sets are tried that hold the larger one, and twice
-
-# images, classes and shape of training splits, so that a plan needs no data
-KNOWN = {
-    "digits": Data(1437, 10, (1, 8, 8)),
-    "mnist": Data(60_000, 10, (1, 28, 28)),
-    "fashion-mnist": Data(60_000, 10, (1, 28, 28)),
-    "kmnist": Data(60_000, 10, (1, 28, 28)),
-    "cifar10": Data(50_000, 10, (3, 32, 32)),
-    "cifar100": Data(50_000, 100, (3, 32, 32)),
-    "svhn": Data(73_257, 10, (3, 32, 32)),
-    "stl10": Data(5_000, 10, (3, 96, 96)),
-    "tiny-imagenet": Data(100_000, 200, (3, 64, 64)),
-    "imagenet-1k": Data(1_281_167, 1000, (3, 224, 224)),
-}
 
 
 @dataclass(frozen=True)
@@ -78,7 +65,7 @@ def data_of(options: DataOptions, said: Data | None = None) -> Data:
     What is known by its name is not looked at; of image files some are opened, and none of the
     others. Raises `DdkitError` where `ddkit.data.sources.load.load` does.
     """
-    known = said or KNOWN.get(options.name)
+    known = said or (Data(*SIZES[options.name]) if options.name in SIZES else None)
     if known is None:
         try:
             return Data(*look(options))

@@ -74,7 +74,7 @@ def relabel(
         raise DdkitError(f"--out {out} exists already: name a new file")
     distilled = load(path)
     if wanted.labels_anew(distilled.labels):
-        config = config_of(distilled, wanted, data, device)
+        config = config_of(distilled, wanted, data, device, progress)
         run = comparison.run_of(distilled, config, out.parent, progress)
         pipeline.relabel_into(Stage(run, "relabel"), distilled.synthetic(), out, wanted.epochs)
         return ""
@@ -82,7 +82,11 @@ def relabel(
 
 
 def config_of(
-    distilled: DistilledDataset, wanted: RelabelRequest, data: str | None, device: str | None
+    distilled: DistilledDataset,
+    wanted: RelabelRequest,
+    data: str | None,
+    device: str | None,
+    progress: Progress,
 ) -> RunConfig:
     """Return the configuration of the run that labels the images again."""
     config = comparison.config_of(distilled, data, device)
@@ -90,7 +94,8 @@ def config_of(
     values = config.model_dump() | forms(wanted)
     if wanted.pool is not None:
         values |= {"pool": named_pool.settled(wanted.pool), "pool_from": None}
-    return with_relabel(validated(RunConfig, values, "the run"), wanted.source, wanted.settings)
+    config = validated(RunConfig, values, "the run")
+    return with_relabel(config, wanted.source, wanted.settings, progress.note)
 
 
 def forms(wanted: RelabelRequest) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """From what the user said to a whole `RunConfig`: defaults, preset, configuration file, flags."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,12 +8,21 @@ import torch
 
 from ddkit.config import RECIPE, RunConfig, StageConfig, StageName
 from ddkit.data.options import DataOptions
+from ddkit.data.sources.load import peek
+from ddkit.data.sources.names import SIZES
 from ddkit.methods.plugin import Alias, lookup, options_model, steps_setting
 from ddkit.methods.presets import find_preset
 from ddkit.pools import named as named_pool
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.machine import available_cores
 from ddkit.runtime.settings import parse_setting, validated
+
+Note = Callable[[str], None]
+"""What hears a line that a user should read."""
+
+
+def _unsaid(text: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,11 @@ class Request:
     steps: int | None = None
 
 
-def resolve(request: Request) -> RunConfig:
+def resolve(request: Request, note: Note = _unsaid) -> RunConfig:
     """Return the whole configuration of a run; raises `DdkitError` for what does not fit.
 
     Later ones win: the method's defaults, its alias, the preset, the pool, what the user said.
+    A preset that only bears the name of the data is not taken, and `note` hears of it.
     """
     plugin, alias = lookup(request.method)
     common = {key: value for key, value in request.common.items() if value is not None}
@@ -45,8 +55,10 @@ def resolve(request: Request) -> RunConfig:
     ipc = common.get("ipc", 1)
     if not isinstance(ipc, int) or ipc < 1:
         raise DdkitError(f"ipc must be 1 or more (got {ipc}): it counts the images per class")
-    tag = validated(DataOptions, data, "the data set").tag
-    preset = find_preset(request.method, plugin, alias, tag, ipc, request.preset)
+    options = validated(DataOptions, data, "the data set")
+    preset = find_preset(request.method, plugin, alias, options.tag, ipc, request.preset)
+    if request.preset is None:
+        preset = _fitting(preset, options, note)
     settings = _by_stage(request.settings)
     if request.steps is not None:
         name, count = steps_setting(request.method, request.steps)
@@ -58,7 +70,9 @@ def resolve(request: Request) -> RunConfig:
     own = _stage(plugin, layers, ipc)
     replaceable: tuple[StageName, ...] = ("pool", "relabel", "evaluate")
     others = {
-        f"{stage}_from": _other_stage(request.sources.get(stage), tag, ipc, own, settings[stage])
+        f"{stage}_from": _other_stage(
+            request.sources.get(stage), options, ipc, own, settings[stage], note
+        )
         for stage in replaceable
     }
     seed = common.get("seed", 0)
@@ -150,7 +164,9 @@ def finished_pool(name: str | None) -> dict[str, str]:
     return {"pool": named_pool.settled(name), **({} if network is None else {"network": network})}
 
 
-def with_relabel(config: RunConfig, source: str | None, settings: Iterable[str]) -> RunConfig:
+def with_relabel(
+    config: RunConfig, source: str | None, settings: Iterable[str], note: Note = _unsaid
+) -> RunConfig:
     """Return `config` with its labels made by `source` (None: as before), with other options."""
     parsed = dict(parse_setting(text) for text in settings)
     options = {key.removeprefix("relabel."): value for key, value in parsed.items()}
@@ -160,7 +176,7 @@ def with_relabel(config: RunConfig, source: str | None, settings: Iterable[str])
         chosen = _stage(stage.plugin, [stage.options, options], config.ipc)
     else:
         own = StageConfig(plugin=config.plugin, options=config.options)
-        chosen = _other_stage(source, config.data.tag, config.ipc, own, options)
+        chosen = _other_stage(source, config.data, config.ipc, own, options, note)
     config = config.model_copy(update={"relabel_from": chosen})
     _check_labels(config)
     return config
@@ -174,14 +190,39 @@ def _stage(plugin: str, layers: Iterable[Mapping[str, Any]], ipc: int) -> StageC
 
 
 def _other_stage(
-    name: str | None, tag: str, ipc: int, own: StageConfig, settings: Mapping[str, Any]
+    name: str | None,
+    data: DataOptions,
+    ipc: int,
+    own: StageConfig,
+    settings: Mapping[str, Any],
+    note: Note,
 ) -> StageConfig | None:
     """Return who runs a stage in the method's place, or None where the method does it as it is."""
     if name is None:
         return _stage(own.plugin, [own.options, settings], ipc) if settings else None
     plugin, alias = lookup(name)
-    preset = find_preset(name, plugin, alias, tag, ipc, None)
+    preset = _fitting(find_preset(name, plugin, alias, data.tag, ipc, None), data, note)
     return _stage(plugin, [_alias_options(alias), preset.get("options", {}), settings], ipc)
+
+
+def _fitting(preset: dict[str, Any], data: DataOptions, note: Note) -> dict[str, Any]:
+    """Return a preset, or none where a folder that bears its name holds other data."""
+    known, found = SIZES.get(data.base), peek(data) if preset else None
+    if known is None or found is None:
+        return preset
+    _, classes, (_, *size) = known
+    differing = []
+    if data.classes is None and found[0] != classes:
+        differing.append(f"{found[0]} classes, not {classes}")
+    if not (data.resize or preset.get("data", {}).get("resize")) and list(found[1:]) != size:
+        differing.append(f"images of {found[2]}x{found[1]} pixels, not {size[1]}x{size[0]}")
+    if not differing:
+        return preset
+    note(
+        f"preset {preset['name']} is left out, for {data.name} has {' and '.join(differing)}: "
+        "--preset takes it by its name"
+    )
+    return {}
 
 
 def _alias_options(alias: Alias | None) -> Mapping[str, Any]:

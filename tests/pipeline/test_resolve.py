@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ddkit.config import StageConfig
 from ddkit.methods.plugin import ALIASES, METHODS, Alias
@@ -234,3 +235,58 @@ def test_a_resolved_run_is_taken_up_again_in_its_folder(presets, data, tmp_path)
     folder = tmp_path / "out"
     first = pipeline.distill(config, folder)
     assert pipeline.distill(config, folder) == first
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a function that makes the folder CIFAR10, of so many classes and pixels; its name."""
+
+    def make(classes: int, side: int) -> str:
+        for label in range(classes):
+            path = tmp_path / f"CIFAR10/train/{label}/a.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (side, side)).save(path)
+        return str(tmp_path / "CIFAR10")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("classes", "side", "differing"),
+    [
+        (10, 32, None),
+        (3, 32, "3 classes, not 10"),
+        (10, 48, "images of 48x48 pixels, not 32x32"),
+        (2, 8, "2 classes, not 10 and images of 8x8 pixels, not 32x32"),
+    ],
+)
+def test_a_folder_gets_the_preset_of_its_name_for_what_that_is_for(
+    presets, folder, classes, side, differing
+):
+    name, said = folder(classes, side), []
+    request = Request("packaged", common={"ipc": 10}, data={"name": name})
+    config = resolve(request, said.append)
+    assert (config.preset is None) is (differing is not None)
+    assert config.options["steps"] == (99 if differing is None else 10)
+    assert said == [
+        f"preset cifar10-ipc10 (table 3) is left out, for {name} has {differing}: "
+        "--preset takes it by its name"
+    ] * (differing is not None)
+
+
+def test_it_is_taken_where_it_is_named_and_where_size_is_its_own(presets, folder):
+    name = folder(10, 48)
+    common, data = {"ipc": 10}, {"name": name}
+    assert ask(common=common, data=data, preset="cifar10-ipc10").options["steps"] == 99
+    sized = PRESET.replace("[data]", "[data]\nresize = 32")
+    (presets / "cifar10-ipc10.toml").write_text(sized)
+    assert ask(common=common, data=data).data.resize == 32
+
+
+def test_other_stages_leave_it_out_too(presets, folder):
+    said = []
+    request = Request(
+        "random", {"ipc": 10}, {"name": folder(2, 8)}, sources={"relabel": "packaged"}
+    )
+    assert resolve(request, said.append).relabel_from.options == DEFAULTS
+    assert len(said) == 1

@@ -26,8 +26,8 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     from ddkit.pipeline.fitting import fit
     from ddkit_cli import display
 
-    config = configured(flags)
     progress = display.progress_for(quiet or as_json)
+    config = configured(flags, progress)
     data = planning.data_of(config.data, parsed(like))
     if config.minutes is not None and not config.fitted:
         config = fit(config, data, progress)

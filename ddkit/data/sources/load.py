@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 
@@ -112,6 +113,21 @@ def look(options: DataOptions) -> tuple[int, int, tuple[int, int, int]]:
         return len(split), len(split.classes), split.shape
     images = round(len(listing.labels) * (1 - (options.test_share or 0.0)))
     return images, len(listing.classes), listing.images.sampled_shape(options.resize)
+
+
+@lru_cache  # a bench asks for each of its cells
+def peek(options: DataOptions) -> tuple[int, int, int] | None:
+    """Return (number of classes, height, width) of the training images of a folder, unscaled.
+
+    None where it can't be read, and for names: who gave them vouches for what they mean.
+    """
+    if options.name in DATA.entries() or not folders.is_path(options.name):
+        return None
+    try:
+        listing = folders.read(options, "train")
+        return (len(listing.classes), *listing.images.shape(None)[1:])
+    except DdkitError:
+        return None
 
 
 def opened(

@@ -17,3 +17,17 @@ DATA = Registry(
     },
     hint="or a folder / a Hugging Face name such as org/name",
 )
+
+# images, classes and shape of training splits, so that much can be said without the data
+SIZES = {
+    "digits": (1437, 10, (1, 8, 8)),
+    "mnist": (60_000, 10, (1, 28, 28)),
+    "fashion-mnist": (60_000, 10, (1, 28, 28)),
+    "kmnist": (60_000, 10, (1, 28, 28)),
+    "cifar10": (50_000, 10, (3, 32, 32)),
+    "cifar100": (50_000, 100, (3, 32, 32)),
+    "svhn": (73_257, 10, (3, 32, 32)),
+    "stl10": (5_000, 10, (3, 96, 96)),
+    "tiny-imagenet": (100_000, 200, (3, 64, 64)),
+    "imagenet-1k": (1_281_167, 1000, (3, 224, 224)),
+}
