@@ -32,6 +32,15 @@ def data_options(command: Command) -> Command:
                 type=click.Choice(["standard", "zca", "unit"]),
                 help="what networks see: standardised, ZCA-whitened, or 0 to 1",
             ),
+            click.option(
+                "--background", metavar="COLOUR", help="of see-through images; default: white"
+            ),
+            click.option(
+                "--bit-depth",
+                type=int,
+                metavar="BITS",
+                help="that count where files have more than 8; default: as the data fill",
+            ),
         ]
     ):
         command = option(command)

@@ -1,9 +1,21 @@
 """The options that say which images are used: which set, which classes, at which size."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+LATER = ("background", "bit_depth")  # unsaid they are left out: keys and files stay as they were
+COLOURS = {"white": "#ffffff", "black": "#000000"}
 
 
 def _classes(value: Any) -> Any:
@@ -72,6 +84,18 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         "standard",
         description="what networks see: standardised channels, ZCA-whitened images, or 0 to 1",
     )
+    background: str | None = Field(
+        None,
+        description="what see-through pixels of image files show: white (the default), black or "
+        "#rrggbb",
+    )
+    bit_depth: int | None = Field(
+        None,
+        ge=8,
+        le=32,
+        description="how many bits count of image files with more than 8 a channel; by default "
+        "as many as the training images fill (8, 10, 12, 14, 16, 24 or 32)",
+    )
 
     @field_validator("classes")
     @classmethod
@@ -87,6 +111,19 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
             raise ValueError("the range must satisfy 0 < low <= high <= 1, such as 0.4:1.0")
         return imbalance
 
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, background: str | None) -> str | None:
+        named = background and COLOURS.get(background.lower(), background.lower())
+        if named and not re.fullmatch("#[0-9a-f]{6}", named):
+            raise ValueError("the background is white, black or a colour such as #80ff00")
+        return named
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = plain(self)
+        return {name: v for name, v in said.items() if name not in LATER or v is not None}
+
     @model_validator(mode="after")
     def _details_are_larger(self) -> "DataOptions":
         if self.detail is not None and not (self.resize and self.resize < self.detail):
@@ -95,6 +132,12 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
                 f"--resize 64 --detail 128 (got {self.resize})"
             )
         return self
+
+    @property
+    def colour(self) -> tuple[int, int, int]:
+        """The background as (red, green, blue)."""
+        red, green, blue = bytes.fromhex((self.background or COLOURS["white"])[1:])
+        return red, green, blue
 
     @property
     def tag(self) -> str:

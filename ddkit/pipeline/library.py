@@ -47,6 +47,8 @@ def distill(
     imbalance: str | float | tuple[float, float] | None = None,
     flip: bool | None = None,
     space: Literal["standard", "zca", "unit"] | None = None,
+    background: str | None = None,
+    bit_depth: int | None = None,
     store: Literal["auto", "uint8", "float16", "float32"] | None = None,
     labels_as: str | None = None,
     label_views: Literal["auto", "seed", "stored"] | None = None,

@@ -10,6 +10,7 @@ from ddkit.data.access import check_unsealed, kept
 from ddkit.data.options import DataOptions
 from ddkit.data.pixels.detailed import Detailed
 from ddkit.data.pixels.originals import Listing
+from ddkit.data.pixels.picture import Reading
 from ddkit.data.pixels.tiers import detailed, pixels_at
 from ddkit.data.sources import folders, hub
 from ddkit.data.sources.names import DATA
@@ -62,9 +63,9 @@ def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
     own = is_registered(name)
     if not own and name not in DATA.entries():
         if folders.is_path(name):
-            return opened(folders.read(options, split), side, progress, detail)
+            return _files(folders.read, options, split, progress)
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-            return opened(hub.read(options, split), side, progress, detail)
+            return _files(hub.read, options, split, progress)
     source: Source = registered if own else DATA.load(name)
     found = choose_classes(source(options, split), options.classes)
     scaled = resized(found, side)
@@ -74,17 +75,38 @@ def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
     return replace(scaled, images=Detailed(scaled.pixels, details))
 
 
-def opened(
-    listing: Listing, side: int | None, progress: Progress, detail: int | None = None
+def _files(
+    read: Callable[[DataOptions, SplitName], Listing],
+    options: DataOptions,
+    split: SplitName,
+    progress: Progress,
 ) -> Split:
-    """Return a split with its pixels in the tier that suits them, scaled and cropped to `side`.
+    """Return a split of image files; how many of their bits count, the training images say."""
+    listing = read(options, split)
+    depth = options.bit_depth
+    if depth is None and listing.images.is_deep():
+        trained = listing if split == "train" else read(options, "train")
+        depth = trained.images.depth(progress)
+        if depth not in (None, 16) and split == "train":
+            progress.note(
+                f"{listing.images.title}: pixels of more than 8 bits fill {depth}, of which the "
+                "upper 8 are used (--bit-depth says otherwise)"
+            )
+    reading = Reading(options.resize, options.colour, depth)
+    return opened(listing, reading, progress, options.detail if split == "train" else None)
+
+
+def opened(
+    listing: Listing, reading: Reading, progress: Progress, detail: int | None = None
+) -> Split:
+    """Return a split with its pixels in the tier that suits them.
 
     With `detail`, the split can also crop the same images of that larger side (see `Detailed`).
     Raises `DdkitError` for images that can't be read or differ in size, a full disk, and a tier
     that there is not.
     """
     if detail is None:
-        images = pixels_at(listing.images, side, progress)
+        images = pixels_at(listing.images, reading, progress)
     else:
-        images = detailed(listing.images, side, detail, progress)
+        images = detailed(listing.images, reading, detail, progress)
     return Split(images, listing.labels, listing.classes)
