@@ -34,6 +34,7 @@ from ddkit.data.pixels.base import Mapped, Pixels
 from ddkit.data.pixels.cache import Cache
 from ddkit.data.pixels.decoding import content_of
 from ddkit.data.pixels.originals import Listing
+from ddkit.data.pixels.picture import Reading
 from ddkit.data.pixels.tiers import detailed, encoded, mapped
 from ddkit.data.sources.folders import read
 from ddkit.data.space import InputSpace
@@ -129,12 +130,14 @@ def measure(listing: Listing, batch_size: int, repetitions: int) -> dict[str, li
     images, shape = listing.images, (3, SIDE, SIDE)
     os.environ["DDKIT_TIER"] = "mapped"
     tiers: dict[str, Pixels] = {
-        f"mapped at {SIDE} px": mapped(images, shape, SIDE, Silent()),
+        f"mapped at {SIDE} px": mapped(images, shape, Reading(SIDE), Silent()),
         **{
-            f"mapped at {detail} px, antialiased crops": detailed(images, SIDE, detail, Silent())
+            f"mapped at {detail} px, antialiased crops": detailed(
+                images, Reading(SIDE), detail, Silent()
+            )
             for detail in DETAILS
         },
-        "encoded": encoded(images, shape, SIDE, Silent()),
+        "encoded": encoded(images, shape, Reading(SIDE), Silent()),
     }
     splits = {name: Split(each, listing.labels, listing.classes) for name, each in tiers.items()}
     space = InputSpace.fit(splits[f"mapped at {SIDE} px"], "standard")

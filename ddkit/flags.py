@@ -224,6 +224,21 @@ class DataFlags:
         Literal["standard", "zca", "unit"],
         Flag("what networks see: standardised, ZCA-whitened, or 0 to 1"),
     ] = "standard"
+    background: Annotated[
+        str | None,
+        Flag("of see-through images", metavar="COLOUR", default="white", later=True),
+    ] = None
+    bit_depth: Annotated[
+        int | None,
+        Flag(
+            "that count where files have more than 8",
+            metavar="BITS",
+            default="as the data fill",
+            later=True,
+            ge=8,
+            le=32,
+        ),
+    ] = None
 
 
 RUN_FLAGS = (MethodFlags, CommonFlags, DataFlags)  # all that says what a run is

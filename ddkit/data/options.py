@@ -1,5 +1,6 @@
 """The options that say which images are used: which set, which classes, at which size."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -7,6 +8,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ddkit.flags import DataFlags, MethodFlags, later
 from ddkit.runtime.settings import Growing
+
+COLOURS = {"white": "#ffffff", "black": "#000000"}
 
 
 def _classes(value: Any) -> Any:
@@ -49,6 +52,14 @@ class DataOptions(Growing, DataFlags, extra="forbid", frozen=True):
         if imbalance is not None and not 0 < imbalance[0] <= imbalance[1] <= 1:
             raise ValueError("the range must satisfy 0 < low <= high <= 1, such as 0.4:1.0")
         return imbalance
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, background: str | None) -> str | None:
+        named = background and COLOURS.get(background.lower(), background.lower())
+        if named and not re.fullmatch("#[0-9a-f]{6}", named):
+            raise ValueError("the background is white, black or a colour such as #80ff00")
+        return named
 
     @model_validator(mode="after")
     def _details_are_larger(self) -> "DataOptions":

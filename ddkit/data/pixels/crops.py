@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from io import BytesIO
 
 import numpy as np
 import torch
@@ -11,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from ddkit.data.augmentation.augment import boxes_of
-from ddkit.data.pixels.decoding import ImageFile, Planes, content_of, eight_bit, workers
-from ddkit.runtime.errors import DdkitError, cause
+from ddkit.data.pixels.decoding import ImageFile, Planes, content_of, workers
+from ddkit.data.pixels.picture import Picture, Reading
 
 PART = 16  # images that a thread crops in one go
 
@@ -24,7 +23,11 @@ def in_threads(crop: Callable[[slice], Tensor], count: int) -> Tensor:
 
 
 def crops_of(
-    files: Sequence[ImageFile], size: tuple[int, int], tries: Tensor, flips: Tensor
+    files: Sequence[ImageFile],
+    size: tuple[int, int],
+    tries: Tensor,
+    flips: Tensor,
+    reading: Reading = Reading(),  # noqa: B008 - it is frozen
 ) -> Tensor:
     """Return a random box of each file at the `size` (height, width), uint8 (B, 3, height, width).
 
@@ -32,16 +35,11 @@ def crops_of(
     be read, which it names.
     """
     stack = np.empty((len(files), 3, *size), dtype=np.uint8)
-    images = [_opened(file) for file in files]
-    boxes = pixel_boxes(tries, [(image.height, image.width) for image in images], flips)
-    rows = zip(images, boxes.tolist(), flips.tolist(), files, strict=True)
-    for number, (image, box, flip, (_, place)) in enumerate(rows):
-        try:
-            pixels = crop(image, box, size, place)
-        except DdkitError:
-            raise
-        except Exception as error:  # damaged bytes raise whatever the format's reader stumbles on
-            raise DdkitError(f"{place} is not a readable image ({cause(error)})") from error
+    pictures = [Picture(content_of(file), file[1]) for file in files]
+    boxes = pixel_boxes(tries, [picture.size for picture in pictures], flips)
+    rows = zip(pictures, boxes.tolist(), flips.tolist(), strict=True)
+    for number, (picture, box, flip) in enumerate(rows):
+        pixels = crop(picture, box, size, reading)
         stack[number] = (pixels[:, ::-1] if flip else pixels).transpose(2, 0, 1)
     return torch.from_numpy(stack)
 
@@ -59,20 +57,19 @@ def pixel_boxes(tries: Tensor, sizes: Sequence[tuple[int, int]], flips: Tensor) 
     return torch.stack([top, left, height, width], dim=1)
 
 
-def crop(image: Image.Image, box: Sequence[int], size: tuple[int, int], place: str) -> Planes:
-    """Return a box (top, left, height, width) of an opened image at `size`, uint8 (H, W, 3).
+def crop(picture: Picture, box: Sequence[int], size: tuple[int, int], reading: Reading) -> Planes:
+    """Return a box (top, left, height, width) of an upright picture at `size`, uint8 (H, W, 3).
 
     Bilinear, antialiased. A JPEG file is decoded at a half, a quarter or an eighth of its size
     where the box keeps at least `size`: this averages pixels in the frequency domain, and differs
     by a few of 255 levels from decoding all. At its edges a box sees its neighbours' pixels.
     """
     (top, left, height, width), (rows, columns) = box, size
-    whole = image.size
-    wanted = (math.ceil(whole[0] * columns / width), math.ceil(whole[1] * rows / height))
-    image.draft(None, wanted)  # does nothing for other formats
-    if image.mode != "RGB":
-        image = eight_bit(image, place).convert("RGB")
-    across, down = image.width / whole[0], image.height / whole[1]
+    whole = picture.size
+    picture.draft(math.ceil(whole[0] * rows / height), math.ceil(whole[1] * columns / width))
+    image = picture.plain(reading)
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    down, across = image.height / whole[0], image.width / whole[1]
     right, bottom = (left + width) * across, (top + height) * down
     cut = (left * across, top * down, min(right, image.width), min(bottom, image.height))
     return np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR, box=cut))
@@ -96,10 +93,3 @@ def cut(images: Iterable[Tensor], boxes: Tensor, size: tuple[int, int]) -> Tenso
         crops.append(F.interpolate(box, size, mode="bilinear", antialias=True))
     stack = torch.cat(crops)
     return stack.round_().clamp_(0, 255).to(torch.uint8) if stack.is_cuda else stack
-
-
-def _opened(file: ImageFile) -> Image.Image:
-    try:
-        return Image.open(BytesIO(content_of(file)))
-    except Exception as error:
-        raise DdkitError(f"{file[1]} is not a readable image ({cause(error)})") from error

@@ -12,6 +12,7 @@ from ddkit.data.pixels.cache import Cache
 from ddkit.data.pixels.crops import crops_of, in_threads
 from ddkit.data.pixels.decoding import Decoder, check_size, content_of, workers
 from ddkit.data.pixels.originals import Reader
+from ddkit.data.pixels.picture import Picture, Reading
 
 PASS = 256  # images at once in a pass over all: decoded, they take room
 
@@ -24,14 +25,14 @@ class Store:
         cache: what is known of them.
         read: access to single files.
         count: how many there are.
-        side: what every image is scaled and cropped to; None where all have one size.
+        reading: how they become pixels.
         size: (height, width) of every image as it is taken.
     """
 
     cache: Cache
     read: Reader
     count: int
-    side: int | None
+    reading: Reading
     size: tuple[int, int]
 
     def content(self) -> str:
@@ -41,9 +42,11 @@ class Store:
     def _hashed(self) -> str:
         digest = blake2b(digest_size=16)
         for number in range(self.count):
-            content = content_of(self.read(number))
+            file = self.read(number)
+            content = content_of(file)
             digest.update(len(content).to_bytes(8, "little"))
             digest.update(content)
+            digest.update(Picture(content, file[1]).follows_from(self.reading).encode())
         return digest.hexdigest()
 
 
@@ -62,7 +65,7 @@ class Encoded(Cached, Croppable):
     def take(self, indices: Tensor) -> Tensor:
         files = map(self.store.read, self.rows[indices.cpu()].tolist())
         images = torch.empty(len(indices), 3, *self.store.size, dtype=torch.uint8)
-        decoded = workers().map(Decoder(self.store.side).one, files)
+        decoded = workers().map(Decoder(self.store.reading).one, files)
         for image, (pixels, place) in zip(images, decoded, strict=True):
             check_size(pixels, self.store.size, place)
             image.copy_(torch.from_numpy(pixels))  # which repeats grey
@@ -83,7 +86,7 @@ class Encoded(Cached, Croppable):
 
         def crop(part: slice) -> Tensor:
             files = [self.store.read(row) for row in rows[part].tolist()]
-            return crops_of(files, self.store.size, tries[:, part], flips[part])
+            return crops_of(files, self.store.size, tries[:, part], flips[part], self.store.reading)
 
         return in_threads(crop, len(rows))
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ddkit.data.pixels.decoding import Decoder, ImageFile, decode
+from ddkit.data.pixels import deep
+from ddkit.data.pixels.cache import Cache
+from ddkit.data.pixels.decoding import CHUNK, Decoder, ImageFile, content_of, decode, workers
+from ddkit.data.pixels.picture import VERSION, Picture, Reading
 from ddkit.runtime.progress import Progress
 
 Reader = Callable[[int], ImageFile]
@@ -45,24 +48,51 @@ class Originals(ABC):
     def reader(self, progress: Progress) -> Reader:
         """Return access to single files, in any order and from several threads."""
 
-    def shape(self, side: int | None) -> tuple[int, int, int]:
-        """Return (channels, height, width) of the first image, at the size `side`."""
-        pixels, _ = Decoder(side).one(next(self.files()))
+    def shape(self, reading: Reading) -> tuple[int, int, int]:
+        """Return (channels, height, width) of the first image as it is read."""
+        pixels, _ = Decoder(reading).one(next(self.files()))
         channels, height, width = pixels.shape
         return channels, height, width
 
-    def sampled_shape(self, side: int | None, most: int = 16) -> tuple[int, int, int]:
+    def sampled_shape(self, reading: Reading, most: int = 16) -> tuple[int, int, int]:
         """Return (channels, height, width) of `most` images spread over the split, at most.
 
         Raises `DdkitError` where one of them can't be read, or they differ in size.
         """
         count = min(most, len(self))
         spread = (next(self.files(number * len(self) // count)) for number in range(count))
-        channels, height, width = decode(spread, count, side).shape[1:]
+        channels, height, width = decode(spread, count, reading).shape[1:]
         return channels, height, width
 
+    def is_deep(self) -> bool:
+        """Whether the first image has more than 8 bits a channel."""
+        return _picture(next(self.files())).is_deep
+
+    def depth(self, progress: Progress) -> int | None:
+        """Return how many bits hold all values of images of more than 8 a channel.
+
+        None where the first image has no more. All are decoded once, and the answer is kept.
+        """
+        if not self.is_deep():
+            return None
+
+        def largest(file: ImageFile) -> int:
+            picture = _picture(file)
+            return picture.largest() if picture.is_deep else 0
+
+        def compute() -> int:
+            found, files = 0, self.files()
+            with progress.task(f"{self.title}: their depth", len(self)) as bar:
+                while chunk := list(islice(files, CHUNK)):
+                    found = max(found, *workers().map(largest, chunk))
+                    bar.advance(len(chunk))
+            return deep.bits(found)
+
+        known = Cache.at(["files of", self.place], f"{self.stamp}-{VERSION}")
+        return int(known.remember("depth", compute))
+
     def decoded(
-        self, first: int, rows: int, side: int | None, size: tuple[int, int]
+        self, first: int, rows: int, reading: Reading, size: tuple[int, int]
     ) -> Iterator[Tensor]:
         """Yield the images from number `first` on as uint8 (B, channels, H, W), `rows` at once.
 
@@ -71,7 +101,11 @@ class Originals(ABC):
         files = self.files(first)
         for start in range(first, len(self), rows):
             count = min(rows, len(self) - start)
-            yield decode(islice(files, count), count, side, size)
+            yield decode(islice(files, count), count, reading, size)
+
+
+def _picture(file: ImageFile) -> Picture:
+    return Picture(content_of(file), file[1])
 
 
 @dataclass(frozen=True)

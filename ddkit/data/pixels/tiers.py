@@ -11,6 +11,7 @@ long as it is not "encoded".
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any, Literal, cast, get_args
@@ -24,6 +25,7 @@ from ddkit.data.pixels.decoding import decode
 from ddkit.data.pixels.detailed import Detailed
 from ddkit.data.pixels.encoded import Encoded, Store
 from ddkit.data.pixels.originals import Originals
+from ddkit.data.pixels.picture import VERSION, Reading
 from ddkit.runtime.cache import cache_folder
 from ddkit.runtime.errors import DdkitError, Unwritable, unknown
 from ddkit.runtime.files import free_disk
@@ -37,23 +39,24 @@ WORTH_KEEPING = 2**22  # bytes; fewer are decoded in a fraction of a second
 DECODED_SIDE = 128  # larger images would take more room decoded than most disks have
 
 
-def pixels_at(images: Originals, side: int | None, progress: Progress) -> Tensor | Pixels:
+def pixels_at(images: Originals, reading: Reading, progress: Progress) -> Tensor | Pixels:
     """Return the images at one size, in the tier that suits them."""
-    shape = images.shape(side)
-    tier = choose(images, shape, side)
+    shape = images.shape(reading)
+    tier = choose(images, shape, reading.side)
     size = f"{len(images):,} images, {len(images) * prod(shape) / 1e9:,.1f} GB decoded"
     if tier == "memory":
-        return in_memory(images, shape, side, progress)
+        return in_memory(images, shape, reading, progress)
     if tier == "mapped":
         progress.note(f"{images.title}: {size}, in a mapped file of the cache")
-        return mapped(images, shape, side, progress)
+        return mapped(images, shape, reading, progress)
     progress.note(f"{images.title}: {size}, decoded from their files when they are used")
-    return encoded(images, shape, side, progress)
+    return encoded(images, shape, reading, progress)
 
 
-def detailed(images: Originals, side: int | None, detail: int, progress: Progress) -> Detailed:
+def detailed(images: Originals, reading: Reading, detail: int, progress: Progress) -> Detailed:
     """Return the images at both sides, together in memory or in two files of the cache."""
-    small, large = images.shape(side), images.shape(detail)
+    larger = replace(reading, side=detail)
+    small, large = images.shape(reading), images.shape(larger)
     taken = len(images) * (prod(small) + prod(large))
     tier = forced() or ("memory" if taken <= SHARE * free_memory() else "mapped")
     if tier == "encoded":
@@ -62,15 +65,15 @@ def detailed(images: Originals, side: int | None, detail: int, progress: Progres
             "leave one of them out"
         )
     if tier == "memory":
-        scaled = pixels_of(in_memory(images, small, side, progress))
-        details = in_memory(images, large, detail, progress)
+        scaled = pixels_of(in_memory(images, small, reading, progress))
+        details = in_memory(images, large, larger, progress)
         return Detailed(scaled, details if isinstance(details, Tensor) else details.images)
     progress.note(
         f"{images.title}: {len(images):,} images, {taken / 1e9:,.1f} GB decoded, "
         "in mapped files of the cache"
     )
     return Detailed(
-        mapped(images, small, side, progress), mapped(images, large, detail, progress).images
+        mapped(images, small, reading, progress), mapped(images, large, larger, progress).images
     )
 
 
@@ -100,52 +103,57 @@ def choose(images: Originals, shape: tuple[int, int, int], side: int | None) -> 
 
 
 def in_memory(
-    images: Originals, shape: tuple[int, int, int], side: int | None, progress: Progress
+    images: Originals, shape: tuple[int, int, int], reading: Reading, progress: Progress
 ) -> Tensor | Kept:
     """Return decoded images in memory, from the cache where they are worth a file of it."""
     taken = len(images) * prod(shape)
     if WORTH_KEEPING <= taken <= DISK_SHARE * free_disk(cache_folder("data")):
         with suppress(Unwritable):
-            return Kept(*decoded(images, shape, side, progress, "c"))
-    return decode(images.files(), len(images), side)
+            return Kept(*decoded(images, shape, reading, progress, "c"))
+    return decode(images.files(), len(images), reading)
 
 
 def mapped(
-    images: Originals, shape: tuple[int, int, int], side: int | None, progress: Progress
+    images: Originals, shape: tuple[int, int, int], reading: Reading, progress: Progress
 ) -> Mapped:
     """Return decoded images in a file of the cache, read from there when they are taken."""
-    return Mapped(*decoded(images, shape, side, progress, "r"))
+    return Mapped(*decoded(images, shape, reading, progress, "r"))
 
 
 def decoded(
     images: Originals,
     shape: tuple[int, int, int],
-    side: int | None,
+    reading: Reading,
     progress: Progress,
     mode: Literal["r", "c"],
 ) -> tuple[Cache, Tensor]:
     """Return decoded images in a file of the cache, which is written first if need be."""
-    cache = Cache.at(["pixels of", images.place, side], images.stamp)
-    chunks = partial(_pixels, images, side)
+    cache = _cache(["pixels of", images.place, reading.side, *reading.unusual], images)
+    chunks = partial(_pixels, images, reading)
     about = cache.ready(len(images), {"shape": shape}, chunks, progress, images.title)
     return cache, cache.map("pixels.bin", np.uint8, mode).view(-1, *about["shape"])
 
 
 def encoded(
-    images: Originals, shape: tuple[int, int, int], side: int | None, progress: Progress
+    images: Originals, shape: tuple[int, int, int], reading: Reading, progress: Progress
 ) -> Encoded:
     """Return images that are decoded when they are taken."""
-    cache = Cache.at(["files of", images.place], images.stamp)
-    return Encoded(Store(cache, images.reader(progress), len(images), side, shape[1:]))
+    cache = _cache(["files of", images.place, *reading.unusual], images)
+    return Encoded(Store(cache, images.reader(progress), len(images), reading, shape[1:]))
+
+
+def _cache(place: list[Any], images: Originals) -> Cache:
+    """Return the cache of what is known of pixels, which this version of reading gives."""
+    return Cache.at(place, f"{images.stamp}-{VERSION}")
 
 
 def _pixels(
-    images: Originals, side: int | None, first: int, about: dict[str, Any]
+    images: Originals, reading: Reading, first: int, about: dict[str, Any]
 ) -> Iterator[Chunk]:
     """Yield the decoded images; the first coloured ones after grey ones make all three-channel."""
     channels, height, width = about["shape"]
     rows = max(1, CHUNK_BYTES // (channels * height * width))
-    for chunk in images.decoded(first, rows, side, (height, width)):
+    for chunk in images.decoded(first, rows, reading, (height, width)):
         if chunk.shape[1] > channels:
             raise StartOver({"shape": list(chunk.shape[1:])})
         whole = chunk.expand(-1, channels, -1, -1).contiguous()

@@ -11,6 +11,7 @@ from ddkit.data.access import check_unsealed, kept
 from ddkit.data.options import DataOptions
 from ddkit.data.pixels.detailed import Detailed
 from ddkit.data.pixels.originals import Listing
+from ddkit.data.pixels.picture import Reading
 from ddkit.data.pixels.tiers import detailed, pixels_at
 from ddkit.data.sources import folders, hub
 from ddkit.data.sources.names import DATA
@@ -31,6 +32,9 @@ __all__ = ["DATA", "Source", "SplitName", "load", "split_holdout"]
 
 Source = Callable[[DataOptions, SplitName], Split]
 """A data source returns the whole split; `load` chooses classes and size."""
+
+Reader = Callable[[DataOptions, SplitName], Listing]
+"""Another kind of source: it lists image files, which `load` decodes or leaves where they are."""
 
 _said: set[str] = set()
 
@@ -76,9 +80,9 @@ def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
 def _whole(options: DataOptions, split: SplitName, detail: int | None, progress: Progress) -> Split:
     """Return a split of the source; with `test_share`, "train" is all that there is."""
     name, side = options.name, options.resize
-    listing = _listed(options, split)
-    if listing is not None:
-        return opened(listing, side, progress, detail)
+    read = _reader(name)
+    if read is not None:
+        return _files(read, options, split, detail, progress)
     own = is_registered(name)
     source: Source = registered if own else DATA.load(name)
     if options.test_share is not None and not (own and not has_test(name)):
@@ -91,14 +95,13 @@ def _whole(options: DataOptions, split: SplitName, detail: int | None, progress:
     return replace(scaled, images=Detailed(scaled.pixels, details))
 
 
-def _listed(options: DataOptions, split: SplitName) -> Listing | None:
-    """Return the image files of a split; None where a source gives its pixels at once."""
-    name = options.name
+def _reader(name: str) -> Reader | None:
+    """Return what lists the image files of a set; None where a source gives its pixels at once."""
     if is_registered(name) or name in DATA.entries():
         return None
     if folders.is_path(name):
-        return folders.read(options, split)
-    return hub.read(options, split) if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
+        return folders.read
+    return hub.read if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
 
 
 def look(options: DataOptions) -> tuple[int, int, tuple[int, int, int]]:
@@ -107,12 +110,13 @@ def look(options: DataOptions) -> tuple[int, int, tuple[int, int, int]]:
     Of images in files some are opened, and their pixels are not kept. Raises `DdkitError` as `load`
     does, and where those that are opened differ in size.
     """
-    listing = _listed(options, "train")
-    if listing is None:
+    read = _reader(options.name)
+    if read is None:
         split = load(options, "train")
         return len(split), len(split.classes), split.shape
+    listing = read(options, "train")
     images = round(len(listing.labels) * (1 - (options.test_share or 0.0)))
-    return images, len(listing.classes), listing.images.sampled_shape(options.resize)
+    return images, len(listing.classes), listing.images.sampled_shape(Reading(options.resize))
 
 
 @lru_cache  # a bench asks for each of its cells
@@ -125,15 +129,37 @@ def peek(options: DataOptions) -> tuple[int, int, int] | None:
         return None
     try:
         listing = folders.read(options, "train")
-        return (len(listing.classes), *listing.images.shape(None)[1:])
+        return (len(listing.classes), *listing.images.shape(Reading())[1:])
     except DdkitError:
         return None
 
 
-def opened(
-    listing: Listing, side: int | None, progress: Progress, detail: int | None = None
+def _files(
+    read: Reader,
+    options: DataOptions,
+    split: SplitName,
+    detail: int | None,
+    progress: Progress,
 ) -> Split:
-    """Return a split with its pixels in the tier that suits them, scaled and cropped to `side`.
+    """Return a split of image files; how many of their bits count, the training images say."""
+    listing = read(options, split)
+    depth = options.bit_depth
+    if depth is None and listing.images.is_deep():
+        trained = listing if split == "train" else read(options, "train")
+        depth = trained.images.depth(progress)
+        if depth not in (None, 16) and split == "train":
+            progress.note(
+                f"{listing.images.title}: pixels of more than 8 bits fill {depth}, of which the "
+                "upper 8 are used (--bit-depth says otherwise)"
+            )
+    reading = Reading(options.resize, options.colour, depth)
+    return opened(listing, reading, progress, detail)
+
+
+def opened(
+    listing: Listing, reading: Reading, progress: Progress, detail: int | None = None
+) -> Split:
+    """Return a split with its pixels in the tier that suits them.
 
     With `detail`, the split can also crop the same images of that larger side (see `Detailed`).
     Raises `DdkitError` for images that can't be read or differ in size, a full disk, and a tier
@@ -142,9 +168,9 @@ def opened(
     for note in listing.notes:
         say_once(note, progress)
     if detail is None:
-        images = pixels_at(listing.images, side, progress)
+        images = pixels_at(listing.images, reading, progress)
     else:
-        images = detailed(listing.images, side, detail, progress)
+        images = detailed(listing.images, reading, detail, progress)
     return Split(images, listing.labels, listing.classes)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddkit.data.pixels.decoding import ImageFile, content_of, decode
+from ddkit.data.pixels.picture import orientation_of
 from ddkit.distilled.interop.values import SIDE
 from ddkit.runtime.errors import DdkitError, cause
 
@@ -26,10 +27,12 @@ def read_pictures(files: Sequence[ImageFile]) -> Tensor:
 
 
 def check_picture(file: ImageFile, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the (width, height) that a file declares; refuses one that is too large."""
+    """Return the (width, height), upright, that a file declares; refuses one that is too large."""
     try:
-        with Image.open(BytesIO(content_of(file)), formats=KINDS) as image:
-            found: tuple[int, int] = image.size
+        content = content_of(file)
+        with Image.open(BytesIO(content), formats=KINDS) as image:
+            width, height = image.size
+            found = (height, width) if orientation_of(image, content) > 4 else (width, height)
     except DdkitError:
         raise
     except Exception as error:  # damaged headers raise whatever the reader stumbles on

@@ -10,12 +10,17 @@ from ddkit.data.loading.resident import Resident
 from ddkit.data.pixels.base import Cached
 from ddkit.data.pixels.crops import crop, pixel_boxes
 from ddkit.data.pixels.nvjpeg import crops_on
+from ddkit.data.pixels.picture import Picture, Reading
 from ddkit.data.space import InputSpace
 from ddkit.runtime.errors import DdkitError
 
 
 def gen(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def opened(folder):
+    return Picture((folder / "image").read_bytes(), "image")
 
 
 def resident(split):
@@ -83,7 +88,7 @@ def test_a_crop_is_torchvisions(tmp_path, make_picture, box, kind):
     make_picture(3, 200, 160).save(tmp_path / "image", kind, quality=95)
     whole = v2.functional.pil_to_tensor(Image.open(tmp_path / "image"))
     expected = v2.functional.resized_crop(whole, *box, [16, 16], antialias=True)
-    found = crop(Image.open(tmp_path / "image"), box, (16, 16), "")
+    found = crop(opened(tmp_path), box, (16, 16), Reading())
     found = torch.from_numpy(found.copy()).permute(2, 0, 1)
     difference = (found.int() - expected.int()).abs()
     assert difference.max() <= 4
@@ -94,9 +99,9 @@ def test_a_small_box_of_a_jpeg_is_not_decoded_below_its_size(tmp_path, make_pict
     make_picture(3, 200, 160).save(tmp_path / "image", "JPEG")
     sizes = []
     for box in [(0, 0, 160, 160), (0, 0, 160, 64), (0, 0, 64, 64), (0, 0, 63, 64), (0, 0, 20, 20)]:
-        image = Image.open(tmp_path / "image")
-        crop(image, box, (32, 32), "")
-        sizes.append(image.size)
+        picture = opened(tmp_path)
+        crop(picture, box, (32, 32), Reading())
+        sizes.append(picture.image.size)
     assert sizes == [(50, 40), (100, 80), (100, 80), (200, 160), (200, 160)]
 
 

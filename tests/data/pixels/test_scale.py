@@ -13,6 +13,7 @@ import torch
 
 from ddkit.data.loading.resident import Resident
 from ddkit.data.pixels.originals import Listing, Originals
+from ddkit.data.pixels.picture import Reading
 from ddkit.data.sources.load import opened
 from ddkit.data.space import InputSpace
 from ddkit.runtime.progress import Silent
@@ -43,10 +44,10 @@ class Formula(Originals):
     def stamp(self) -> str:
         return f"{self.count} {self.side}"
 
-    def shape(self, side):
+    def shape(self, reading):
         return (3, self.side, self.side)
 
-    def decoded(self, first, rows, side, size):
+    def decoded(self, first, rows, reading, size):
         for start in range(first, self.count, rows):
             yield self.at(torch.arange(start, min(start + rows, self.count)))
 
@@ -92,7 +93,7 @@ def test_1300000_images_are_cached_killed_gone_on_with_and_read_in_little_memory
     monkeypatch.setenv("DDKIT_TIER", "mapped")
     rows = killed(own_cache / "data", side)
     assert COUNT // 10 < rows < COUNT
-    split = opened(listing(side), None, Silent())
+    split = opened(listing(side), Reading(), Silent())
     (path,) = own_cache.glob("data/*/pixels.bin")
     try:
         assert path.stat().st_size == COUNT * 3 * side**2
@@ -118,4 +119,4 @@ def test_1300000_images_are_cached_killed_gone_on_with_and_read_in_little_memory
 
 
 if __name__ == "__main__":
-    opened(listing(int(sys.argv[1])), None, Silent())
+    opened(listing(int(sys.argv[1])), Reading(), Silent())

@@ -1,6 +1,7 @@
 import pytest
 
 from ddkit.data.options import DataOptions
+from ddkit.data.pixels.picture import Reading
 from ddkit.data.sources.folders import read
 from ddkit.data.sources.load import opened
 from ddkit.runtime.errors import DdkitError
@@ -9,7 +10,7 @@ from ddkit.runtime.progress import Silent
 
 def load(folder, split="train", **options):
     listing = read(DataOptions(name=str(folder), **options), split)
-    return opened(listing, options.get("resize"), Silent())
+    return opened(listing, Reading(options.get("resize")), Silent())
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ddkit.data.options import DataOptions
+from ddkit.data.pixels.picture import Reading
 from ddkit.data.sources import parquet as rows
 from ddkit.data.sources.folders import read
 from ddkit.data.sources.load import opened
@@ -13,7 +14,7 @@ from ddkit.runtime.progress import Silent
 
 def load(folder, split="train", **options):
     listing = read(DataOptions(name=str(folder), **options), split)
-    return opened(listing, options.get("resize"), Silent())
+    return opened(listing, Reading(options.get("resize")), Silent())
 
 
 def values(split):
