@@ -61,7 +61,7 @@ class MethodFlags:
         str,
         Flag(
             "a name (see `ddkit data`), a local folder (parquet files, or one folder per class), "
-            "or a Hugging Face name such as org/name",
+            "an .npz file, or a Hugging Face name such as org/name",
             short="-d",
         ),
     ] = "digits"

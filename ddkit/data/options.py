@@ -78,6 +78,12 @@ class DataOptions(Growing, DataFlags, extra="forbid", frozen=True):
         return base.lower().replace("_", "-")
 
     @property
+    def colour(self) -> tuple[int, int, int]:
+        """The background as (red, green, blue)."""
+        red, green, blue = bytes.fromhex((self.background or COLOURS["white"])[1:])
+        return red, green, blue
+
+    @property
     def tag(self) -> str:
         """The short name that presets are found by, such as "cifar10" or "tiny-imagenet-64".
 

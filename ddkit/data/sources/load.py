@@ -13,7 +13,7 @@ from ddkit.data.pixels.detailed import Detailed
 from ddkit.data.pixels.originals import Listing
 from ddkit.data.pixels.picture import Reading
 from ddkit.data.pixels.tiers import detailed, pixels_at
-from ddkit.data.sources import folders, hub
+from ddkit.data.sources import folders, hub, npz
 from ddkit.data.sources.names import DATA
 from ddkit.data.sources.registered import has_test, is_registered, registered
 from ddkit.data.sources.selection import (
@@ -99,6 +99,8 @@ def _reader(name: str) -> Reader | None:
     """Return what lists the image files of a set; None where a source gives its pixels at once."""
     if is_registered(name) or name in DATA.entries():
         return None
+    if npz.is_npz(name):
+        return npz.read
     if folders.is_path(name):
         return folders.read
     return hub.read if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
