@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ddkit
 from ddkit.evaluation.protocols import PROTOCOLS, Protocol
+from ddkit.methods.about import about
 from ddkit.methods.plugin import ALIASES, Plugin, lookup
 from ddkit.methods.presets import preset_names, presets
 from ddkit.runtime.described import describe
@@ -30,7 +31,11 @@ def aliases(method: str) -> str:
     """Return the names that stand for a method, and what each sets."""
     found = ((name, lookup(name)[1]) for name in sorted(ALIASES.entries()))
     rows = (
-        (code(name), alias.summary, said({**alias.options, "init": alias.init}))
+        (
+            code(name),
+            about(name).summary or alias.summary,
+            said({**alias.options, "init": alias.init}),
+        )
         for name, alias in found
         if alias and alias.method == method
     )

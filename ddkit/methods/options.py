@@ -97,6 +97,21 @@ class MethodOptions(Strict):
         return 1.0
 
 
+def by_stage(model: type[MethodOptions]) -> dict[str, list[str]]:
+    """Return the names of a model's options under the stages that they matter to.
+
+    A key names one stage or several with commas, in the order of a run; "all stages" comes last.
+    """
+    found: dict[tuple[StageName, ...], list[str]] = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        said = extra.get("stages") if isinstance(extra, dict) else None
+        stages = tuple(stage for stage in STAGES if not isinstance(said, list) or stage in said)
+        found.setdefault(stages, []).append(name)
+    ordered = sorted(found, key=lambda key: (key == STAGES, [STAGES.index(stage) for stage in key]))
+    return {", ".join(key) if key != STAGES else "all stages": found[key] for key in ordered}
+
+
 def option(
     default: Any, help: str, *, stages: tuple[StageName, ...] = STAGES, **bounds: Any
 ) -> Any:

@@ -28,7 +28,10 @@ ALIASES = Registry("alias", "ddkit.aliases", hint="see `ddkit methods`")
 
 @dataclass(frozen=True)
 class Alias:
-    """A name that stands for a method with other defaults, such as "sre2l" for "teddy"."""
+    """A name that stands for a method with other defaults, such as "sre2l" for "teddy".
+
+    What it is stands in the `about.toml` of its package, or in `summary`.
+    """
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from math import isfinite
 import pytest
 
 from ddkit.config import StageName, load_config
+from ddkit.methods.about import UNREADABLE, about
 from ddkit.methods.options import MethodOptions
 from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.plan import plan
@@ -68,6 +69,14 @@ class OptionPromises(MethodUnderTest):
             if getattr(options, name) > least:
                 changed = {**options.model_dump(), **options.lowered(name, least)}
                 options = validated(type(options), changed, f"lowered('{name}', {least})")
+
+    @promise("method_config", "its about.toml, if there is one, names the option that counts steps")
+    def test_what_it_says_of_itself_is_so(self, subject: Subject) -> None:
+        said, is_so = about(self.method), subject.plugin.options_model().steps_option
+        if said.summary.startswith(UNREADABLE):
+            raise Broken(said.summary)
+        if said.steps and said.steps != is_so:
+            raise Broken(f"steps = '{said.steps}', but its steps_option is {is_so!r}")
 
     @promise("method_config", "what a run will take can be planned")
     def test_a_run_can_be_planned(self, stepping: Subject) -> None:

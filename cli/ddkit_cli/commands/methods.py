@@ -1,5 +1,7 @@
 """`ddkit methods`: what is installed, and every option of a method."""
 
+from typing import Any
+
 import click
 
 from ddkit_cli.options import output_options
@@ -35,32 +37,47 @@ def _list_networks(as_json: bool) -> None:
 
 
 def _list_methods(as_json: bool) -> None:
+    from ddkit.methods.about import COSTS, MEASURED, about, stands_for
     from ddkit.methods.plugin import ALIASES, METHODS
     from ddkit.runtime.registry import origin
     from ddkit_cli import display
 
-    rows = [(name, "method", origin(entry)) for name, entry in sorted(METHODS.entries().items())]
-    rows += [(name, "alias", origin(entry)) for name, entry in sorted(ALIASES.entries().items())]
+    found = [("method", None, entry) for _, entry in sorted(METHODS.entries().items())]
+    found += [("alias", stands_for(n), entry) for n, entry in sorted(ALIASES.entries().items())]
+    rows: list[dict[str, Any]] = [
+        {"name": entry.name, "kind": kind, "method": method, "from": origin(entry)}
+        | about(entry.name).model_dump()
+        for kind, method, entry in found
+    ]
     if as_json:
-        display.as_json([dict(zip(("name", "kind", "from"), row, strict=True)) for row in rows])
-    else:
-        display.table("methods", ["name", "kind", "from"], rows)
-        display.say("options and presets of one: ddkit methods NAME")
+        display.as_json(rows)
+        return
+    for row in rows:
+        method = f"alias of {row['method']}: " if row["method"] else ""
+        paper = f" ({row['paper']})" if row["paper"] else ""
+        row["what it is"] = f"{method}{row['summary']}{paper}"
+    columns = ["name", "what it is", "labels", "steps", "cost", "from"]
+    display.table("methods", columns, [[row[column] for column in columns] for row in rows])
+    display.say(f"cost: {MEASURED}: {'; '.join(map(' = '.join, COSTS.items()))}")
+    display.say("options and presets of one: ddkit methods NAME")
 
 
 def _show(name: str, as_json: bool) -> None:
+    from ddkit.methods.about import about
+    from ddkit.methods.options import by_stage
     from ddkit.methods.plugin import Plugin, lookup
     from ddkit.methods.presets import preset_names
     from ddkit.runtime.described import describe
     from ddkit_cli import display
 
     plugin_name, alias = lookup(name)
-    plugin = Plugin(plugin_name)
+    plugin, facts = Plugin(plugin_name), about(name)
+    model = plugin.options_model()
     changed = dict(alias.options) if alias else {}
-    rows = [
-        (key, kind, repr(changed[key]) if key in changed else default, meaning)
-        for key, kind, default, meaning in describe(plugin.options_model())
-    ]
+    rows = {
+        key: (key, kind, repr(changed[key]) if key in changed else default, meaning)
+        for key, kind, default, meaning in describe(model)
+    }
     presets = preset_names(name)
     if as_json:
         keys = ("name", "type", "default", "meaning")
@@ -68,19 +85,29 @@ def _show(name: str, as_json: bool) -> None:
             {
                 "method": name,
                 "plugin": plugin_name,
+                "about": facts.model_dump() | {"steps": model.steps_option or ""},
                 "presets": presets,
                 "hooks": plugin.overridden(),
-                "options": [dict(zip(keys, row, strict=True)) for row in rows],
+                "options": [dict(zip(keys, row, strict=True)) for row in rows.values()],
+                "stages": by_stage(model),
             }
         )
         return
+    summary = facts.summary or (alias.summary if alias else "")
+    display.say(f"{name}: {summary or 'a method that says nothing of itself'}")
     if alias:
-        display.say(f"{name} is an alias of {plugin_name}: {alias.summary}")
-    display.table(
-        f"options of {name} (--set option=value)", ["option", "type", "default", "meaning"], rows
-    )
+        said = {**alias.options, **({"init": alias.init} if alias.init else {})}
+        display.say(
+            f"stands for: {plugin_name} with {', '.join(f'{k}={v}' for k, v in said.items())}"
+        )
+    for what, value in (("paper", facts.paper), ("labels", facts.labels), ("cost", facts.cost)):
+        if value:
+            display.say(f"{what}: {value}")
     display.say(
-        f"hooks: {', '.join(plugin.overridden())}; network unless named: "
-        f"{plugin.options_model().default_network}"
+        f"steps: {model.steps_option or 'none'}; network unless named: {model.default_network}"
     )
+    for stage, names in by_stage(model).items():
+        columns = ["option", "type", "default", "meaning"]
+        display.table(f"{stage} (--set option=value)", columns, [rows[key] for key in names])
+    display.say(f"hooks: {', '.join(plugin.overridden())}")
     display.say(f"presets: {', '.join(presets) or 'none'}")

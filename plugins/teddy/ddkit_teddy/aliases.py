@@ -19,5 +19,4 @@ SRE2L = Alias(
         "augmentation": "rrc-flip",
     },
     init="noise",
-    summary="squeeze, recover and relabel: Teddy with one converged model",
 )

@@ -5,5 +5,4 @@ from ddkit import Alias
 MTT = Alias(
     method="tesla",
     options={"gradient": "exact", "labels": "hard", "iterations": 5000},
-    summary="matching training trajectories: TESLA with hard labels",
 )

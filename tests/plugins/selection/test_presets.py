@@ -20,7 +20,6 @@ def test_an_alias_is_named_as_its_rule(name):
     assert name not in METHODS.entries()
     assert plugin == "selection"
     assert alias.options == {"rule": name}
-    assert alias.summary
     config = resolve(Request(name, preset="none"))
     assert (config.method, config.plugin, config.options["rule"]) == (name, "selection", name)
     assert (config.network, config.init) == ("convnet", "real")
