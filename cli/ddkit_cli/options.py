@@ -14,7 +14,11 @@ def data_options(command: Command) -> Command:
         [
             click.option("--image-column", metavar="NAME", help="column of the images, if unclear"),
             click.option("--label-column", metavar="NAME", help="column of the labels, if unclear"),
-            click.option("--classes", metavar="A,B | N", help="keep these classes, or the first N"),
+            click.option(
+                "--classes",
+                metavar="A,B | FILE | N",
+                help="keep these classes, those on the lines of a file, or the first N",
+            ),
             click.option("--resize", type=int, metavar="PIXELS", help="scale and crop to a square"),
             click.option(
                 "--detail",
