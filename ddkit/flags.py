@@ -185,7 +185,10 @@ class DataFlags:
     ] = None
     classes: Annotated[
         str | int | Sequence[str] | None,
-        Flag("keep these classes, names or indices, or the first N", metavar="A,B | N"),
+        Flag(
+            "keep these classes, names or indices, those on the lines of a file, or the first N",
+            metavar="A,B | FILE | N",
+        ),
     ] = None
     resize: Annotated[
         int | None,

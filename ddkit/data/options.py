@@ -13,12 +13,33 @@ COLOURS = {"white": "#ffffff", "black": "#000000"}
 
 
 def _classes(value: Any) -> Any:
-    """Accept "cat,dog", "10", 10 and lists of names or indices."""
+    """Accept "cat,dog", "10", 10, lists of names or indices, and a file of names, one a line."""
     if isinstance(value, int | str):
-        value = str(value).split(",")
+        text = str(value)
+        value = names_in(text) if is_file(text) else text.split(",")
     if isinstance(value, list | tuple):
         return tuple(str(item).strip() for item in value)
     return value
+
+
+def is_file(text: str) -> bool:
+    """Return whether `--classes` names a file, not classes or their number."""
+    try:
+        return not text.isdecimal() and Path(text).expanduser().is_file()
+    except (OSError, ValueError):  # too long, or no path at all
+        return False
+
+
+def names_in(path: str) -> list[str]:
+    """Return the class names in a file, one a line; names may hold commas.
+
+    Raises `ValueError` for what is no text.
+    """
+    try:
+        lines = Path(path).expanduser().read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"{path} is not a readable text ({error})") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _range(value: Any) -> Any:

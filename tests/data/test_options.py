@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -59,3 +61,22 @@ def test_values_out_of_range_and_unknown_keys_are_refused(options):
 def test_options_survive_json():
     options = DataOptions(classes="cat,dog", imbalance="0.4", resize=8)
     assert DataOptions(**options.model_dump(mode="json")) == options
+
+
+def test_classes_come_from_a_file_and_may_hold_commas(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ("tench, Tinca tinca", "Ärger", "10")
+    Path("names.txt").write_text("\ufeff" + " \r\n".join(names) + "\n\n", "utf-8")
+    assert DataOptions(classes="names.txt").classes == names
+    assert DataOptions(**DataOptions(classes="names.txt").model_dump(mode="json")).classes == names
+    Path("10").write_text("a\nb\n")
+    assert DataOptions(classes="10").classes == ("10",)  # a number stays a number
+    Path("twice").write_text("a\na\n")
+    with pytest.raises(ValidationError, match="each class is named once"):
+        DataOptions(classes="twice")
+
+
+def test_a_file_of_classes_that_is_no_text_is_refused_in_a_line(tmp_path):
+    (tmp_path / "names").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValidationError, match="names is not a readable text"):
+        DataOptions(classes=str(tmp_path / "names"))

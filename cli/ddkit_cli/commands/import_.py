@@ -144,14 +144,14 @@ def described(data: str | None, flags: dict[str, Any]) -> dict[str, Any]:
 
 def class_names(text: str) -> list[str]:
     """Return class names: those in a file of that name, a line each, or separated by commas."""
+    from ddkit.data.options import is_file, names_in
     from ddkit.runtime.errors import DdkitError
 
-    path = Path(text)
     try:
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else text.split(",")
-    except (OSError, ValueError) as error:
-        raise DdkitError(f"--classes {text} is not a readable text: {error}") from error
-    names = [line.strip() for line in lines if line.strip()]
+        listed = names_in(text) if is_file(text) else text.split(",")
+    except ValueError as error:
+        raise DdkitError(f"--classes {error}") from error
+    names = [name.strip() for name in listed if name.strip()]
     if not names or len(set(names)) != len(names):
         raise DdkitError(f"--classes {text}: name each class once, A,B,C, or in a file's lines")
     return names

@@ -55,4 +55,8 @@ def class_folders(root: Path) -> list[str]:
     """Return the sorted names of the class folders under `root`, [] where it is not a folder."""
     if not root.is_dir():
         return []
-    return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    for name in names:
+        if any("\udc80" <= character <= "\udcff" for character in name):  # bytes that are no text
+            raise DdkitError(f"the class folder {name!r} in {root} is no UTF-8: rename it")
+    return names

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from unicodedata import category
 
 import torch
 
@@ -55,6 +56,10 @@ def load(
 
 def _read(options: DataOptions, split: SplitName, seed: int, progress: Progress) -> Split:
     found = _find(options, split, progress)
+    odd = [name for name in found.classes if any(category(c) == "Cc" for c in name)]
+    if odd:
+        others = f" and {len(odd) - 1} more hold" if len(odd) > 1 else " holds"
+        say_once(f"{options.name}: class {odd[0]!r}{others} control characters", progress)
     if options.flip is not None:
         found = replace(found, mirror=options.flip)
     if split == "train":

@@ -1,7 +1,10 @@
+import os
+
 import pytest
 
 from ddkit.data.options import DataOptions
 from ddkit.data.pixels.picture import Reading
+from ddkit.data.sources import load as sources
 from ddkit.data.sources.folders import read
 from ddkit.data.sources.load import opened
 from ddkit.runtime.errors import DdkitError
@@ -104,3 +107,28 @@ def test_a_folder_of_another_layout_says_what_is_expected(tree, png, share):
     folder = tree({"notes/1.txt": b"", "1.png": png(1)})
     with pytest.raises(DdkitError, match=r"not laid out as a data set.*train/<class>/"):
         load(folder, **share)
+
+
+def test_classes_with_commas_are_chosen_by_a_file(pets, tmp_path):
+    for split in ("train", "val"):
+        (pets / split / "dog").rename(pets / split / "dog, tame")
+    (tmp_path / "classes.txt").write_text("dog, tame\n")
+    chosen = sources.load(
+        DataOptions(name=str(pets), classes=str(tmp_path / "classes.txt")), "train"
+    )
+    assert chosen.classes == ("dog, tame",)
+
+
+def test_control_characters_in_the_name_of_a_class_are_told(pets, heard):
+    for split in ("train", "val"):
+        (pets / split / "dog").rename(pets / split / "dog\x1b[31m")
+    assert sources.load(DataOptions(name=str(pets)), "train").classes[1] == "dog\x1b[31m"
+    sources.load(DataOptions(name=str(pets)), "test", progress=heard)
+    assert heard.notes == [f"{pets}: class 'dog\\x1b[31m' holds control characters"]
+
+
+def test_a_class_whose_name_is_no_text_is_refused(pets):
+    (pets / "train/dog").rename(pets / "train" / os.fsdecode(b"d\xffg"))
+    (pets / "val/dog").rename(pets / "val" / os.fsdecode(b"d\xffg"))
+    with pytest.raises(DdkitError, match=r"class folder 'd\\udcffg' in .* is no UTF-8: rename it"):
+        load(pets)
