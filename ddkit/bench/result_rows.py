@@ -20,7 +20,7 @@ class Conditions:
     recipe: str
 
     @property
-    def group(self) -> tuple[Any, ...]:
+    def group(self) -> tuple[str, int, str, str, str]:
         """What is compared with each other: all but the method."""
         return (self.data, self.ipc, self.network, self.protocol, self.recipe)
 
