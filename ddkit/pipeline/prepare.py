@@ -19,7 +19,7 @@ from ddkit.distilled.dataset import load
 from ddkit.labels.converting import check_form
 from ddkit.methods.options import MethodOptions
 from ddkit.pipeline.stages import Stages
-from ddkit.pools import named as named_pool
+from ddkit.pools import named
 from ddkit.run import Run
 from ddkit.runtime.cache import by_content, stable_hash
 from ddkit.runtime.errors import DdkitError
@@ -43,7 +43,7 @@ def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -
     if config.pool is None:
         space = InputSpace.fit(train, config.data.space)
     else:  # its members know no other mean and std than those that they were trained with
-        space = named_pool.open_for(config.pool, config, train).space()
+        space = named.space_for(config.pool, config, train)
     return Run(
         config,
         MethodOptions(),
@@ -163,7 +163,7 @@ def check_inputs(run: Run) -> None:
         "files": stable_hash([by_content(config.init), *map(by_content, options)]),
     }
     if config.pool is not None:
-        present["pool"] = named_pool.fingerprint(config.pool)
+        present["pool"] = named.fingerprint(config.pool)
     if not path.exists():
         write_json(path, present)
         return

@@ -12,7 +12,7 @@ from ddkit.labels import Labels
 from ddkit.labels.converting import in_form
 from ddkit.methods.plugin import METHODS, Plugin, options_model
 from ddkit.pipeline.shortage import enough_memory_for
-from ddkit.pools import named as named_pool
+from ddkit.pools import named
 from ddkit.pools.pool import POOL_VERSION, Pool
 from ddkit.pools.tasks import MemberTask
 from ddkit.pools.training import train_pool
@@ -44,6 +44,7 @@ class Stages:
     def __init__(self, run: Run):
         self.run = run
         self._made: dict[StageName, Stage] = {}
+        self._opened: dict[Path, Pool] = {}
 
     def __getitem__(self, name: StageName) -> "Stage":
         if name not in self._made:
@@ -53,7 +54,8 @@ class Stages:
                 for stage in self._made.values()
                 if self.run.config.pool_stage(stage.name) == own
             ]
-            self._made[name] = Stage(self.run, name, next(iter(with_same_pool), None))
+            same = next(iter(with_same_pool), None)
+            self._made[name] = Stage(self.run, name, same, self._opened)
         return self._made[name]
 
 
@@ -65,10 +67,17 @@ class Stage:
         name: of the stage.
     """
 
-    def __init__(self, whole: Run, name: StageName, with_same_pool: "Stage | None" = None):
+    def __init__(
+        self,
+        whole: Run,
+        name: StageName,
+        with_same_pool: "Stage | None" = None,
+        opened: dict[Path, Pool] | None = None,
+    ):
         self.whole = whole
         self.name = name
         self._with_same_pool = with_same_pool
+        self._opened = {} if opened is None else opened
 
     @cached_property
     def plugin(self) -> Plugin:
@@ -111,13 +120,18 @@ class Stage:
 
         The pool that the run names serves every stage, and nothing is trained.
         """
-        device = self.whole.device
         if self.whole.config.pool is not None:
-            return Pool.open(named_pool.folder_of(self.whole.config.pool), device)
+            return self._open(named.folder_of(self.whole.config.pool))
         folder = self.plan.folder
         if not self.plan.tasks:
-            return Pool(folder, device)
-        return Pool.open(folder, device) if (folder / "pool.json").exists() else None
+            return Pool(folder, self.whole.device)
+        return self._open(folder) if (folder / "pool.json").exists() else None
+
+    def _open(self, folder: Path) -> Pool:
+        """Return a finished pool, none of its networks loaded; its files are opened once."""
+        if folder not in self._opened:
+            self._opened[folder] = Pool.open(folder, self.whole.device)
+        return self._opened[folder].fresh()
 
     def pool(self, executor: Executor = LOCAL) -> Pool:
         """Return the pool that the stage works with, trained first where the cache lacks it."""
@@ -141,7 +155,7 @@ class Stage:
                         executor,
                         run.progress,
                     )
-        return Pool.open(folder, run.device)
+        return self._open(folder)
 
     def check_roles(self) -> None:
         """Raise `DdkitError` where a finished pool has no member that the stage could work with."""

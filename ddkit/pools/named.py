@@ -1,9 +1,7 @@
-"""The finished pool that a run names: found, held against the run, opened."""
+"""The finished pool that a run names: found, and held against the run."""
 
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ddkit import networks
 from ddkit.config import RunConfig
@@ -71,27 +69,24 @@ def network_of(name: str) -> str | None:
 def space_of(name: str) -> InputSpace:
     """Return the input space that a pool's members were trained in."""
     description_of(name)  # refuses what is not a finished pool
-    return Pool.open(folder_of(name)).space()
+    return Pool(folder_of(name)).space()
 
 
-def open_for(
-    name: str, config: RunConfig, train: Split, device: torch.device | str = "cpu"
-) -> Pool:
-    """Return the pool that a run with these training images names, before other work begins.
+def space_for(name: str, config: RunConfig, train: Split) -> InputSpace:
+    """Return the input space of the pool that a run names, before other work begins.
 
     Raises `DdkitError` for a pool that is missing or unfinished, and for one of other classes,
     another image shape, other data, another input space, or a network file that the run does not
     name too.
     """
     check_fits(name, description_of(name), config, train)
-    pool = Pool.open(folder_of(name), device)
-    kind = pool.space().kind
-    if kind != config.data.space:
+    space = space_of(name)
+    if space.kind != config.data.space:
         raise DdkitError(
-            f"the pool '{name}' was trained on {kind} inputs, this run has {config.data.space}: "
-            f"use --space {kind}"
+            f"the pool '{name}' was trained on {space.kind} inputs, this run has "
+            f"{config.data.space}: use --space {space.kind}"
         )
-    return pool
+    return space
 
 
 def check_fits(name: str, description: dict[str, Any], config: RunConfig, train: Split) -> None:

@@ -78,6 +78,12 @@ class Pool:
             pool.add_task(task)
         return pool
 
+    def fresh(self) -> "Pool":
+        """Return the same pool with none of its networks loaded; no file is opened again."""
+        pool = Pool(self.folder, self.device)
+        pool.description, pool.members, pool._files = self.description, self.members, self._files
+        return pool
+
     def add_task(self, name: str) -> None:
         """Make the members of a finished task available."""
         file = self.file(name)

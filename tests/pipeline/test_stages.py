@@ -9,7 +9,10 @@ from ddkit.labels import HardLabels
 from ddkit.methods.options import MethodOptions, option
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.stages import Stages
+from ddkit.pools import pool
 from ddkit.pools.tasks import Member, MemberTask
+from ddkit.runtime.cache import cache_folder
+from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.objective import ImageObjective
 
 
@@ -60,6 +63,25 @@ def test_a_run_asks_for_its_pool_once(planned, tmp_path):
     assert planned == {"one": [5], "other": []}
     pipeline.distill(configured(pool_seed=5).model_copy(update={"ipc": 2}), tmp_path / "another")
     assert planned["one"] == [5, 5]
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["in the cache", "named"])
+def test_a_run_opens_a_finished_pool_once(planned, tmp_path, monkeypatch, named):
+    pipeline.distill(configured(), tmp_path / "run")
+    folder = next(cache_folder("pools").iterdir())
+    opened = []
+
+    class Counted(TensorFile):
+        def __init__(self, path):
+            opened.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(pool, "TensorFile", Counted)
+    stages = {"pool": folder.name} if named else {}
+    other = StageConfig(plugin="other", options={"size": 1})
+    config = configured(**stages, relabel_from=other if named else None)
+    pipeline.distill(config.model_copy(update={"ipc": 2}), tmp_path / "another")
+    assert [path.name for path in opened].count("teacher.safetensors") == 1
 
 
 def test_stages_with_pools_of_their_own_ask_once_each(planned, tmp_path):
