@@ -114,10 +114,12 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
     @field_validator("background")
     @classmethod
     def _is_a_colour(cls, background: str | None) -> str | None:
-        named = background and COLOURS.get(background.lower(), background.lower())
-        if named and not re.fullmatch("#[0-9a-f]{6}", named):
+        if background is None:
+            return None
+        colour = COLOURS.get(background.lower(), background.lower())
+        if not re.fullmatch("#[0-9a-f]{6}", colour):
             raise ValueError("the background is white, black or a colour such as #80ff00")
-        return named
+        return colour
 
     @model_serializer(mode="wrap")
     def _without_what_came_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
