@@ -77,10 +77,12 @@ class DataOptions(Growing, DataFlags, extra="forbid", frozen=True):
     @field_validator("background")
     @classmethod
     def _is_a_colour(cls, background: str | None) -> str | None:
-        named = background and COLOURS.get(background.lower(), background.lower())
-        if named and not re.fullmatch("#[0-9a-f]{6}", named):
+        if background is None:
+            return None
+        colour = COLOURS.get(background.lower(), background.lower())
+        if not re.fullmatch("#[0-9a-f]{6}", colour):
             raise ValueError("the background is white, black or a colour such as #80ff00")
-        return named
+        return colour
 
     @model_validator(mode="after")
     def _details_are_larger(self) -> "DataOptions":

@@ -42,8 +42,8 @@ def values_of(image: Image.Image, form: Form, content: bytes) -> npt.NDArray[np.
     lower: Any = 255
     if form == "bytes":
         other: Any = Image.open(BytesIO(content), formats=("PNG",))
-        codec, extents, offset, raw = other.tile[0]
-        other.tile = [type(other.tile[0])((codec, extents, offset, raw.replace("B", "L")))]
+        (*where, raw), *_ = other.tile
+        other.tile = [(*where, raw[:-1] + "L")]
         lower = np.asarray(other)[..., :3]
     values: npt.NDArray[np.int64] = np.asarray(image)[..., :3].astype(np.int64) << 8
     values |= lower
