@@ -83,4 +83,5 @@ def _description(entry: EntryPoint) -> str:
     """Return what the distribution of a third party says of itself."""
     if entry.dist is None or entry.dist.name == "ddkit":
         return ""
-    return entry.dist.metadata.get("Summary") or ""
+    said = entry.dist.metadata
+    return str(said["Summary"]) if "Summary" in said else ""

@@ -42,12 +42,16 @@ def _list_methods(as_json: bool) -> None:
     from ddkit.runtime.registry import origin
     from ddkit_cli import display
 
-    found = [("method", None, entry) for _, entry in sorted(METHODS.entries().items())]
-    found += [("alias", stands_for(n), entry) for n, entry in sorted(ALIASES.entries().items())]
+    aliases = ALIASES.entries()
     rows: list[dict[str, Any]] = [
-        {"name": entry.name, "kind": kind, "method": method, "from": origin(entry)}
-        | about(entry.name).model_dump()
-        for kind, method, entry in found
+        {
+            "name": name,
+            "kind": "alias" if name in aliases else "method",
+            "method": stands_for(name) if name in aliases else None,
+            "from": origin(entry),
+            **about(name).model_dump(),
+        }
+        for name, entry in (*sorted(METHODS.entries().items()), *sorted(aliases.items()))
     ]
     if as_json:
         display.as_json(rows)
