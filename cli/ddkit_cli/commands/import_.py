@@ -39,6 +39,12 @@ LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.name
     type=click.Choice(["uint8", "float16", "float32"]),
     help="of pixels; default: uint8 if that loses nothing, else float32",
 )
+@click.option(
+    "--trust",
+    type=click.Choice(["pixels", "labels"]),
+    multiple=True,
+    help="take them as they are, where they seem to be other than you say",
+)
 @output_options
 def import_(
     source: Path,
@@ -55,6 +61,7 @@ def import_(
     fkd: Path | None,
     network: str,
     store: Any,
+    trust: tuple[str, ...],
     as_json: bool,
     quiet: bool,
     **flags: Any,
@@ -80,6 +87,7 @@ def import_(
         temperature=temperature,
         factor=factor,
         soft_labels=fkd,
+        trust=trust,
     )
     progress = display.progress_for(quiet or as_json)
     distilled = load(import_set(source, out, request, overwrite=overwrite, progress=progress))

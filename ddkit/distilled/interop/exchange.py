@@ -1,6 +1,7 @@
 """What goes between ddkit and a layout: what the user says of a file, and the set itself."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,9 @@ from ddkit.distilled.dataset import DistilledDataset
 from ddkit.labels import EpochLabels, Labels, SoftLabels
 from ddkit.runtime.errors import DdkitError
 from ddkit.synthesis.images import as_pixels
+
+PixelCheck = Callable[[Tensor, Path, Tensor | None], None]
+"""Called with pixels, where they are from, and the inputs that they were made of, if they were."""
 
 LabelKind = Literal["hard", "logits", "probabilities"]
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
@@ -32,6 +36,7 @@ class Given:
         learning_rate, temperature: of training on the set.
         factor: of IDC's multi-formation.
         soft_labels: a folder of FKD labels.
+        check: of pixels; None where they are trusted.
     """
 
     classes: tuple[str, ...] | None = None
@@ -41,6 +46,7 @@ class Given:
     temperature: float | None = None
     factor: int | None = None
     soft_labels: Path | None = None
+    check: PixelCheck | None = None
 
     def class_names(self, path: Path) -> tuple[str, ...]:
         if self.classes is None:
@@ -64,7 +70,14 @@ class Given:
                 f"{path} has images of {inputs.shape[1]} channels: give as many values of --mean "
                 f"and --std, not {len(space.mean)}"
             )
-        return torch.cat([space.decode(part) for part in inputs.split(CHUNK)])
+        pixels = torch.cat([space.decode(part) for part in inputs.split(CHUNK)])
+        return self.checked(pixels, path, inputs)
+
+    def checked(self, pixels: Tensor, path: Path, inputs: Tensor | None = None) -> Tensor:
+        """Return pixels; raises `DdkitError` where they can't be, if nobody says to trust them."""
+        if self.check is not None:
+            self.check(pixels, path, inputs)
+        return pixels
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """From a file of another tool to an artifact of ddkit."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.distilled.interop.exchange import Given, Imported, LabelKind, as_bytes
 from ddkit.distilled.interop.formats import LAYOUTS, layout_of, recognised
+from ddkit.distilled.interop.label_order import check_labels
+from ddkit.distilled.interop.plausible import Plausible
 from ddkit.distilled.interop.untrusted import UntrustedFiles
 from ddkit.distilled.merging import check_target, make_room
 from ddkit.distilled.writing import IMPORTED, write_distilled
@@ -43,6 +45,7 @@ class Request:
         mirror: whether a mirrored image keeps its class, where there is no `data`.
         store: how pixels are stored; None is uint8 where that loses nothing, else float32.
         labels, learning_rate, temperature, factor, soft_labels: see `Given`.
+        trust: what is taken as it is, however unlikely: "pixels", "labels".
     """
 
     format: str | None = None
@@ -59,6 +62,7 @@ class Request:
     temperature: float | None = None
     factor: int | None = None
     soft_labels: Path | None = None
+    trust: Collection[str] = ()
 
 
 def import_set(
@@ -96,10 +100,13 @@ def import_set(
         request.temperature,
         request.factor,
         request.soft_labels,
+        None if "pixels" in request.trust else Plausible(space, train).check,
     )
     with nullcontext(files) if files else UntrustedFiles() as reader:
         found = layout.read(source, given, reader)
         check_images(found, train, source)
+        if "labels" not in request.trust:
+            check_labels(found.labels, found.classes, found.class_names, source)
         images = kept(found.images, request.store)
     if overwrite:
         make_room(out)

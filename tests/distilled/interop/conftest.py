@@ -70,7 +70,8 @@ def pixels() -> Tensor:
 @pytest.fixture
 def logits() -> Tensor:
     """Labels whose largest number is not always that of the class."""
-    return torch.randn(6, 3, generator=torch.Generator().manual_seed(2))
+    values = torch.randn(6, 3, generator=torch.Generator().manual_seed(2))
+    return values + 3 * torch.eye(3)[torch.tensor([0, 0, 1, 1, 2, 0])]
 
 
 def normalised(pixels: Tensor) -> Tensor:

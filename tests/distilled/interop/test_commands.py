@@ -97,6 +97,7 @@ def test_a_set_with_its_data_is_evaluated_relabelled_and_merged(command, tmp_pat
 
 def test_constants_of_the_data_are_said_to_be_theirs(command):
     data = ("--data", "digits", "--classes", "0,1,2")
+    data += ("--trust", "pixels")  # noise, of another brightness than digits
     said = command("import", SOURCE, "-o", "a.safetensors", *data)
     assert "those of the data; many tools have others" in said
     figures = json.loads(command("import", SOURCE, "-o", "b.safetensors", *data, "--json"))

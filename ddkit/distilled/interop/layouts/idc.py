@@ -24,7 +24,7 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
         raise missing(path, "the factor of its multi-formation", "--factor, 1 if there is none")
     pixels, labels = pair(files.torch(path), path)
     names = given.class_names(path)
-    packed = images_of(pixels, path)
+    packed = given.checked(images_of(pixels, path), path)
     classes = hard_of(labels, len(packed), names, path).repeat_interleave(given.factor**2)
     images = unpacked(packed, given.factor)
     return Imported(images, classes, HardLabels(classes), names, given.learning_rate)

@@ -41,7 +41,7 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
         raise DdkitError(f"{path} holds {what}: see docs/formats.md")
     images, classes = read_classes(found)
     labels: Labels = HardLabels(classes)
-    if (path / SOFT).exists():
+    if (path / SOFT).exists() and given.labels != "hard":
         labels = read_soft(path / SOFT, (len(images), len(names)), given)
     return Imported(images, classes, labels, names, given.learning_rate)
 

@@ -34,8 +34,13 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
     if name is None:
         raise DdkitError(f"{path} is not images_best.pt: name that file, or its folder")
     images = images_of(files.torch(path), path)
-    if name[1] is None:  # the others are pixels already
-        images = given.pixels(images, path)
+    plain = path.with_name(f"images_zca_{name[2]}.pt")
+    if given.check and name[1] is None and space.kind != "zca" and plain.exists():
+        raise DdkitError(
+            f"{path} holds whitened images, for {plain.name} lies beside it: say --data NAME "
+            f"--space zca, as it was distilled; --trust pixels takes it as you say"
+        )
+    images = given.checked(images, path) if name[1] else given.pixels(images, path)
     beside = path.with_name(f"labels_{name[2]}.pt")
     classes, labels = labels_of(files.torch(beside), len(images), given, beside)
     rate = path.with_name(f"lr_{name[2]}.pt")
