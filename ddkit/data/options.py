@@ -31,7 +31,7 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         "digits",
         min_length=1,
         description="a built-in name, a local folder (parquet files, or one folder per class), "
-        "or a Hugging Face name such as org/name",
+        "an .npz file, or a Hugging Face name such as org/name",
     )
     image_column: str | None = Field(
         None, description="the column of the images, where it is not evident"

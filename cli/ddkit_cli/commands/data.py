@@ -10,7 +10,7 @@ from ddkit_cli.options import data_options, output_options
 @data_options
 @output_options
 def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
-    """List the data sets that have names, or show what NAME (or a folder) holds."""
+    """List the data sets that have names, or show what NAME (a folder, an .npz file) holds."""
     from ddkit_cli import display
 
     if name is None:
@@ -20,7 +20,10 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
             display.as_json(DATA.names())
             return
         click.echo("names: " + ", ".join(DATA.names()))
-        click.echo("also: a local folder (parquet or ImageFolder), a Hugging Face name (org/name)")
+        click.echo(
+            "also: a local folder (parquet or ImageFolder), an .npz file, a Hugging Face name "
+            "(org/name)"
+        )
         return
     from ddkit.data.options import DataOptions
     from ddkit.data.sources.load import load

@@ -21,20 +21,34 @@ def features(schema: Any) -> dict[str, Any]:
 
 
 def image_column(schema: Any, wanted: str | None, place: str) -> str:
-    """Return the column of encoded images: an Image feature, or a struct with a `bytes` field.
+    """Return the column of images: an Image feature, a struct with a `bytes` field, else arrays.
 
-    `wanted` may also be a column of plain bytes. Raises `DdkitError` where none or several
-    qualify.
+    `wanted` may also be a column of plain bytes. Arrays are lists within lists, of two or three
+    dimensions. Raises `DdkitError` where none or several columns qualify, and for arrays of what
+    has no 8-bit range.
     """
-    if wanted is not None:
-        if not _holds_images(_field_type(schema, wanted, place), named=True):
-            raise DdkitError(f"column '{wanted}' of {place} holds no images: {_listing(schema)}")
-        return wanted
     known = features(schema)
-    candidates = [name for name in schema.names if _kind(known, name) == "Image"] or [
-        name for name in schema.names if _holds_images(schema.field(name).type)
-    ]
-    return _only(candidates, schema, "image", place)
+    if wanted is not None:
+        kind = _field_type(schema, wanted, place)
+        if not _holds_images(kind, named=True) and _array_of(kind) is None:
+            raise DdkitError(f"column '{wanted}' of {place} holds no images: {_listing(schema)}")
+        candidates = [wanted]
+    else:
+        arrays = {name: _array_of(schema.field(name).type) for name in schema.names}
+        candidates = (
+            [name for name in schema.names if _kind(known, name) == "Image"]
+            or [name for name in schema.names if _holds_images(schema.field(name).type)]
+            or [name for name, kind in arrays.items() if kind and pa.types.is_integer(kind)]
+            or [name for name, kind in arrays.items() if kind]
+        )
+    found = _only(candidates, schema, "image", place)
+    kind = _array_of(schema.field(found).type)
+    if kind is not None and not pa.types.is_integer(kind):
+        raise DdkitError(
+            f"column '{found}' of {place} holds images of {kind}, whose range is not known: "
+            "store them as uint8, 0 to 255"
+        )
+    return found
 
 
 def label_column(schema: Any, wanted: str | None, place: str) -> str:
@@ -130,9 +144,26 @@ def is_list(kind: Any) -> bool:
     )
 
 
+def is_array(kind: Any) -> bool:
+    """Whether a pyarrow type is one of arrays of two or three dimensions."""
+    return _array_of(kind) is not None
+
+
+def _array_of(kind: Any) -> Any:
+    """The type of the values in arrays of two or three dimensions; None for all else."""
+    kind, rank = getattr(kind, "storage_type", kind), 0
+    while is_list(kind):
+        kind, rank = kind.value_type, rank + 1
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return kind if rank in (2, 3) and number else None
+
+
 def _listing(schema: Any) -> str:
     return "the columns are " + ", ".join(f"{f.name} ({_short(f.type)})" for f in schema)
 
 
 def _short(kind: Any) -> str:
-    return "struct" if pa.types.is_struct(kind) else str(kind)
+    if pa.types.is_struct(kind):
+        return "struct"
+    values = _array_of(kind)
+    return str(kind) if values is None else f"arrays of {values}"

@@ -11,7 +11,7 @@ from ddkit.data.options import DataOptions
 from ddkit.data.pixels.detailed import Detailed
 from ddkit.data.pixels.originals import Listing
 from ddkit.data.pixels.tiers import detailed, pixels_at
-from ddkit.data.sources import folders, hub
+from ddkit.data.sources import folders, hub, npz
 from ddkit.data.sources.names import DATA
 from ddkit.data.sources.registered import is_registered, registered
 from ddkit.data.sources.selection import choose_classes, imbalanced, resized, split_holdout
@@ -61,6 +61,8 @@ def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
     detail = options.detail if split == "train" else None  # nothing is cropped for a test
     own = is_registered(name)
     if not own and name not in DATA.entries():
+        if npz.is_npz(name):
+            return opened(npz.read(options, split), side, progress, detail)
         if folders.is_path(name):
             return opened(folders.read(options, split), side, progress, detail)
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name):

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from ddkit.runtime.errors import DdkitError, cause
@@ -47,8 +49,9 @@ class ParquetRows:
                 first -= file.metadata.num_rows
                 continue
             try:
-                for batch in file.iter_batches(BATCH, columns=[name]):
-                    array = batch.column(0)[first:]
+                size = batch_rows(file.schema_arrow.field(name).type)
+                for batch in file.iter_batches(size, columns=[name]):
+                    array = plain(batch.column(0))[first:]
                     first = max(0, first - len(batch))
                     if len(array):
                         yield array
@@ -80,12 +83,27 @@ class DatasetRows:
         rest = self.dataset.select_columns([name]).with_format("arrow")
         if first:
             rest = rest.select(range(first, len(rest)))
-        for table in rest.iter(BATCH):
-            yield from table.column(0).chunks
+        try:
+            for table in rest.iter(batch_rows(self.schema.field(name).type)):
+                yield from map(plain, table.column(0).chunks)
+        except (pa.ArrowException, OSError) as error:
+            files = ", ".join(self.identity())
+            raise DdkitError(f"column '{name}' of {files} is damaged ({cause(error)})") from error
 
     def identity(self) -> dict[str, Any]:
         files = [Path(file["filename"]) for file in self.dataset.cache_files]
         return stamps(files) if files else {"in memory": self.dataset._fingerprint}
+
+
+def batch_rows(kind: Any) -> int:
+    """Return how many rows are read at once: of arrays, which are not encoded, fewer."""
+    stored = getattr(kind, "storage_type", kind)
+    return BATCH // 8 if pa.types.is_nested(stored) and not pa.types.is_struct(stored) else BATCH
+
+
+def plain(array: Any) -> Any:
+    """Return a pyarrow array as it is stored, whatever else it is to `datasets`."""
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
 def stamps(files: list[Path]) -> dict[str, Any]:
@@ -100,15 +118,22 @@ def values(rows: Rows, column: str) -> Iterator[Any]:
         yield from array.to_pylist()
 
 
-def cells(rows: Rows, column: str, wanted: Tensor) -> Iterator[tuple[int, Any]]:
-    """Yield (row, pyarrow scalar) for the `wanted` rows, in rising order; none of the others."""
-    remaining = map(int, wanted.numpy())
-    following = next(remaining, None)
-    start = following or 0
-    for array in rows.column(column, start):
-        while following is not None and following < start + len(array):
-            yield following, array[following - start]
-            following = next(remaining, None)
-        if following is None:
+def chosen(rows: Rows, column: str, wanted: Tensor) -> Iterator[Any]:
+    """Yield the column at the `wanted` rows (int64, rising) as consecutive pyarrow arrays."""
+    start = int(wanted[0]) if len(wanted) else 0
+    for array in rows.column(column, start) if len(wanted) else ():
+        first, last = torch.searchsorted(wanted, torch.tensor([start, start + len(array)])).tolist()
+        if last - first == len(array):
+            yield array
+        elif last > first:
+            yield array.take(pa.array((wanted[first:last] - start).numpy()))
+        if last == len(wanted):
             return
         start += len(array)
+
+
+def cells(rows: Rows, column: str, wanted: Tensor) -> Iterator[tuple[int, Any]]:
+    """Yield (row, pyarrow scalar) for the `wanted` rows (int64, rising)."""
+    numbers = map(int, wanted.numpy())
+    for array in chosen(rows, column, wanted):
+        yield from zip(islice(numbers, len(array)), array, strict=True)

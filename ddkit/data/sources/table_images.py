@@ -1,4 +1,4 @@
-"""Image files in a column of a table, such as a parquet file's."""
+"""Images in a column of a table, such as a parquet file's."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,7 +13,9 @@ from torch import Tensor
 from ddkit.data.pixels.cache import CHUNK_BYTES, Cache, Chunk
 from ddkit.data.pixels.decoding import ImageFile
 from ddkit.data.pixels.originals import Originals, Reader
-from ddkit.data.sources.parquet import Rows, cells
+from ddkit.data.sources.array_cells import picture, pictures
+from ddkit.data.sources.columns import is_array, is_list
+from ddkit.data.sources.parquet import Rows, cells, chosen
 from ddkit.runtime.cache import stable_hash
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress
@@ -31,7 +33,7 @@ class TableImages(Originals):
 
     def files(self, first: int = 0) -> Iterator[ImageFile]:
         for row, cell in cells(self.rows, self.column, self.wanted[first:]):
-            yield content(cell.as_py(), row, self.name), f"row {row} of {self.name}"
+            yield content(cell, row, self.name), f"row {row} of {self.name}"
 
     @cached_property
     def place(self) -> Any:
@@ -55,6 +57,25 @@ class TableImages(Originals):
 
         return read
 
+    def decoded(
+        self, first: int, rows: int, side: int | None, size: tuple[int, int]
+    ) -> Iterator[Tensor]:
+        """Yield the images as any others, but arrays of the right size without a detour."""
+        parts: list[Tensor] = []
+        held = 0
+        if is_array(self.rows.schema.field(self.column).type):
+            for array in chosen(self.rows, self.column, self.wanted[first:]):
+                found = pictures(array)
+                if found is None or found.shape[2:] != size:
+                    break  # what is wrong, or to be scaled, is seen to image by image
+                parts.append(torch.tensor(found))  # a copy: these may be pages of the file
+                held += len(found)
+                if held >= rows:
+                    yield _joined(parts)
+                    first, parts, held = first + held, [], 0
+        yield from [_joined(parts)] if parts else []
+        yield from super().decoded(first + held, rows, side, size)
+
     def _chunks(self, first: int, about: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the encoded images, and their sizes in bytes as int64."""
         images: list[bytes] = []
@@ -74,8 +95,18 @@ def _chunk(images: list[bytes]) -> Chunk:
     return len(images), {"images.bin": b"".join(images), "sizes.bin": sizes.numpy().data}
 
 
-def content(value: Any, row: int, place: str) -> bytes | Path:
-    """Return the content of an image cell, or the path of the file that holds it."""
+def _joined(parts: list[Tensor]) -> Tensor:
+    channels = max(part.shape[1] for part in parts)  # coloured where any is
+    return torch.cat([part.expand(-1, channels, -1, -1) for part in parts])
+
+
+def content(cell: Any, row: int, place: str) -> bytes | Path:
+    """Return the content of an image cell, or the path of the file that holds it.
+
+    The pixels of an array become a file of the plainest format, PGM or PPM. Raises `DdkitError`
+    where there is no image.
+    """
+    value = picture(cell, f"row {row} of {place}") if is_list(cell.type) else cell.as_py()
     if isinstance(value, bytes):
         return value
     if isinstance(value, dict) and value.get("bytes") is not None:

@@ -107,5 +107,5 @@ def test_several_labels_in_an_array_are_refused_too(tmp_path, png):
     kind = pa.list_(pa.int64(), 3)
     hot = pa.array([[0, 1, 0]], kind)
     pq.write_table(pa.table({"image": cells, "labels": hot}), tmp_path / "train.parquet")
-    with pytest.raises(DdkitError, match="row 0 of .* has 3 labels in the column 'labels'"):
+    with pytest.raises(DdkitError, match=r"row 0 of .* has 3 labels in the column 'labels'"):
         load(DataOptions(name=str(tmp_path)), "train")
