@@ -82,7 +82,7 @@ def check_stages(stages: Stages) -> None:
     pool = synthesis.finished_pool()
     if pool is not None:
         if run.config.pool is not None and not run.config.trust_base:
-            named_pool.check_imported(run.config.pool, pool, run.train, run.space)
+            named.check_imported(run.config.pool, pool, run.train, run.space)
         synthesis.objective(pool)
 
 
