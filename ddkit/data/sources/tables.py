@@ -18,7 +18,7 @@ SPLIT_NAMES: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "training"),
     "test": ("test", "testing", "validation", "valid", "val"),
 }
-SHARED = "--test-share 0.2, when a set is distilled, sets a fifth of each class aside for testing"
+SHARED = "--test-share 0.2 sets a fifth of each class aside for testing, before a set is distilled"
 
 
 def read_split(
