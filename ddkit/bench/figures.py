@@ -9,6 +9,7 @@ from typing import Any
 from ddkit.bench.cells import Cell, Role, companion, make_cell, run_folder, run_key
 from ddkit.bench.config import NONE, OWN, BenchConfig
 from ddkit.bench.figure import Figure, Images
+from ddkit.bench.notes import note_repeated
 from ddkit.bench.store import Store
 from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
@@ -294,4 +295,5 @@ class Figures:
         key = stable_hash([run.config.data.model_dump(mode="json"), run.space.fingerprint()])
         if key not in self._tests:
             self._tests = {key: evaluation.open_test(run)}
+            note_repeated(self.store, run)
         return self._tests[key]
