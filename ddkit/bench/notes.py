@@ -19,11 +19,11 @@ def note_repeated(store: Store, run: Run) -> None:
     key = stable_hash([about, seed if data.imbalance else 0])
     if store.get(KIND, key) is not None:
         return
-    splits = [
+    train, test = (
         sources.load(data, split, seed=seed, progress=run.progress)
         for split in get_args(sources.SplitName)
-    ]
-    found = repeated(*splits, run.progress)
+    )
+    found = repeated(train, test, run.progress)
     store.put(KIND, key, {"data": data.tag}, {"count": found.count, "sentence": found.sentence})
 
 
