@@ -107,7 +107,7 @@ def csv_text(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """Return the report as Markdown; it renders alike wherever tables do."""
-    parts = ["# Bench", *HOW_TO_READ]
+    parts = ["# Bench", *HOW_TO_READ, *map(_markdown_cell, results.notes)]
     if not results.rows:
         parts.append("Nothing is finished yet.")
     cells = [[value(row) for _, value in MARKDOWN_FIELDS] for row in results.rows]

@@ -241,3 +241,5 @@ def show_results(out: Path, as_json: bool) -> None:
             for row in results.rows
         ],
     )
+    for note in results.notes:
+        click.echo(f"note: {note}")

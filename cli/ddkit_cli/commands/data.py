@@ -26,6 +26,7 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
         )
         return
     from ddkit.data.options import DataOptions
+    from ddkit.data.repeated import repeated
     from ddkit.data.sources.load import load
     from ddkit.runtime.settings import validated
 
@@ -33,9 +34,11 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
     options = validated(DataOptions, {"name": name, **said}, "the data set")
     progress = display.progress_for(quiet or as_json)
     splits = {which: load(options, which, progress=progress) for which in ("train", "test")}
+    found = repeated(splits["train"], splits["test"], progress)
     if as_json:
         display.as_json(
-            {
+            {"repeated": {"count": found.count, "same": found.same}}
+            | {
                 which: {
                     "images": len(split),
                     "shape": split.shape,
@@ -68,3 +71,4 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
         + ", ".join(splits["train"].classes[:20])
         + (" …" if len(splits["train"].classes) > 20 else "")
     )
+    click.echo(found.sentence)

@@ -65,7 +65,7 @@ def render(store: Store, results: Results) -> str:
         style=style,
         scripts=scripts,
         hashes=[_digest(script) for script in scripts],
-        how_to_read=HOW_TO_READ,
+        how_to_read=(*HOW_TO_READ, *results.notes),
         facts=_facts(results),
         choices=columns.choices(results),
         main=columns.main_table(results),
