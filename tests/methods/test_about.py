@@ -2,7 +2,10 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from importlib.metadata import EntryPoint, entry_points
+from re import escape
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +13,7 @@ from ddkit import MethodOptions, option
 from ddkit.methods.about import About, about, stands_for
 from ddkit.methods.options import by_stage
 from ddkit.methods.plugin import ALIASES, METHODS, lookup, options_model
+from ddkit.testing.option_promises import OptionPromises
 
 OURS = {entry.name for entry in entry_points(group="ddkit") if entry.dist.name == "ddkit"}
 NAMES = sorted(OURS | set(ALIASES.entries()))
@@ -93,6 +97,24 @@ def test_what_nobody_describes_is_listed_all_the_same(monkeypatch, ddkit_methods
     assert about("own") == About()
     (row,) = [row for row in ddkit_methods() if row["name"] == "own"]
     assert (row["summary"], row["kind"], row["method"]) == ("", "method", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ('[own]\nsteps = "rounds"', "steps = 'rounds', but its steps_option is 'images'"),
+        ("[own", "not known: "),
+        ('[own]\nsteps = "images"', None),
+        ("", None),
+    ],
+)
+def test_the_contract_compares_what_is_said_of_steps(package, text, finding):
+    package(text)
+    model = type("Model", (Options,), {"steps_option": "images", "__annotations__": {}})
+    subject = SimpleNamespace(plugin=SimpleNamespace(options_model=lambda: model))
+    promised = OptionPromises.test_what_it_says_of_itself_is_so
+    with pytest.raises(pytest.fail.Exception, match=escape(finding)) if finding else nullcontext():
+        promised(SimpleNamespace(method="own"), subject)
 
 
 class Options(MethodOptions):
