@@ -24,6 +24,7 @@ class Row:
         peak_bytes: of the synthesis and of the evaluation.
         name: the method, with a mark of its settings where it is there with several.
         tuned: whether a learning rate was chosen on the holdout.
+        learned_on: the network that learning rates were learned for, where it is another one.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Row:
     runs: tuple[str, ...]
     name: str
     tuned: bool
+    learned_on: str | None = None
 
     @property
     def group(self) -> tuple[Any, ...]:

@@ -165,6 +165,7 @@ class _Figures:
             tuple(run for runs in self.runs[key].values() for run in runs),
             name,
             any(self.tuned[e] for e in self.found[key]["set"].values()),
+            next((e["learned_on"] for e in evaluations if e.get("note")), None),
         )
 
 

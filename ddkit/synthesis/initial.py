@@ -1,5 +1,7 @@
 """Where the images of a run start: real ones, noise, or those of a set that exists."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,11 @@ def initial_real(run: Run, slots: Tensor | None = None) -> Tensor:
     return run.train.take(rows[slots]).float() / 255
 
 
+def rows_of_counts(run: Run, counts: Sequence[int]) -> Tensor:
+    """Return the rows of so many random real images of each class, class by class: int64 (N,)."""
+    return torch.cat([_chosen(run, label, count) for label, count in enumerate(counts)])
+
+
 def check_initial(run: Run) -> None:
     """Raise `DdkitError` where the images have nothing to start from, before work begins."""
     if run.config.init == "real":
@@ -38,13 +45,14 @@ def check_initial(run: Run) -> None:
         run.start(torch.arange(1))
 
 
-def _chosen(run: Run, label: int) -> Tensor:
-    """Return the ipc training images that a class starts from."""
+def _chosen(run: Run, label: int, count: int | None = None) -> Tensor:
+    """Return the training images that a class starts from: ipc, or `count`."""
+    count = run.ipc if count is None else count
     members = (run.train.labels == label).nonzero().flatten()
-    if len(members) < run.ipc:
+    if len(members) < count:
         raise DdkitError(
             f"class '{run.classes[label]}' has {len(members)} training images, fewer than "
-            f"--ipc {run.ipc}: lower --ipc, leave the class out (--classes) or --init noise"
+            f"--ipc {count}: lower --ipc, leave the class out (--classes) or --init noise"
         )
     order = torch.randperm(len(members), generator=run.generator("initial", label))
-    return members[order[: run.ipc]]
+    return members[order[:count]]

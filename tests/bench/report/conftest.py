@@ -101,6 +101,7 @@ class Filler:
         recipe: str = "",
         data: str = "digits",
         tuned: bool = False,
+        learned_on: str | None = None,
         runs: bool = True,
         **cost: float,
     ) -> None:
@@ -119,6 +120,8 @@ class Filler:
                     "device": "cpu",
                     "labels": "hard",
                     "learning_rate": 0.01,
+                    "learned_on": learned_on,
+                    "note": "" if tuned or learned_on is None else f"learned on {learned_on}",
                     "seconds": 3.0,
                     "peak_bytes": 1_500_000,
                 },
