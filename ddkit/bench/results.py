@@ -160,6 +160,7 @@ class _Figures:
             tuple(run for runs in self.runs[key].values() for run in runs),
             name,
             any(e["tuned"] for e in evaluations),
+            next((e["learned_on"] for e in evaluations if e.get("note")), None),
         )
 
 

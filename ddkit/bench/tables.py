@@ -71,6 +71,7 @@ CSV_FIELDS: Fields = (
     ("label_bytes", lambda row: row.label_bytes),
     ("learning_rates", lambda row: " ".join(f"{rate:g}" for rate in row.learning_rates)),
     ("tuned", lambda row: row.tuned),
+    ("rates_learned_on", lambda row: row.learned_on),
     ("runs", lambda row: " ".join(row.runs)),
 )
 """A column each; accuracies and differences are fractions, 0 … 1."""
@@ -80,7 +81,7 @@ MARKDOWN_FIELDS: Fields = (
     ("data", lambda row: row.data),
     ("ipc", lambda row: row.ipc),
     ("network", lambda row: row.network),
-    ("protocol", lambda row: conditions(row.protocol, row.recipe)),
+    ("protocol", lambda row: conditions(row.protocol, row.recipe) + rate_note(row)),
     ("labels", lambda row: row.labels),
     ("accuracy", lambda row: accuracy(row.accuracy)),
     ("n", lambda row: trained(row.accuracy)),
@@ -220,6 +221,11 @@ def verdict(found: Difference) -> str:
 
 def conditions(protocol: str, recipe: str) -> str:
     return f"{protocol}, {recipe}" if recipe else protocol
+
+
+def rate_note(row: Row) -> str:
+    """Return what a row says of learning rates that were learned for another network."""
+    return "" if row.learned_on is None else f", learned rate from {row.learned_on}"
 
 
 def duration(seconds: float) -> str:
