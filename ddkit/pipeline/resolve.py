@@ -8,7 +8,7 @@ import torch
 
 from ddkit.config import RECIPE, RunConfig, StageConfig, StageName
 from ddkit.data.options import DataOptions
-from ddkit.data.sources.load import peek
+from ddkit.data.sources.load import peek, with_one_size
 from ddkit.data.sources.names import SIZES
 from ddkit.methods.plugin import Alias, lookup, options_model, steps_setting
 from ddkit.methods.presets import find_preset
@@ -59,6 +59,9 @@ def resolve(request: Request, note: Note = _unsaid) -> RunConfig:
     preset = find_preset(request.method, plugin, alias, options.tag, ipc, request.preset)
     if request.preset is None:
         preset = _fitting(preset, options, note)
+    if "resize" not in preset.get("data", {}):
+        options = with_one_size(options, note)
+        data |= {} if options.resize is None else {"resize": options.resize}
     settings = _by_stage(request.settings)
     if request.steps is not None:
         name, count = steps_setting(request.method, request.steps)

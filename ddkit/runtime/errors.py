@@ -29,6 +29,10 @@ class Unwritable(DdkitError):  # noqa: N818 - it names what is so
     """A file or folder cannot be written: the disk is full, or it is someone else's."""
 
 
+class NoTestSplit(DdkitError):  # noqa: N818 - it names what is so
+    """A data set has nothing to test on."""
+
+
 class OutOfMemory(DdkitError):  # noqa: N818 - it names what is so
     """Memory ran out, on a device or on the host."""
 

@@ -201,8 +201,8 @@ def test_a_pool_with_a_broken_description_or_a_missing_file_is_refused(seen, imp
         (
             {"holdout": 0.2},
             "the pool 'mine' was trained on other images or labels (digits) than this run has "
-            "(digits): use the pool's --data, --classes, --detail, --holdout, --imbalance and "
-            "--pool-seed",
+            "(digits): use the pool's --data, --classes, --detail, --test-share, --holdout, "
+            "--imbalance and --pool-seed",
         ),
         (
             {"space": "zca"},

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from statistics import median
 from unicodedata import category
 
 import torch
@@ -36,6 +37,8 @@ Source = Callable[[DataOptions, SplitName], Split]
 
 Reader = Callable[[DataOptions, SplitName], Listing]
 """Another kind of source: it lists image files, which `load` decodes or leaves where they are."""
+
+SIDES = (32, 64)  # pixels; larger images take hours where nothing was said
 
 _said: set[str] = set()
 
@@ -139,6 +142,33 @@ def peek(options: DataOptions) -> tuple[int, int, int] | None:
         return (len(listing.classes), *listing.images.shape(Reading())[1:])
     except DdkitError:
         return None
+
+
+def common_side(options: DataOptions) -> int | None:
+    """Return the side in pixels for image files that differ in size, where none was said.
+
+    Of `SIDES` the largest that half of the images, of which some are looked at, have; None where
+    these are of one size, and where they can't be read, which `load` then says.
+    """
+    read = _reader(options.name)
+    if options.resize is not None or read is None:
+        return None
+    try:
+        sizes = read(options, "train").images.sizes()
+    except DdkitError:
+        return None
+    half = median(min(size) for size in sizes)
+    several = len(set(sizes)) > 1
+    return max((side for side in SIDES if side <= half), default=SIDES[0]) if several else None
+
+
+def with_one_size(options: DataOptions, note: Callable[[str], None]) -> DataOptions:
+    """Return options by which images of several sizes are scaled to one, which is said."""
+    side = common_side(options)
+    if side is None:
+        return options
+    note(f"the images of {options.name} differ in size: scaled to {side}x{side} (or --resize)")
+    return options.model_copy(update={"resize": side})
 
 
 def _files(
