@@ -24,6 +24,7 @@ COMMANDS = Registry(
             "train",
             "relabel",
             "merge",
+            "subset",
             "pool",
             "methods",
             "data",
