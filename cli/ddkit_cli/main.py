@@ -25,6 +25,7 @@ COMMANDS = Registry(
             "train",
             "relabel",
             "merge",
+            "subset",
             "pool",
             "methods",
             "data",

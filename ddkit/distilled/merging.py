@@ -15,6 +15,7 @@ from torch import Tensor
 from ddkit.data.augmentation.views import STORED
 from ddkit.data.classes import reordered
 from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.distilled.joining import align, are_apart
 from ddkit.distilled.writing import write_distilled
 from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
 from ddkit.labels.codecs import codec_named
@@ -44,7 +45,8 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
     """Write the images and labels of several artifacts of the same data as one, and return `out`.
 
     The merged set is class-major; within a class the images of the first file come first. Its
-    configuration is the first file's with the sum of all ipc.
+    configuration is the first file's with the sum of all ipc. Sets of disjoint classes, chosen by
+    --classes of the same data, become one of all these classes, in the order of the data.
 
     Args:
         paths: two or more artifacts, or folders of runs.
@@ -58,12 +60,19 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
         raise DdkitError(f"a merged set is made of two files or more, got {len(paths)}: name them")
     parts = [load(path) for path in paths]
     check_target(out, parts, overwrite)
+    for part in parts:
+        check_balance(part)
+        check_stored(part)
+    about = described(parts)
+    if are_apart(parts):
+        align(parts)
+        about |= {name: parts[0].metadata[name] for name in (*SHARED, "config")}
     check_parts(parts)
     slots = slots_of(parts)
     images, labels = merged_images(parts, slots), LABELS[parts[0].labels.kind](parts, slots)
     if overwrite:
         make_room(out)
-    write_distilled(out, images, labels, parts[0].space, described(parts))
+    write_distilled(out, images, labels, parts[0].space, about)
     return out
 
 
@@ -90,15 +99,12 @@ def check_target(out: Path, parts: Sequence[DistilledDataset], overwrite: bool) 
 
 
 def check_parts(parts: Sequence[DistilledDataset]) -> None:
-    """Raise `DdkitError` for parts that are no set by themselves, differ, or repeat images."""
+    """Raise `DdkitError` for parts that differ, or repeat images."""
     for one, other in combinations(parts, 2):
         if one.file.path.resolve() == other.file.path.resolve():
             raise DdkitError(
                 f"{one.file.path} and {other.file.path} are the same file: name it once"
             )
-    for part in parts:
-        check_balance(part)
-        check_stored(part)
     for part in parts[1:]:
         check_traits(parts[0], part)
     contents = [digests(part) for part in parts]
