@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 
 import torch
 
@@ -13,11 +14,13 @@ from ddkit.data.pixels.originals import Listing
 from ddkit.data.pixels.picture import Reading
 from ddkit.data.pixels.tiers import detailed, pixels_at
 from ddkit.data.sources import folders, hub
+from ddkit.data.sources.equal import note_equal
 from ddkit.data.sources.names import DATA
 from ddkit.data.sources.registered import is_registered, registered
 from ddkit.data.sources.selection import choose_classes, imbalanced, resized, split_holdout
 from ddkit.data.sources.tables import SplitName
 from ddkit.data.split import Split
+from ddkit.data.zca import check_values
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress, Silent
 
@@ -46,6 +49,7 @@ def _read(options: DataOptions, split: SplitName, seed: int, progress: Progress)
     if options.flip is not None:
         found = replace(found, mirror=options.flip)
     if split == "train":
+        note_equal(found, progress)
         empty = [name for name, count in zip(found.classes, found.counts, strict=True) if not count]
         if empty:
             raise DdkitError(
@@ -68,6 +72,8 @@ def _find(options: DataOptions, split: SplitName, progress: Progress) -> Split:
             return _files(hub.read, options, split, progress)
     source: Source = registered if own else DATA.load(name)
     found = choose_classes(source(options, split), options.classes)
+    if options.space == "zca":
+        check_values(found.shape[0] * (side**2 if side else prod(found.shape[1:])))
     scaled = resized(found, side)
     if detail is None:
         return scaled
@@ -93,6 +99,8 @@ def _files(
                 "upper 8 are used (--bit-depth says otherwise)"
             )
     reading = Reading(options.resize, options.colour, depth)
+    if options.space == "zca":
+        check_values(prod(listing.images.shape(reading)))
     return opened(listing, reading, progress, options.detail if split == "train" else None)
 
 
