@@ -14,7 +14,7 @@ from ddkit.data.classes import matched, reordered
 from ddkit.data.sources import load as sources
 from ddkit.data.sources import selection
 from ddkit.data.space import InputSpace
-from ddkit.data.split import Split
+from ddkit.data.split import Split, check_classes
 from ddkit.distilled.dataset import load
 from ddkit.labels.converting import check_form
 from ddkit.methods.options import MethodOptions
@@ -39,6 +39,7 @@ def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -
     settle(device, config.precision, config.threads)
     # the pool's seed: distillation seeds that share a pool share its data
     train = sources.load(config.data, "train", seed=config.pool_seed, progress=progress)
+    check_classes(len(train.classes), f"'{config.data.name}'")
     train, holdout = selection.split_holdout(train, config.data.holdout, config.pool_seed)
     if config.pool is None:
         space = InputSpace.fit(train, config.data.space)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 from statistics import median
 from unicodedata import category
 
@@ -16,6 +17,7 @@ from ddkit.data.pixels.originals import Listing
 from ddkit.data.pixels.picture import Reading
 from ddkit.data.pixels.tiers import detailed, pixels_at
 from ddkit.data.sources import folders, hub, npz
+from ddkit.data.sources.equal import note_equal
 from ddkit.data.sources.names import DATA
 from ddkit.data.sources.registered import has_test, is_registered, registered
 from ddkit.data.sources.selection import (
@@ -27,6 +29,7 @@ from ddkit.data.sources.selection import (
 )
 from ddkit.data.sources.tables import SplitName
 from ddkit.data.split import Split
+from ddkit.data.zca import check_values
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress, Silent
 
@@ -66,6 +69,7 @@ def _read(options: DataOptions, split: SplitName, seed: int, progress: Progress)
     if options.flip is not None:
         found = replace(found, mirror=options.flip)
     if split == "train":
+        note_equal(found, progress)
         empty = [name for name, count in zip(found.classes, found.counts, strict=True) if not count]
         if empty:
             raise DdkitError(
@@ -96,6 +100,8 @@ def _whole(options: DataOptions, split: SplitName, detail: int | None, progress:
     if options.test_share is not None and not (own and not has_test(name)):
         raise DdkitError(f"'{name}' has a test split of its own: leave --test-share out")
     found = choose_classes(source(options, split), options.classes)
+    if options.space == "zca":
+        check_values(found.shape[0] * (side**2 if side else prod(found.shape[1:])))
     scaled = resized(found, side)
     if detail is None:
         return scaled
@@ -190,6 +196,8 @@ def _files(
                 "upper 8 are used (--bit-depth says otherwise)"
             )
     reading = Reading(options.resize, options.colour, depth)
+    if options.space == "zca":
+        check_values(prod(listing.images.shape(reading)))
     return opened(listing, reading, progress, detail)
 
 
