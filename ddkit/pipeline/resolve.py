@@ -12,7 +12,7 @@ from ddkit.data.sources.load import peek, with_one_size
 from ddkit.data.sources.names import SIZES
 from ddkit.methods.plugin import Alias, lookup, options_model, steps_setting
 from ddkit.methods.presets import find_preset
-from ddkit.pools import named as named_pool
+from ddkit.pools import named
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.machine import available_cores
 from ddkit.runtime.settings import parse_setting, validated
@@ -156,15 +156,15 @@ def default_network(plugin: str, sources: Mapping[StageName, str | None]) -> str
 
 def pool_space(name: str | None) -> dict[str, Any]:
     """Return the kind of input space of the pool that a run names: its members know no other."""
-    return {} if name is None else {"space": named_pool.space_of(name).kind}
+    return {} if name is None else {"space": named.space_of(name).kind}
 
 
 def finished_pool(name: str | None) -> dict[str, str]:
     """Return a named pool, by its path from anywhere, and its network, which no preset changes."""
     if name is None:
         return {}
-    network = named_pool.network_of(name)
-    return {"pool": named_pool.settled(name), **({} if network is None else {"network": network})}
+    network = named.network_of(name)
+    return {"pool": named.settled(name), **({} if network is None else {"network": network})}
 
 
 def with_relabel(

@@ -22,7 +22,7 @@ def show(
 
     For a run's folder, each image stands beside the one it started from.
     """
-    from ddkit.distilled import contact_sheet as sheets
+    from ddkit.distilled import contact_sheet
     from ddkit.distilled.dataset import artifact_path, load
     from ddkit.runtime.errors import DdkitError
     from ddkit.synthesis.shard_file import initial_images
@@ -34,7 +34,7 @@ def show(
     distilled = load(path)
     target = out or path.with_name("contact-sheet.png")
     initial = initial_images(path.parent, len(distilled))
-    sheets.draw(distilled, initial, target, per_class=per_class, max_classes=max_classes)
+    contact_sheet.draw(distilled, initial, target, per_class=per_class, max_classes=max_classes)
     if as_json:
         display.as_json({"sheet": target, "initial": initial is not None})
     else:

@@ -37,10 +37,10 @@ def train(
     Needs the artifact alone, not the data it was distilled from.
     """
     from ddkit.distilled.dataset import load
-    from ddkit.evaluation import accuracy as evaluation
+    from ddkit.evaluation import accuracy
     from ddkit.evaluation.training import train_on
     from ddkit.networks.saved import save_network
-    from ddkit.pipeline import evaluate as comparison
+    from ddkit.pipeline import evaluate
     from ddkit.runtime.interrupt import stopping_on_signals
     from ddkit.runtime.machine import find_device
     from ddkit.runtime.process import settle
@@ -51,12 +51,12 @@ def train(
     where = find_device(device)
     config = distilled.metadata.get("config") or {}
     settle(where, precision or config.get("precision", "auto"))
-    chosen = evaluation.default_protocol(distilled)
+    chosen = accuracy.default_protocol(distilled)
     if protocol is not None:
-        chosen = evaluation.rated(evaluation.protocol_for(protocol), distilled)
+        chosen = accuracy.rated(accuracy.protocol_for(protocol), distilled)
     if epochs is not None:
         chosen = chosen.with_recipe(epochs=epochs)
-    spec = comparison.named_network(network) if network else comparison.own_network(distilled)
+    spec = evaluate.named_network(network) if network else evaluate.own_network(distilled)
     progress = display.progress_for(quiet or as_json)
     with (
         stopping_on_signals(),
