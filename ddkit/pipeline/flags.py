@@ -58,8 +58,8 @@ def check_alone(flags: Mapping[str, Any]) -> None:
     if said or flags["settings"]:
         extra = ", ".join(f"--{name.replace('_', '-')}" for name in said) or "--set"
         raise DdkitError(
-            f"--config repeats a run as it was; with {extra} it would be another: "
-            "leave that out, or change a copy of the file"
+            f"--config repeats a run as it was; with {extra} it would be a different run: leave "
+            "that out, or edit a copy of the file"
         )
 
 

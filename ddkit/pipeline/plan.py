@@ -75,8 +75,8 @@ def data_of(options: DataOptions, said: Data | None = None) -> Data:
     known = said or KNOWN.get(options.name)
     if known is None:
         raise DdkitError(
-            f"nothing is known of '{options.name}': say what it holds (--like 50000,10,3x32x32 for "
-            "50,000 training images of 10 classes), or name a folder"
+            f"nothing is known about '{options.name}': say what it holds (--like 50000,10,3x32x32 "
+            "for 50,000 training images of 10 classes), or name a folder"
         )
     channels, height, width = known.shape
     if options.resize is not None:
@@ -225,16 +225,16 @@ def check_fits(config: RunConfig, found: Plan) -> None:
     limit, where = free_memory(config)
     if found.peak_bytes > limit:
         raise DdkitError(
-            f"a step needs {readable(found.peak_bytes)} and {where} has {readable(limit)} left: "
+            f"a step needs {readable(found.peak_bytes)}, but {where} has {readable(limit)} left: "
             f"{advice(config, found, limit)}"
         )
     place = cache_folder("pools")
     room = free_disk(place)
     if found.disk_bytes > room:
         raise DdkitError(
-            f"pools, images and labels take {readable(found.disk_bytes)} and there are "
-            f"{readable(room)} left at {place}: name another disk (DDKIT_CACHE), or fewer "
-            "members and label epochs"
+            f"pools, images and labels need {readable(found.disk_bytes)}, but {place} has "
+            f"{readable(room)} left: name another disk (DDKIT_CACHE), or use fewer members and "
+            "label epochs"
         )
 
 

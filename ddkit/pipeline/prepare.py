@@ -94,8 +94,8 @@ def start_of(config: RunConfig, train: Split) -> Callable[[Tensor], Tensor] | No
     total = len(train.classes) * config.ipc
     if (len(distilled), *distilled.shape) != (total, *train.shape):
         raise DdkitError(
-            f"--init {config.init} holds {len(distilled)} images of {distilled.shape}, this run "
-            f"distils {total} of {train.shape}: use the same classes, ipc and size"
+            f"--init {config.init} holds {len(distilled)} images of {distilled.shape}, but this "
+            f"run distils {total} of {train.shape}: use the same classes, ipc and size"
         )
     return distilled.pixels
 
@@ -126,7 +126,7 @@ def claim(folder: Path, config: RunConfig, overwrite: bool) -> None:
                 "or --overwrite to throw that run away"
             )
     elif [entry for entry in folder.iterdir() if entry.name != ".lock"]:
-        raise DdkitError(f"{folder} holds files that are not a run of ddkit: choose another --out")
+        raise DdkitError(f"{folder} holds files that are not a ddkit run: choose another --out")
     config.save(path)
 
 

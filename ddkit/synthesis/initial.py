@@ -43,8 +43,8 @@ def _chosen(run: Run, label: int) -> Tensor:
     members = (run.train.labels == label).nonzero().flatten()
     if len(members) < run.ipc:
         raise DdkitError(
-            f"class '{run.classes[label]}' has {len(members)} training images, fewer than "
-            f"--ipc {run.ipc}: lower --ipc, leave the class out (--classes) or --init noise"
+            f"class '{run.classes[label]}' has {len(members)} training images, fewer than --ipc "
+            f"{run.ipc}: lower --ipc, leave the class out (--classes) or use --init noise"
         )
     order = torch.randperm(len(members), generator=run.generator("initial", label))
     return members[order[: run.ipc]]

@@ -13,9 +13,9 @@ from ddkit_cli.run_options import run_options
 @click.command(short_help="distil a data set into a few images per class")
 @run_options
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="folder; default: under runs/")
-@click.option("--overwrite", is_flag=True, help="throw away another run that --out holds")
+@click.option("--overwrite", is_flag=True, help="discard another run that --out holds")
 @click.option(
-    "--snapshot-every", type=int, default=0, metavar="N", help="keep images every N steps"
+    "--snapshot-every", type=int, default=0, metavar="N", help="save the images every N steps"
 )
 @log_option
 @executor_options
@@ -23,7 +23,7 @@ from ddkit_cli.run_options import run_options
 def distill(as_json: bool, quiet: bool, **flags: Any) -> None:
     """Distil a data set into a few synthetic images per class.
 
-    Started again with the same flags, a run that was stopped or killed goes on where it was.
+    The same command continues a run that was stopped or killed.
     """
     from ddkit.config import load_config
     from ddkit.pipeline import library

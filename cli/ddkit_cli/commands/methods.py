@@ -45,7 +45,7 @@ def _list_methods(as_json: bool) -> None:
         display.as_json([dict(zip(("name", "kind", "from"), row, strict=True)) for row in rows])
     else:
         display.table("methods", ["name", "kind", "from"], rows)
-        click.echo("options and presets of one: ddkit methods NAME")
+        click.echo("options and presets of a method: ddkit methods NAME")
 
 
 def _show(name: str, as_json: bool) -> None:
@@ -80,7 +80,7 @@ def _show(name: str, as_json: bool) -> None:
         f"options of {name} (--set option=value)", ["option", "type", "default", "meaning"], rows
     )
     click.echo(
-        f"hooks: {', '.join(plugin.overridden())}; network unless named: "
+        f"hooks: {', '.join(plugin.overridden())}; default network: "
         f"{plugin.options_model().default_network}"
     )
     click.echo(f"presets: {', '.join(presets) or 'none'}")

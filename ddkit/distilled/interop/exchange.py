@@ -60,8 +60,8 @@ class Given:
         space = self.input_space(path)
         if space.zca is None and inputs.shape[1] != len(space.mean):
             raise DdkitError(
-                f"{path} has images of {inputs.shape[1]} channels: give as many values of --mean "
-                f"and --std, not {len(space.mean)}"
+                f"{path} has images of {inputs.shape[1]} channels: --mean and --std need one "
+                f"value for each, not {len(space.mean)}"
             )
         return torch.cat([space.decode(part) for part in inputs.split(CHUNK)])
 
@@ -133,8 +133,8 @@ class Outgoing:
         """Return the classes for a layout that holds nothing else."""
         if not self.is_hard:
             raise DdkitError(
-                f"the format holds hard labels only, and {self.distilled.file.path} has "
-                f"{self.distilled.labels.kind} ones: say --labels hard to leave them out"
+                f"the format holds hard labels only, but {self.distilled.file.path} has "
+                f"{self.distilled.labels.kind} ones: drop them with --labels hard"
             )
         return self.classes
 
@@ -144,11 +144,11 @@ class Outgoing:
         if not isinstance(labels, SoftLabels):
             what = "hard labels" if isinstance(labels, HardLabels) else "labels for each epoch"
             raise DdkitError(
-                f"{self.distilled.file.path} has {what}, where the format holds one vector per "
-                "image: `ddkit relabel` gives it such labels"
+                f"{self.distilled.file.path} has {what}, but the format holds one vector per "
+                "image: `ddkit relabel` makes such labels"
             )
         if kind not in ("logits", "probabilities"):
-            raise DdkitError("say --labels logits or --labels probabilities: tools differ in it")
+            raise DdkitError("give --labels logits or --labels probabilities: tools differ in this")
         if labels.temperature != 1:
             self.notes.append(f"the labels' temperature, {labels.temperature:g}, is not recorded")
         logits = labels.logits[self.order].float()
@@ -167,13 +167,15 @@ class Outgoing:
         if not isinstance(labels, EpochLabels) or not torch.equal(
             self.order, torch.arange(len(self.order))
         ):
-            raise DdkitError("only labels for each epoch of a class-by-class set become FKD labels")
+            raise DdkitError(
+                "only labels for each epoch of a set sorted by class can become FKD labels"
+            )
         return labels
 
 
 def missing(path: Path, what: str, flag: str) -> DdkitError:
     """Return the error for what a file does not record and the user did not say."""
-    return DdkitError(f"{path} does not record {what}: say {flag}")
+    return DdkitError(f"{path} does not record {what}: give {flag}")
 
 
 def as_bytes(pixels: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def read(
         rows = sum(map(len, batches))
         if rows != images:
             raise DdkitError(
-                f"{epoch} has labels of {rows} images, and the set has {images}: name the folder "
+                f"{epoch} has labels of {rows} images, but the set has {images}: name the folder "
                 "that was made for this set"
             )
         placed = placed_by(order, batches, epoch)
@@ -90,7 +90,7 @@ def numbered(folder: Path, name: str) -> list[Path]:
         what = name.split("_")[0]
         raise DdkitError(
             f"{folder} holds {len(found)} numbered {what} entries, which must be 0, 1, 2 and so "
-            "on: name a whole folder of FKD labels"
+            "on: name a complete folder of FKD labels"
         )
     return [found[number] for number in sorted(found)]
 
@@ -169,7 +169,7 @@ def batched(labels: EpochLabels, size: int | None) -> list[list[Batch]]:
             one box and one weight for a batch, and partners in it.
     """
     if size is None:
-        raise DdkitError("say --batch-size: FKD labels belong to batches of one size")
+        raise DdkitError("give --batch-size: FKD labels belong to batches of one size")
     epochs = []
     for epoch, order in enumerate(orders(labels.logits.shape[1], labels.epochs)):
         views, logits = labels.views_of(epoch), decoded(labels.logits[epoch])
@@ -185,8 +185,8 @@ def _batch(views: Views, logits: Tensor, rows: Tensor) -> Batch:
     alike = (own.box == own.box[:1]).all() and (own.weight == own.weight[:1]).all()
     if not alike or (partner < 0).any():
         raise DdkitError(
-            "these labels were not made in FKD's batches of this size, which share one box: say "
-            "the --batch-size that they were made with, or --labels hard to leave them out"
+            "these labels were not made in FKD's batches of this size, which share one box: give "
+            "the --batch-size that they were made with, or drop them with --labels hard"
         )
     return Batch(Views(own.crop, own.flip, partner, own.box, own.weight, own.mix), logits[rows])
 
