@@ -32,7 +32,7 @@ def test_the_name_of_an_alias_is_refused(refused):
 
 
 def test_a_name_whose_module_is_installed_is_refused(refused):
-    assert "a package ddkit_cli is installed" in refused("new-plugin", "cli")
+    assert "a package ddkit_cli is already installed" in refused("new-plugin", "cli")
 
 
 def test_an_existing_folder_is_refused_and_left_alone(refused, tmp_path):

@@ -71,7 +71,7 @@ def import_(
 ) -> None:
     """Write the distilled set at SOURCE, a file or folder of another tool, as an artifact.
 
-    Nothing in it is executed. What its format does not record is asked for. Without --data,
+    Nothing in it is executed. What its format does not record must be given. Without --data,
     --classes names the classes in the order of the labels: A,B,C or a file with a name per line.
     """
     from ddkit.distilled.dataset import load
