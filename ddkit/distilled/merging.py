@@ -57,7 +57,7 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
         DdkitError: the sets don't belong together, repeat images, or `out` must not be written.
     """
     if len(paths) < 2:
-        raise DdkitError(f"a merged set is made of two files or more, got {len(paths)}: name them")
+        raise DdkitError(f"a merge needs two or more distilled sets, got {len(paths)}")
     parts = [load(path) for path in paths]
     check_target(out, parts, overwrite)
     for part in parts:
@@ -83,12 +83,12 @@ def check_target(out: Path, parts: Sequence[DistilledDataset], overwrite: bool) 
     if not out.exists():
         return
     if not overwrite:
-        raise DdkitError(f"--out {out} exists already: name a new file, or --overwrite that one")
+        raise DdkitError(f"--out {out} already exists: name a new file, or use --overwrite")
     try:
         replaced = set(files_of(load(out)))
     except DdkitError as error:
         raise DdkitError(
-            f"--out {out} is not a whole distilled set, and --overwrite replaces nothing else: "
+            f"--out {out} is not a complete distilled set, and --overwrite replaces nothing else: "
             "name a new file"
         ) from error
     for part in parts:
@@ -124,8 +124,8 @@ def check_balance(part: DistilledDataset) -> None:
     for name, count in zip(part.class_names, counts, strict=True):
         if count != ipc:
             raise DdkitError(
-                f"{part.file.path} holds {count} images of class '{name}', its configuration says "
-                f"ipc {ipc}: distil it again"
+                f"{part.file.path} holds {count} images of class '{name}', but its configuration "
+                f"says ipc {ipc}: distil it again"
             )
 
 
@@ -133,8 +133,8 @@ def check_stored(part: DistilledDataset) -> None:
     """Raise `DdkitError` for labels that are made while training, of the set as it is."""
     if part.labels.kind not in LABELS:
         raise DdkitError(
-            f"the labels of {part.file.path} are a {part.labels.kind}, drawn for the set as it is: "
-            "`ddkit relabel --labels-as fp16` stores them first"
+            f"the labels of {part.file.path} are a {part.labels.kind}, which draws them for the "
+            "set as it is: store them first with `ddkit relabel --labels-as fp16`"
         )
 
 

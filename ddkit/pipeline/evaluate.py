@@ -224,7 +224,9 @@ def random_baseline(run: Run, classes: Tensor) -> Path:
     try:
         rows = rows_of_counts(beside, counts)
     except DdkitError as error:  # a merged set may have more images than a class has real ones
-        raise DdkitError(f"no random images to compare with: {error}; or --no-random") from error
+        raise DdkitError(
+            f"no random images to compare with: {error}; or use --no-random"
+        ) from error
     pool = named_pool.fingerprint(baseline.pool) if baseline.pool else None
     key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint, pool, *uneven])
     folder = cache_folder("baselines") / key

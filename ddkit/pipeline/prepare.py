@@ -101,8 +101,8 @@ def start_of(
     total = len(train.classes) * config.ipc
     if (len(distilled), *distilled.shape) != (total, *train.shape):
         raise DdkitError(
-            f"--init {config.init} holds {len(distilled)} images of {distilled.shape}, this run "
-            f"distils {total} of {train.shape}: use the same classes, ipc and size"
+            f"--init {config.init} holds {len(distilled)} images of {distilled.shape}, but this "
+            f"run distils {total} of {train.shape}: use the same classes, ipc and size"
         )
     order = matched(train.classes, distilled.class_names)
     counts = distilled.classes.bincount(minlength=len(train.classes))
@@ -149,7 +149,7 @@ def claim(folder: Path, config: RunConfig, overwrite: bool) -> None:
                 "or --overwrite to throw that run away"
             )
     elif [entry for entry in folder.iterdir() if entry.name != ".lock"]:
-        raise DdkitError(f"{folder} holds files that are not a run of ddkit: choose another --out")
+        raise DdkitError(f"{folder} holds files that are not a ddkit run: choose another --out")
     config.save(path)
 
 

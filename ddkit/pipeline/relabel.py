@@ -70,7 +70,7 @@ def relabel(
         DdkitError: `out` exists, or these labels cannot be had.
     """
     if out.exists():
-        raise DdkitError(f"--out {out} exists already: name a new file")
+        raise DdkitError(f"--out {out} already exists: name a new file")
     distilled = load(path)
     if wanted.labels_anew(distilled.labels):
         config = config_of(distilled, wanted, data, device, progress)
@@ -120,8 +120,8 @@ def converted(distilled: DistilledDataset, wanted: RelabelRequest) -> Labels:
     labels = distilled.labels
     if isinstance(labels, HardLabels):
         raise DdkitError(
-            f"{distilled.file.path} has hard labels, which have one form: --relabel-from METHOD "
-            "makes soft ones"
+            f"{distilled.file.path} has hard labels, which have only one form: --relabel-from "
+            "METHOD makes soft ones"
         )
     if wanted.epochs is not None:
         labels = with_epochs(labels, wanted.epochs)

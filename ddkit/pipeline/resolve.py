@@ -109,12 +109,12 @@ def _check_abilities(config: RunConfig) -> None:
     model = options_model(config.plugin)
     if config.groups > 1 and model.makes_own_shards:
         raise DdkitError(
-            f"--groups: the method '{config.method}' cuts the set into independent parts by itself"
+            f"--groups: the method '{config.method}' already divides the set into independent parts"
         )
     if config.memory_budget is not None and not model.keeps_budget:
         raise DdkitError(
-            f"--memory-budget: the method '{config.method}' has nothing that it could adapt; see "
-            f"`ddkit methods {config.method}` for options such as batch sizes"
+            f"--memory-budget: the method '{config.method}' cannot adapt to one; see `ddkit "
+            f"methods {config.method}` for options such as batch sizes"
         )
 
 
@@ -124,8 +124,9 @@ def _check_labels(config: RunConfig) -> None:
     options = validated(options_model(stage.plugin), stage.options, f"the method '{stage.plugin}'")
     if config.labels_as == RECIPE and not options.labels_epochs:
         raise DdkitError(
-            f"--labels-as recipe: '{stage.plugin}' does not label every epoch again with these "
-            "options, and there is nothing to make while training; choose int8 or another form"
+            f"--labels-as recipe: '{stage.plugin}' does not make new labels for every epoch with "
+            "these options, so there is nothing to make while training; choose int8 or another "
+            "form"
         )
 
 
@@ -138,9 +139,9 @@ def _check_roles(config: RunConfig) -> None:
         provided = options_model(source).provides
         if needed and provided and not set(needed) & set(provided):
             raise DdkitError(
-                f"the {stage} of '{user}' needs members of the role {' or '.join(needed)}, and the "
-                f"pool of '{source}' has {' and '.join(provided)}: name another --pool-from, or "
-                "leave it out"
+                f"the {stage} of '{user}' needs members of the role {' or '.join(needed)}, but "
+                f"the pool of '{source}' has {' and '.join(provided)}: name another --pool-from, "
+                "or leave it out"
             )
 
 

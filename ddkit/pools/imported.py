@@ -101,8 +101,8 @@ def space_of(
     for flag, values in (("--mean", mean), ("--std", std)):
         if len(values) != channels:
             raise DdkitError(
-                f"{flag} has {len(values)} values, the images of {data.name} have {channels} "
-                "channels: give one for each, with commas"
+                f"{flag} has {len(values)} values, but the images of {data.name} have {channels} "
+                "channels: give one for each, comma-separated"
             )
     space = InputSpace(torch.tensor([*map(float, mean)]), torch.tensor([*map(float, std)]))
     if not (space.mean.isfinite().all() and space.std.isfinite().all() and (space.std > 0).all()):
@@ -152,8 +152,8 @@ def _holds(folder: Path, content: str) -> bool:
     elif all(OWN_FILES.fullmatch(path.name) for path in folder.iterdir()):
         return False  # new, or what a killed import left
     raise DdkitError(
-        f"there is another pool '{folder.name}': choose another --name, or delete that one "
-        f"(ddkit pool prune {folder.name})"
+        f"there is already another pool '{folder.name}': choose another --name, or delete that "
+        f"one (ddkit pool prune {folder.name})"
     )
 
 

@@ -91,7 +91,7 @@ def check_initial(run: Run) -> None:
             if run.config.short_classes == "refuse":
                 raise DdkitError(
                     f"{text}, fewer than --ipc {run.ipc}: lower --ipc, leave the class out "
-                    "(--classes), or --short-classes repeat or noise"
+                    "(--classes), or use --short-classes repeat or noise"
                 )
             repeated = run.config.short_classes == "repeat"
             how = "repeated, augmented" if repeated else "noise at first"

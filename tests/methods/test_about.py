@@ -143,7 +143,8 @@ def test_one_method_is_shown_by_stage_with_what_its_name_stands_for(capsys):
     assert out.startswith("dsa: DC with differentiable siamese augmentation\n")
     assert "stands for: matching with match=gradient, augmentation=dsa, lr_images=0.1\n" in out
     assert "paper: Zhao, Bilen, ICML 2021\nlabels: hard\n" in out
-    assert "steps: updates; network unless named:" in out
+    assert "steps: updates\n" in out
+    assert "default network" not in out  # matching has none of its own
     methods.main(["tesla"], standalone_mode=False)
     heads = [line for line in capsys.readouterr().out.splitlines() if "--set option=" in line]
     stages = [line.split(" (")[0] for line in heads]

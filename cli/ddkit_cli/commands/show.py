@@ -11,14 +11,20 @@ from ddkit_cli.options import output_options
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="default: beside the artifact")
 @click.option(
-    "--per-class", type=int, default=10, show_default=True, help="images per class at most"
+    "--per-class",
+    type=int,
+    default=10,
+    show_default=True,
+    help="largest number of images per class",
 )
-@click.option("--max-classes", type=int, default=20, show_default=True, help="classes at most")
+@click.option(
+    "--max-classes", type=int, default=20, show_default=True, help="largest number of classes"
+)
 @output_options
 def show(
     artifact: Path, out: Path | None, per_class: int, max_classes: int, as_json: bool, quiet: bool
 ) -> None:
-    """Draw the images of ARTIFACT as a PNG, a row per class.
+    """Draw the images of ARTIFACT as a PNG, one row per class.
 
     For a run's folder, each image stands beside the one it started from.
     """
