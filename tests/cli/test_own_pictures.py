@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import ddkit as library
+from ddkit.data.sources import load as sources
 
 README = Path(__file__).parents[2] / "README.md"
 SMALL = {
@@ -77,7 +78,8 @@ def test_the_path_in_the_readme_works_as_typed(ddkit, photos, tmp_path):
     assert np.array_equal(np.asarray(back[0]["image"]).shape, (32, 32, 3))
 
 
-def test_what_was_chosen_is_said(called, photos):
+def test_what_was_chosen_is_said(called, photos, monkeypatch):
+    monkeypatch.setattr(sources, "_said", set())  # once in a process
     _, _, err = called("data", "./photos")
     for words in (
         "the images of ./photos differ in size: scaled to 32x32",
