@@ -12,7 +12,7 @@ from ddkit.runtime.registry import Registry, origin
 
 if TYPE_CHECKING:
     from ddkit.distilled.dataset import DistilledDataset
-    from ddkit.evaluation.accuracy import Evaluation
+    from ddkit.evaluation.result import Evaluation
     from ddkit.labels import Labels
     from ddkit.methods.options import MethodOptions
     from ddkit.pools.pool import Pool
@@ -121,7 +121,7 @@ class Plugin:
     def evaluate(
         self, run: "Run", distilled: "DistilledDataset", network: str, seeds: Sequence[int]
     ) -> "Evaluation":
-        from ddkit.evaluation.accuracy import Evaluation
+        from ddkit.evaluation.result import Evaluation
 
         return self._checked(  # type: ignore[no-any-return]
             "evaluate", Evaluation, run=run, distilled=distilled, network=network, seeds=seeds

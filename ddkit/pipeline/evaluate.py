@@ -14,8 +14,8 @@ from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
 from ddkit.distilled.writing import IMPORTED
 from ddkit.evaluation import accuracy as evaluation
-from ddkit.evaluation.accuracy import Evaluation
 from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.units import Evaluations
 from ddkit.networks import parse
 from ddkit.pipeline import distill as pipeline

@@ -212,6 +212,7 @@ def test_classes_of_a_set_are_a_set_of_these_data(distil, tmp_path):
     assert said.splitlines()[0] == (
         "cut.safetensors: 2 images of 2 classes, 128 B; labels hard, 0 B"
     )
+    assert "a set of 20 images" in distil("inspect", "cut.safetensors")
     found, direct, run = (load(tmp_path / name) for name in ("cut.safetensors", "two", "run"))
     assert found.class_names == ["1", "7"]
     assert torch.equal(found.pixels(torch.arange(2)), run.pixels(torch.tensor([2, 14])))

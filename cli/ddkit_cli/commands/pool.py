@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit.flags import DataFlags, described
+from ddkit.flags import DataFlags
+from ddkit.runtime.flag import described
 from ddkit.runtime.sizes import readable
 from ddkit_cli.options import data_options, output_options
 
