@@ -168,7 +168,9 @@ def test_an_artifact_of_other_classes_is_refused_unless_it_has_mere_numbers(
 ):
     train = replace(make_split(), classes=("x", "y", "z"))
     work = run(init=str(artifact("a.safetensors")), train=train)
-    with pytest.raises(DdkitError, match=r"holds other classes .*: a, b, c instead of x, y, z; use"):
+    with pytest.raises(
+        DdkitError, match=r"holds other classes .*: a, b, c instead of x, y, z; use"
+    ):
         start_of(work.config, train)
     numbers = replace(make_split(), classes=("0", "1", "2"))
     work = run(init=str(artifact("b.safetensors", train=numbers)), train=train)

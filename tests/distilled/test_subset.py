@@ -149,8 +149,8 @@ def test_a_recipe_is_not_cut(whole, tmp_path):
         ({}, "say what to keep: --ipc N, --classes A,B or --indices"),
         ({"ipc": 5}, "--ipc 5: whole.safetensors has 4 images of class 'a'"),
         ({"indices": [0, 12]}, "only once, from 0 to 11"),
-        ({"indices": [1, 1]}, "once each"),
-        ({"indices": []}, "once each"),
+        ({"indices": [1, 1]}, "only once"),
+        ({"indices": []}, "only once"),
         ({"indices": [1], "ipc": 1}, "leave out --ipc and --classes"),
         ({"classes": ["a"]}, "name two or more"),
         ({"classes": ["a", "x"]}, "unknown class 'x'"),
@@ -175,7 +175,7 @@ def test_nothing_is_replaced_unasked_and_never_the_set_itself(whole, cut, tmp_pa
         with pytest.raises(DdkitError, match="would replace the set itself"):
             cut(path, path.name, overwrite, ipc=1)
     cut(path, ipc=2)
-    with pytest.raises(DdkitError, match="exists already"):
+    with pytest.raises(DdkitError, match="already exists"):
         cut(path, ipc=1)
     assert len(cut(path, overwrite=True, ipc=1)[0]) == 3
 

@@ -208,7 +208,7 @@ def test_a_weak_teacher_is_taken(count, right, taken):
     if taken:
         check_labels(SoftLabels(one_hot(said, count)), classes, list(map(str, range(count))), "f")
     else:
-        assert f"for {right:.0%}" in complaint(one_hot(said, count), classes, "abcdefghij")
+        assert f"only {right:.0%}" in complaint(one_hot(said, count), classes, "abcdefghij")
 
 
 def test_of_many_classes_fewer_labels_must_be_right():
