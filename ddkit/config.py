@@ -65,14 +65,14 @@ class RunConfig(Strict, Growing, CommonFlags):
         if self.groups > self.ipc:
             raise ValueError(
                 f"--groups {self.groups} is more than the {self.ipc} images per class: a group "
-                "holds one image per class at least"
+                "holds at least one image per class"
             )
         return self
 
     @model_validator(mode="after")
     def _has_one_form(self) -> "RunConfig":
         if self.labels_as == RECIPE and self.label_views == "stored":
-            raise ValueError("--labels-as recipe draws its views: leave --label-views stored out")
+            raise ValueError("--labels-as recipe draws its views: leave out --label-views stored")
         return self
 
     @model_validator(mode="after")

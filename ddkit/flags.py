@@ -67,7 +67,8 @@ class MethodFlags:
     ] = "digits"
     _: KW_ONLY
     preset: Annotated[
-        str | None, Flag("published settings by name, or none", default="those that fit")
+        str | None,
+        Flag("published settings by name, or none", default="those that match data and ipc"),
     ] = None
     settings: Annotated[
         Mapping[str, Any] | Sequence[str],
@@ -80,14 +81,16 @@ class MethodFlags:
     ] = ()
     steps: Annotated[
         int | None,
-        Flag("of the synthesis, whatever the method's own option is called", default="its own"),
+        Flag("synthesis steps, whatever the method's own option is called", default="the method's"),
     ] = None
-    pool_from: Annotated[str | None, Flag("whose pool of networks is used", metavar="METHOD")] = (
+    pool_from: Annotated[
+        str | None, Flag("method whose pool of networks is used", metavar="METHOD")
+    ] = None
+    relabel_from: Annotated[str | None, Flag("method that labels the images", metavar="METHOD")] = (
         None
     )
-    relabel_from: Annotated[str | None, Flag("who labels the images", metavar="METHOD")] = None
     evaluate_from: Annotated[
-        str | None, Flag("whose own protocol `evaluate --own` uses", metavar="METHOD")
+        str | None, Flag("method whose own protocol `evaluate --own` uses", metavar="METHOD")
     ] = None
     config: Annotated[str | Path | None, Flag("repeat the run of this config.toml")] = None
 
@@ -100,20 +103,20 @@ class CommonFlags:
     network: Annotated[
         str,
         Flag(
-            "such as resnet18 or convnet:depth=3 or net.py:make",
-            default="the method's own, mostly convnet",
+            "such as resnet18, convnet:depth=3 or net.py:make",
+            default="the method's, mostly convnet",
             metavar="SPEC",
         ),
     ] = "convnet"
     seed: Annotated[int, Flag("the distillation seed", ge=0)] = 0
     pool_seed: Annotated[int, Flag("the seed of the pool", default="--seed", ge=0)] = 0
-    init: Annotated[str, Flag("where images start", metavar="real|noise|FILE")] = "real"
+    init: Annotated[str, Flag("what images start from", metavar="real|noise|FILE")] = "real"
     pool: Annotated[
         str | None, Flag("a finished pool (`ddkit pool list`), or its folder", metavar="NAME")
     ] = None
     store: Annotated[
         Literal["auto", "uint8", "float16", "float32"],
-        Flag("of images", default="uint8 where they are valid pixels"),
+        Flag("how images are stored", default="uint8 where they are valid pixels"),
     ] = "auto"
     labels_as: Annotated[
         str,
@@ -125,40 +128,42 @@ class CommonFlags:
     ] = "auto"
     label_views: Annotated[
         ViewForm,
-        Flag("augmentations of labelled images", default="a seed where they follow from one"),
+        Flag("how augmentations of labelled images are kept", default="as a seed where possible"),
     ] = "auto"
     groups: Annotated[
-        int, Flag("distil G parts of the set apart, and merge", metavar="G", ge=1)
+        int, Flag("distil the set in G independent parts and merge them", metavar="G", ge=1)
     ] = 1
     memory_budget: Annotated[
         str | int | None,
-        Flag("of a step, such as 6.5GB: what it does at once follows from it", metavar="SIZE"),
+        Flag("memory limit of a step, such as 6.5GB; batches adapt to it", metavar="SIZE"),
     ] = None
     device: Annotated[str, Flag("cpu, cuda or cuda:N", default="cuda where there is one")] = "cpu"
     precision: Annotated[
         Literal["auto"] | Precision,
-        Flag("of networks", default="float32 on a CPU, the fastest on CUDA (measured)"),
+        Flag(
+            "precision of the networks", default="float32 on a CPU, the fastest on CUDA (measured)"
+        ),
     ] = "auto"
     compile: Annotated[
         Compiled,
-        Flag("torch.compile where pools are trained", default="on CUDA, where it is faster"),
+        Flag("torch.compile for training pools", default="on CUDA, where it is faster"),
     ] = "auto"
     short_classes: Annotated[
         Literal["refuse", "repeat", "noise"],
         Flag(
-            "what a class with fewer real images than --ipc starts from: repeated images, "
-            "augmented, or noise",
+            "what to do with a class with fewer real images than --ipc: refuse, repeat images with "
+            "augmentation, or start from noise",
             later=True,
         ),
     ] = "refuse"
     trust_base: Annotated[
-        bool, Flag("take weights from elsewhere that do not seem to know these classes", later=True)
+        bool, Flag("accept imported weights that do not seem to know these classes", later=True)
     ] = False
     minutes: Annotated[
         float | None,
         Flag(
-            "fit the run, without evaluations, into this time on this device: smaller pools, "
-            "fewer epochs and steps",
+            "time for the run on this device, without evaluations: smaller pools, fewer epochs and "
+            "steps make it fit",
             later=True,
             gt=0,
         ),
@@ -166,8 +171,8 @@ class CommonFlags:
     threads: Annotated[
         int,
         Flag(
-            "CPU threads; results depend on them in the last bits",
-            default="those there are",
+            "CPU threads; the last bits of results depend on them",
+            default="all available cores",
             ge=1,
         ),
     ] = 1
@@ -178,26 +183,26 @@ class DataFlags:
     """Which images are used: flags that are fields of `DataOptions`."""
 
     image_column: Annotated[
-        str | None, Flag("column of the images, if unclear", metavar="NAME")
+        str | None, Flag("column of the images, if it is not obvious", metavar="NAME")
     ] = None
     label_column: Annotated[
-        str | None, Flag("column of the labels, if unclear", metavar="NAME")
+        str | None, Flag("column of the labels, if it is not obvious", metavar="NAME")
     ] = None
     classes: Annotated[
         str | int | Sequence[str] | None,
         Flag(
-            "keep these classes, names or indices, those on the lines of a file, or the first N",
+            "keep these classes (names or indices), those listed in a file, or the first N",
             metavar="A,B | FILE | N",
         ),
     ] = None
     resize: Annotated[
         int | None,
-        Flag("scale and crop to a square of this side", metavar="PIXELS", gt=0, le=4096),
+        Flag("scale and crop images to squares of this size", metavar="PIXELS", gt=0, le=4096),
     ] = None
     detail: Annotated[
         int | None,
         Flag(
-            "cut random crops out of images of this side, not of --resize",
+            "cut random crops out of images of this size instead of --resize",
             metavar="PIXELS",
             gt=0,
             le=4096,
@@ -206,7 +211,7 @@ class DataFlags:
     test_share: Annotated[
         float | None,
         Flag(
-            "of each class, as the test split of a set without one",
+            "share of each class to use as the test split of a set without one",
             metavar="SHARE",
             later=True,
             gt=0,
@@ -214,29 +219,32 @@ class DataFlags:
         ),
     ] = None
     holdout: Annotated[
-        float, Flag("set aside of each training class", default="none", metavar="SHARE", ge=0, lt=1)
+        float,
+        Flag(
+            "share of the training data to set aside", default="none", metavar="SHARE", ge=0, lt=1
+        ),
     ] = 0.0
     imbalance: Annotated[
         str | float | tuple[float, float] | None,
         Flag("keep a random share of each training class", metavar="LOW[:HIGH]"),
     ] = None
-    flip: Annotated[bool | None, Flag("may images be mirrored?", default="what the set says")] = (
-        None
-    )
+    flip: Annotated[
+        bool | None, Flag("whether images may be mirrored", default="what the set says")
+    ] = None
     space: Annotated[
         Literal["standard", "zca", "unit"],
         Flag("what networks see: standardised, ZCA-whitened, or 0 to 1"),
     ] = "standard"
     background: Annotated[
         str | None,
-        Flag("of see-through images", metavar="COLOUR", default="white", later=True),
+        Flag("colour behind transparent images", metavar="COLOUR", default="white", later=True),
     ] = None
     bit_depth: Annotated[
         int | None,
         Flag(
-            "that count where files have more than 8",
+            "bits per channel of images with more than 8",
             metavar="BITS",
-            default="as the data fill",
+            default="as many as the training images use",
             later=True,
             ge=8,
             le=32,
@@ -251,25 +259,31 @@ RUN_FLAGS = (MethodFlags, CommonFlags, DataFlags)  # all that says what a run is
 class DistillFlags(DataFlags, CommonFlags, MethodFlags):
     """What `ddkit.distill` takes: those of the run, and how it is done."""
 
-    out: Annotated[str | Path | None, Flag("folder", default="under runs/", short="-o")] = None
-    overwrite: Annotated[bool, Flag("throw away another run that --out holds")] = False
+    out: Annotated[
+        str | Path | None, Flag("folder for the run", default="under runs/", short="-o")
+    ] = None
+    overwrite: Annotated[bool, Flag("discard another run that --out holds")] = False
     snapshot_every: Annotated[
-        int, Flag("keep images every N steps", default="never", metavar="N")
+        int, Flag("save the images every N steps", default="never", metavar="N")
     ] = 0
     log: Annotated[
         str | Logger | None,
         Flag(
-            "tell losses, images and accuracies to tensorboard, wandb or others, with commas",
+            "log losses, images and accuracies to tensorboard, wandb or others, comma-separated",
             metavar="NAMES",
         ),
     ] = None
     executor: Annotated[
         Literal["local", "ray"],
-        Flag("where parts of the work are done (docs/scale.md)", default="in this process"),
+        Flag("where the work runs (docs/scale.md)", default="in this process"),
     ] = "local"
     address: Annotated[
         str | None,
-        Flag("of a Ray cluster, or auto", default="Ray on this one", metavar="HOST:PORT"),
+        Flag(
+            "address of a Ray cluster, or auto",
+            default="start Ray on this machine",
+            metavar="HOST:PORT",
+        ),
     ] = None
     progress: bool | Progress = False
 

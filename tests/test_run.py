@@ -32,7 +32,7 @@ def test_a_class_with_fewer_images_than_are_asked_for_is_refused_by_name(short):
         check_initial(short("refuse"))
     assert str(caught.value) == (
         "class 'b' has 2 training images, fewer than --ipc 5: lower --ipc, leave the class out "
-        "(--classes), or --short-classes repeat or noise"
+        "(--classes), or use --short-classes repeat or noise"
     )
 
 
@@ -144,8 +144,8 @@ def test_an_artifact_of_another_size_is_refused(run, artifact):
     with pytest.raises(DdkitError) as caught:
         start_of(work.config, work.train)
     assert str(caught.value) == (
-        f"--init {path} holds 6 images of (1, 8, 8), this run distils 9 of (1, 8, 8): "
-        "use the same classes, ipc and size"
+        f"--init {path} holds 6 images of (1, 8, 8), but this run distils 9 of (1, 8, 8): use "
+        "the same classes, ipc and size"
     )
 
 

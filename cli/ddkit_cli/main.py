@@ -25,6 +25,7 @@ COMMANDS = Registry(
             "train",
             "relabel",
             "merge",
+            "subset",
             "pool",
             "methods",
             "data",
@@ -88,7 +89,7 @@ def main() -> NoReturn:
     except (Stopped, KeyboardInterrupt, click.Abort):
         said = sys.argv[1:]
         if said[:1] in (["distill"], ["relabel"], ["bench"], ["evaluate"]):
-            text = "what was done is kept, the same command goes on from there:\n  "
+            text = "what was done is kept; the same command continues from there:\n  "
             text += shown(shlex.join(["ddkit", *said]))
         else:
             text = "nothing was written"

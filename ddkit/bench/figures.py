@@ -10,6 +10,7 @@ from typing import Any
 
 from ddkit.bench.cells import Cell, Figure, Role, companion, make_cell, run_folder, run_key
 from ddkit.bench.config import NONE, OWN, BenchConfig
+from ddkit.bench.notes import note_repeated
 from ddkit.bench.store import Store
 from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
@@ -224,4 +225,5 @@ class Figures:
         seen = stable_hash([config.data.model_dump(mode="json"), run.space.fingerprint()])
         if seen not in self._tests:
             self._tests = {seen: evaluation.open_test(run)}
+            note_repeated(self.store, run)
         return Evaluations(path, run, self._tests[seen], wait=wait)

@@ -16,7 +16,7 @@ from ddkit.data.access import keeping_splits
 from ddkit.distilled.writing import versions
 from ddkit.pipeline.prepare import device_of
 from ddkit.runtime.cache import stable_hash
-from ddkit.runtime.errors import Busy, DdkitError
+from ddkit.runtime.errors import Busy, DdkitError, cause
 from ddkit.runtime.files import locked, write_text
 from ddkit.runtime.interrupt import Stopped, check_stop
 from ddkit.runtime.progress import Progress, Silent
@@ -119,11 +119,11 @@ class Harness:
         except (Stopped, Busy):
             raise
         except Exception as error:
-            line = " ".join(str(error).split()) or type(error).__name__
+            line = cause(error)
             if not isinstance(error, DdkitError):  # a bug: its traceback is kept for who mends it
                 path = self.folder / "failures" / f"{key}.txt"
                 write_text(path, traceback.format_exc())
-                line = f"{type(error).__name__}: {line}; see {path}"
+                line = f"{line}; see {path}"
             self.store.fail("cell", key, cell.about() | {"attempt": self.attempt}, line)
             self.progress.note(f"failed: {line}")
         else:

@@ -41,6 +41,7 @@ class Row(Conditions):
         peak_bytes: of the synthesis and of the evaluation.
         name: the method, with a mark of its settings where it is there with several.
         tuned: whether a learning rate was chosen on the holdout.
+        learned_on: the network that learning rates were learned for, where it is another one.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Row(Conditions):
     runs: tuple[str, ...]
     name: str
     tuned: bool
+    learned_on: str | None = None
 
 
 @dataclass(frozen=True)

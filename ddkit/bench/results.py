@@ -18,6 +18,7 @@ from ddkit.bench.comparing import (
 )
 from ddkit.bench.config import OWN
 from ddkit.bench.measures import augmentation_robust_score, label_robust_score, paired_p, spread
+from ddkit.bench.notes import notes_of
 from ddkit.bench.ranking import Ranking, rankings
 from ddkit.bench.result_rows import BySeed, Difference, Key, Row, Scores
 from ddkit.bench.store import Store
@@ -27,11 +28,14 @@ EARLIER = "by an earlier ddkit"
 
 @dataclass(frozen=True)
 class Results:
+    """What a store knows; `notes` are sentences on the data, which figures must be read with."""
+
     rows: list[Row]
     scores: list[Scores]
     differences: list[Difference]
     rankings: list[Ranking]
     failed: list[tuple[str, str]]
+    notes: list[str]
 
 
 def read_results(store: Store) -> Results:
@@ -46,7 +50,8 @@ def read_results(store: Store) -> Results:
         for entry in store.all("cell")
         if entry.error
     ]
-    return Results(rows, _scores(rows), differences, figures.rankings(values), failed)
+    compared = figures.rankings(values)
+    return Results(rows, _scores(rows), differences, compared, failed, notes_of(store))
 
 
 class _Figures:
@@ -157,6 +162,7 @@ class _Figures:
             tuple(run for runs in self.runs[key].values() for run in runs),
             name,
             any(e["tuned"] for e in evaluations),
+            next((e["learned_on"] for e in evaluations if e.get("note")), None),
         )
 
 

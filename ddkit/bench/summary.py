@@ -146,7 +146,7 @@ def _pairs(tested: Sequence[Difference]) -> str:
     winners: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for better, worse in beaten.items():
         winners[tuple(worse)].append(better)
-    said = [f"{_are(better)} above {listed(worse)}" for worse, better in winners.items()]
+    said = [f"{_are(names)} above {listed(worse)}" for worse, names in winners.items()]
     return ", ".join(said) or ("nothing is" if tested else "nothing is tested")
 
 

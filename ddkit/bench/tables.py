@@ -75,6 +75,7 @@ CSV_FIELDS: Fields = (
     ("label_bytes", lambda row: row.label_bytes),
     ("learning_rates", lambda row: " ".join(f"{rate:g}" for rate in row.learning_rates)),
     ("tuned", lambda row: row.tuned),
+    ("rates_learned_on", lambda row: row.learned_on),
     ("runs", lambda row: " ".join(row.runs)),
 )
 """A column each; accuracies and differences are fractions, 0 … 1."""
@@ -84,7 +85,7 @@ MARKDOWN_FIELDS: Fields = (
     ("data", lambda row: row.data),
     ("ipc", lambda row: row.ipc),
     ("network", lambda row: row.network),
-    ("protocol", lambda row: conditions(row.protocol, row.recipe)),
+    ("protocol", lambda row: conditions(row.protocol, row.recipe) + rate_note(row)),
     ("labels", lambda row: row.labels),
     ("accuracy", lambda row: accuracy(row.accuracy)),
     ("n", lambda row: trained(row.accuracy)),
@@ -135,7 +136,7 @@ def markdown(results: Results) -> str:
     parts += summary[:1]
     parts += [_markdown_cell(sentence) for each in found for sentence in each.sentences]
     parts += summary[1:]
-    parts += HOW_TO_READ
+    parts += [*HOW_TO_READ, *map(_markdown_cell, results.notes)]
     cells = [[value(row) for _, value in MARKDOWN_FIELDS] for row in results.rows]
     parts += _section("Accuracy", [name for name, _ in MARKDOWN_FIELDS], cells)
     parts += _section(
@@ -252,6 +253,11 @@ def recipe_of(row: Row) -> str:
     """Return what an accuracy was measured under, in words."""
     own = "its own recipe" if row.protocol == OWN else row.protocol
     return f"{conditions(own, row.recipe)}; {row.network}"
+
+
+def rate_note(row: Row) -> str:
+    """Return what a row says of learning rates that were learned for another network."""
+    return "" if row.learned_on is None else f", learned rate from {row.learned_on}"
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddkit.data.pixels.base import Pixels, pixels_of
+from ddkit.runtime.errors import DdkitError
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,12 @@ class Split:
         if isinstance(self.images, Tensor):
             return replace(self, images=self.images[indices], labels=self.labels[indices])
         return replace(self, images=self.images.subset(indices), labels=self.labels[indices])
+
+
+def check_classes(count: int, place: str) -> None:
+    """Raise `DdkitError` where there are too few classes to tell apart."""
+    if count < 2:
+        raise DdkitError(
+            f"{place} has {count} class to tell apart, and two is the least: add images of "
+            "another class, or name more with --classes"
+        )

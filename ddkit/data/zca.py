@@ -50,11 +50,7 @@ class Zca:
         pixels = prod(images.shape[1:])
         if len(images) < 2:
             raise DdkitError(f"ZCA needs at least 2 images, got {len(images)}")
-        if pixels > MAX_PIXELS:
-            raise DdkitError(
-                f"ZCA of {pixels} values per image needs a {pixels} x {pixels} matrix; "
-                f"the limit is {MAX_PIXELS}: use the input space 'standard'"
-            )
+        check_values(pixels)
         if eps <= 0:
             raise DdkitError(f"ZCA's eps must be above 0, got {eps}")
         mean, covariance = _moments(pixels_of(images), pixels)
@@ -88,6 +84,15 @@ class Zca:
                 f"ZCA was fitted on images of {len(self.mean)}: use images of that size"
             )
         return rows
+
+
+def check_values(values: int) -> None:
+    """Raise `DdkitError` where images have more values than can be whitened."""
+    if values > MAX_PIXELS:
+        raise DdkitError(
+            f"ZCA of {values} values per image needs a {values} x {values} matrix; "
+            f"the limit is {MAX_PIXELS}: use the input space 'standard', or --resize 64"
+        )
 
 
 def _moments(images: Pixels, values: int) -> tuple[Tensor, Tensor]:

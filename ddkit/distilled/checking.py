@@ -41,7 +41,7 @@ def checker(file: TensorFile) -> Check:
     def refuse(problem: str, wrong: bool) -> None:
         if wrong:
             raise DdkitError(
-                f"{file.path} is not a whole distilled set: {problem}; copy or make it again"
+                f"{file.path} is not a complete distilled set: {problem}; copy it or make it again"
             )
 
     return refuse
@@ -101,7 +101,7 @@ def check_space(file: TensorFile, refuse: Check) -> None:
     mean, std = file["space.mean"], file["space.std"]
     channels = mean.shape[:1]
     fits = all(_is(each, (torch.float32,), tuple(channels)) for each in (mean, std))
-    refuse("its mean and std do not fit each other", not channels or not fits)
+    refuse("its mean and std do not match", not channels or not fits)
     zca = [file.get(f"space.zca.{name}") for name in ("mean", "matrix", "inverse")]
     if zca[0] is not None:
         size = zca[0].numel()
@@ -110,7 +110,7 @@ def check_space(file: TensorFile, refuse: Check) -> None:
             each is not None and _is(each, (torch.float32,), shape)
             for each, shape in zip(zca, shapes, strict=True)
         ]
-        refuse("its ZCA matrices do not fit each other", not all(fit))
+        refuse("its ZCA matrices do not match", not all(fit))
 
 
 def check_labels(file: TensorFile, count: int, names: int, refuse: Check) -> None:
@@ -141,7 +141,7 @@ def check_views(file: TensorFile, rows: int, count: int, refuse: Check) -> None:
         refuse(f"its views ({name}) do not match its images", not _is(view, types, shape))
     partner = file["labels.views.partner"]
     outside = int(partner.min()) < 0 or int(partner.max()) >= count
-    refuse("its views mix in images that are not there", outside)
+    refuse("its views mix in images that do not exist", outside)
 
 
 def check_images(file: TensorFile, parts: list[Tensor]) -> None:
@@ -154,7 +154,7 @@ def check_images(file: TensorFile, parts: list[Tensor]) -> None:
     shape = tuple(first.shape[1:])
     good = first.ndim == 4 and shape[0] in (1, 3, len(file["space.mean"])) and 0 not in shape
     refuse(
-        "its images must be of the shape (number, channels, height, width)",
+        "its images must have the shape (number, channels, height, width)",
         not good or not len(first),
     )
     alike = all(part.dtype in PIXELS and tuple(part.shape[1:]) == shape for part in parts)

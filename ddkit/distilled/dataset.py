@@ -45,7 +45,7 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
         self.pool = pool
         self.metadata: dict[str, Any] = file.metadata
         if not isinstance(self.metadata, dict) or self.metadata.get("format") != FORMAT:
-            raise DdkitError(f"{file.path} is a file of ddkit, but no distilled set")
+            raise DdkitError(f"{file.path} is a ddkit file, but not a distilled set")
         version = self.metadata.get("format_version")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise DdkitError(f"{file.path} was written by a newer ddkit: update yours")

@@ -15,6 +15,7 @@ from torch import Tensor
 from ddkit.data.augmentation.views import STORED
 from ddkit.data.classes import reordered
 from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.distilled.joining import align, are_apart
 from ddkit.distilled.writing import write_distilled
 from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
 from ddkit.labels.codecs import codec_named
@@ -44,7 +45,8 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
     """Write the images and labels of several artifacts of the same data as one, and return `out`.
 
     The merged set is class-major; within a class the images of the first file come first. Its
-    configuration is the first file's with the sum of all ipc.
+    configuration is the first file's with the sum of all ipc. Sets of disjoint classes, chosen by
+    --classes of the same data, become one of all these classes, in the order of the data.
 
     Args:
         paths: two or more artifacts, or folders of runs.
@@ -55,15 +57,22 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
         DdkitError: the sets don't belong together, repeat images, or `out` must not be written.
     """
     if len(paths) < 2:
-        raise DdkitError(f"a merged set is made of two files or more, got {len(paths)}: name them")
+        raise DdkitError(f"a merge needs two or more distilled sets, got {len(paths)}")
     parts = [load(path) for path in paths]
     check_target(out, parts, overwrite)
+    for part in parts:
+        check_balance(part)
+        check_stored(part)
+    about = described(parts)
+    if are_apart(parts):
+        align(parts)
+        about |= {name: parts[0].metadata[name] for name in (*SHARED, "config")}
     check_parts(parts)
     slots = slots_of(parts)
     images, labels = merged_images(parts, slots), LABELS[parts[0].labels.kind](parts, slots)
     if overwrite:
         make_room(out)
-    write_distilled(out, images, labels, parts[0].space, described(parts))
+    write_distilled(out, images, labels, parts[0].space, about)
     return out
 
 
@@ -74,12 +83,12 @@ def check_target(out: Path, parts: Sequence[DistilledDataset], overwrite: bool) 
     if not out.exists():
         return
     if not overwrite:
-        raise DdkitError(f"--out {out} exists already: name a new file, or --overwrite that one")
+        raise DdkitError(f"--out {out} already exists: name a new file, or use --overwrite")
     try:
         replaced = set(files_of(load(out)))
     except DdkitError as error:
         raise DdkitError(
-            f"--out {out} is not a whole distilled set, and --overwrite replaces nothing else: "
+            f"--out {out} is not a complete distilled set, and --overwrite replaces nothing else: "
             "name a new file"
         ) from error
     for part in parts:
@@ -90,15 +99,12 @@ def check_target(out: Path, parts: Sequence[DistilledDataset], overwrite: bool) 
 
 
 def check_parts(parts: Sequence[DistilledDataset]) -> None:
-    """Raise `DdkitError` for parts that are no set by themselves, differ, or repeat images."""
+    """Raise `DdkitError` for parts that differ, or repeat images."""
     for one, other in combinations(parts, 2):
         if one.file.path.resolve() == other.file.path.resolve():
             raise DdkitError(
                 f"{one.file.path} and {other.file.path} are the same file: name it once"
             )
-    for part in parts:
-        check_balance(part)
-        check_stored(part)
     for part in parts[1:]:
         check_traits(parts[0], part)
     contents = [digests(part) for part in parts]
@@ -118,8 +124,8 @@ def check_balance(part: DistilledDataset) -> None:
     for name, count in zip(part.class_names, counts, strict=True):
         if count != ipc:
             raise DdkitError(
-                f"{part.file.path} holds {count} images of class '{name}', its configuration says "
-                f"ipc {ipc}: distil it again"
+                f"{part.file.path} holds {count} images of class '{name}', but its configuration "
+                f"says ipc {ipc}: distil it again"
             )
 
 
@@ -127,8 +133,8 @@ def check_stored(part: DistilledDataset) -> None:
     """Raise `DdkitError` for labels that are made while training, of the set as it is."""
     if part.labels.kind not in LABELS:
         raise DdkitError(
-            f"the labels of {part.file.path} are a {part.labels.kind}, drawn for the set as it is: "
-            "`ddkit relabel --labels-as fp16` stores them first"
+            f"the labels of {part.file.path} are a {part.labels.kind}, which draws them for the "
+            "set as it is: store them first with `ddkit relabel --labels-as fp16`"
         )
 
 

@@ -54,6 +54,7 @@ class Evaluation:
         together: how many networks were trained at once; batched training rounds otherwise.
         peak_bytes: of live tensors in the first two steps, with weights and images.
         precision: of training and testing: fp32, or tf32, which CUDA alone rounds to.
+        learned_on: the network that the learning rate was learned for, where it is another one.
     """
 
     accuracies: tuple[float, ...]
@@ -68,6 +69,14 @@ class Evaluation:
     together: int = 1
     peak_bytes: int = 0
     precision: Precision = "fp32"
+    learned_on: str | None = None
+
+    @property
+    def note(self) -> str:
+        """What a reader must know of the learning rate; "" for nothing."""
+        if self.learned_on is None or self.tuned:
+            return ""
+        return f"learned rate {self.learning_rate:.3g} from {self.learned_on}"
 
     @property
     def mean(self) -> float:
@@ -83,6 +92,7 @@ class Evaluation:
         return {
             **self.__dict__,
             "torch": torch.__version__,
+            "note": self.note,
             "accuracies": list(self.accuracies),
             "n": len(self.accuracies),
             "mean": self.mean,
@@ -184,7 +194,18 @@ def evaluate_with(
         together=size,
         peak_bytes=memory.peak,
         precision=usual(device).precision,
+        learned_on=learned_elsewhere(protocol, distilled, network),
     )
+
+
+def learned_elsewhere(protocol: Protocol, distilled: DistilledDataset, network: str) -> str | None:
+    """Return the network that a protocol's learning rate was learned for; None if it is `network`.
+
+    None, too, where the rate is not the one that came with the set.
+    """
+    own = str(distilled.metadata["network"])
+    used = distilled.learning_rate == protocol.recipe.lr and protocol.recipe.optimiser == "sgd"
+    return own if used and own != network else None
 
 
 def evaluate_on_test(

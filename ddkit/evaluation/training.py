@@ -198,8 +198,8 @@ def check_exact(labels: Labels) -> None:
     """Raise `DdkitError` for labels that are no logits to come near to, but a distribution."""
     if codec_named(labels.form) is not None:
         raise DdkitError(
-            f"the protocol l1 compares logits, and labels stored as {labels.form} keep their "
-            "distribution alone: use another protocol, or a set with labels as fp16"
+            f"the protocol l1 compares logits, but labels stored as {labels.form} keep only their "
+            "distribution: use another protocol, or a set with labels as fp16"
         )
 
 

@@ -20,8 +20,10 @@ def check_logits(file: TensorFile, images: int, classes: int, refuse: Check) -> 
     about = file.metadata["labels"]
     form = about.get("form")
     codec = codec_named(form) if isinstance(form, str) else None
-    refuse("its labels have a form that is unknown here", form is not None and codec is None)
-    refuse("its labels are of other classes", codec is not None and about.get("classes") != classes)
+    refuse("its labels have an unknown form", form is not None and codec is None)
+    refuse(
+        "its labels are for other classes", codec is not None and about.get("classes") != classes
+    )
     parts = codec.layout(classes) if codec is not None else {}
     first = file.get(".".join(["labels.logits", *list(parts)[:1]]))
     per_epoch = about["kind"] == "epoch"

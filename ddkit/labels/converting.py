@@ -44,7 +44,7 @@ def in_form(labels: Labels, form: str, views: ViewForm = "auto") -> Labels:
             "such as teddy, makes one"
         )
     if isinstance(labels, RecipeLabels) and (form not in ("auto", RECIPE) or views == "stored"):
-        raise DdkitError("a recipe has no logits and views to store: let a method label the images")
+        raise DdkitError("a recipe has no logits or views to store: label the images with a method")
     if isinstance(labels, SoftLabels | EpochLabels) and form != "auto":
         labels = replace(labels, logits=encoded(labels.logits, form, labels.temperature))
     return with_views(labels, views) if isinstance(labels, EpochLabels) else labels
@@ -55,7 +55,7 @@ def with_views(labels: EpochLabels, views: ViewForm) -> EpochLabels:
     stored = labels.views_are_stored
     if views == "seed" and stored:
         raise DdkitError(
-            "these labels have their augmentations written down, and no seed that they follow from"
+            "the augmentations of these labels are stored, and no seed reproduces them"
         )
     if views == "stored" and not stored:
         return replace(labels, views=labels.written_down())
@@ -66,12 +66,10 @@ def with_epochs(labels: Labels, epochs: int) -> Labels:
     """Return labels of the first `epochs` alone; raises `DdkitError` where there are no more."""
     if not isinstance(labels, EpochLabels | RecipeLabels):
         raise DdkitError(
-            f"labels of kind {labels.kind} are the same in every epoch: none to leave out"
+            f"labels of kind {labels.kind} are the same in every epoch: there are none to leave out"
         )
     if not 0 < epochs <= labels.epochs:
-        raise DdkitError(
-            f"there are labels of {labels.epochs} epochs, of which {epochs} cannot be kept"
-        )
+        raise DdkitError(f"there are labels of {labels.epochs} epochs: {epochs} cannot be kept")
     return labels.kept(epochs)
 
 

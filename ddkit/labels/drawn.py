@@ -38,8 +38,8 @@ class DrawnViews:
         """Return the views of all images in an epoch; raises `DdkitError` where they are others."""
         if self.check is not None and abs(self.checksum - self.check) > TOLERANCE * self.check:
             raise DdkitError(
-                "the augmentations of these labels come out otherwise here, with another torch or "
-                "processor: write them down where the labels were made, with `ddkit relabel "
+                "the augmentations of these labels come out differently here, with another torch "
+                "or processor: store them where the labels were made, with `ddkit relabel "
                 "--label-views stored`"
             )
         return self._draw(epoch)

@@ -16,19 +16,22 @@ class TrainingOptions(MethodOptions):
     class MyOptions(TrainingOptions, train_epochs=100, train_lr=0.05): ...
     """
 
-    train_epochs: int = option(30, "epochs of each network of the pool", stages=POOL, ge=1)
-    train_lr: float = option(0.01, "their learning rate", stages=POOL, gt=0)
-    train_batch: int = option(256, "their batch size", stages=POOL, ge=1)
-    train_momentum: float = option(0.9, "their momentum", stages=POOL, ge=0, lt=1)
-    train_decay: float = option(5e-4, "their weight decay", stages=POOL, ge=0)
+    train_epochs: int = option(
+        30, "epochs that each network of the pool is trained for", stages=POOL, ge=1
+    )
+    train_lr: float = option(0.01, "learning rate of this training", stages=POOL, gt=0)
+    train_batch: int = option(256, "batch size of this training", stages=POOL, ge=1)
+    train_momentum: float = option(0.9, "momentum of this training", stages=POOL, ge=0, lt=1)
+    train_decay: float = option(5e-4, "weight decay of this training", stages=POOL, ge=0)
     train_schedule: str = option(
         "half",
-        "of their learning rate: constant, cosine, half (×0.1 from the middle on), or step:N",
+        "schedule of this learning rate: constant, cosine, half (×0.1 from the middle on), or "
+        "step:N",
         stages=POOL,
         pattern=SCHEDULE,
     )
     train_augmentation: Literal["dsa", "crop-flip", "none"] = option(
-        "dsa", "of the real images that they see", stages=POOL
+        "dsa", "augmentation of the real images in this training", stages=POOL
     )
 
     def __init_subclass__(cls, **defaults: Any) -> None:

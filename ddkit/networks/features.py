@@ -25,7 +25,7 @@ def last_linear_input(network: nn.Module, inputs: Tensor) -> Tensor:
             hook.remove()
     if not seen or len(seen[0]) != len(inputs):
         raise DdkitError(
-            "the network has no linear layer at its end whose input could be features of an image: "
-            "choose another one (--network)"
+            "the network does not end in a linear layer whose input could be features of an "
+            "image: choose another one (--network)"
         )
     return seen[0].flatten(1)

@@ -57,10 +57,10 @@ def load_network(path: str | Path) -> tuple[nn.Module, InputSpace]:
     file = TensorFile(path)
     about = file.metadata
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise DdkitError(f"{path} is a file of ddkit, but no trained network")
+        raise DdkitError(f"{path} is a ddkit file, but not a trained network")
     if parse(about["network"]).path is not None:
         raise DdkitError(
-            f"{path} is a network from a file, {about['network']}: make it yourself and load the "
+            f"{path} is a network from a file, {about['network']}: build it yourself and load the "
             "weights with load_state_dict"
         )
     channels, height, width = about["shape"]

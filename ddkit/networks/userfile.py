@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ddkit.networks.spec import read
-from ddkit.runtime.errors import DdkitError, unknown
+from ddkit.runtime.errors import DdkitError, cause, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,8 +65,7 @@ def blame(path: Path, doing: str) -> Iterator[None]:
             frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)
         ]
         where = f" (line {lines[-1]})" if lines else ""
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DdkitError(f"the network file '{path}' {doing}{where}: {reason}") from error
+        raise DdkitError(f"the network file '{path}' {doing}{where}: {cause(error)}") from error
 
 
 def _module(path: Path) -> ModuleType:

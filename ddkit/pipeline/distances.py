@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import load
-from ddkit.evaluation import accuracy as evaluation
+from ddkit.evaluation import accuracy
 from ddkit.evaluation.training import train_on
-from ddkit.pipeline import evaluate as comparison
+from ddkit.pipeline import evaluate
 from ddkit.pools.pool import Pool
 from ddkit.runtime import seeds
 from ddkit.runtime.errors import DdkitError
@@ -30,10 +30,10 @@ def student_distances(
     Teddy); distributions are compared on up to 1,000 real training images, in nats.
     """
     distilled = load(artifact)
-    config = comparison.config_of(distilled, data, None)
-    protocol = evaluation.default_protocol(distilled).with_recipe(epochs=epochs)
-    network = comparison.own_network(distilled)
-    run = comparison.run_of(distilled, config, artifact.parent, progress)
+    config = evaluate.config_of(distilled, data, None)
+    protocol = accuracy.default_protocol(distilled).with_recipe(epochs=epochs)
+    network = evaluate.own_network(distilled)
+    run = evaluate.run_of(distilled, config, artifact.parent, progress)
     pool = Pool.open(folder, run.device)
     if (len(run.classes), list(run.shape)) != (
         pool.description["classes"],

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddkit.data.split import Split
+from ddkit.data.split import Split, check_classes
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,9 @@ class Data:
     images: int
     classes: int
     shape: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        check_classes(self.classes, "the data set")
 
     @classmethod
     def of(cls, split: Split) -> "Data":

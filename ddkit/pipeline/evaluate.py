@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
 from ddkit.config import RunConfig
 from ddkit.data.classes import reordered
 from ddkit.data.loading.resident import Resident
-from ddkit.distilled.dataset import DistilledDataset, load
+from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
 from ddkit.distilled.writing import IMPORTED
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.accuracy import Evaluation
@@ -25,10 +28,12 @@ from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.execution.local import LOCAL
 from ddkit.runtime.execution.units import Executor
+from ddkit.runtime.files import locked
 from ddkit.runtime.process import settle
 from ddkit.runtime.progress import Progress
 from ddkit.runtime.settings import validated
-from ddkit.synthesis.initial import check_initial
+from ddkit.synthesis.images import Synthetic, stored
+from ddkit.synthesis.initial import rows_of_counts
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def compare(
         trusted(config.network, specs)
     run, test = opened(distilled, config, path.parent, progress)
     config = run.config  # with classes in the set's order
-    baseline = load(random_baseline(run)) if random else None
+    baseline = load(random_baseline(run, distilled.classes)) if random else None
     if baseline is not None:
         baseline.space = distilled.space  # an imported set brings its own
     tested = config.model_copy(update={"precision": precision or config.precision})
@@ -197,8 +202,6 @@ def opened(
 
 def config_of(distilled: DistilledDataset, data: str | None, device: str | None) -> RunConfig:
     """Return the configuration of the run an artifact came from, for where things are now."""
-    import torch
-
     values = dict(distilled.config)
     if data is not None:
         values["data"] = {**values["data"], "name": data}
@@ -208,16 +211,34 @@ def config_of(distilled: DistilledDataset, data: str | None, device: str | None)
     return validated(RunConfig, values, "the artifact's configuration")
 
 
-def random_baseline(run: Run) -> Path:
-    """Return the artifact of random real images with a run's labelling; cached by data and run."""
+def random_baseline(run: Run, classes: Tensor) -> Path:
+    """Return the artifact of random real images with a run's labelling; cached by data and run.
+
+    Args:
+        classes: int64 (N,), of the set that it stands beside; it has as many images of each.
+    """
     baseline = baseline_config(run.config)
+    counts = classes.bincount(minlength=len(run.classes)).tolist()
+    uneven = [] if set(counts) == {run.ipc} else counts
+    beside = replace(run, config=baseline, start=None)
     try:
-        check_initial(replace(run, config=baseline, start=None))
+        rows = rows_of_counts(beside, counts)
     except DdkitError as error:  # a merged set may have more images than a class has real ones
-        raise DdkitError(f"no random images to compare with: {error}; or --no-random") from error
+        raise DdkitError(
+            f"no random images to compare with: {error}; or use --no-random"
+        ) from error
     pool = named_pool.fingerprint(baseline.pool) if baseline.pool else None
-    key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint, pool])
-    return pipeline.distill(baseline, cache_folder("baselines") / key, run.progress, wait=True)
+    key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint, pool, *uneven])
+    folder = cache_folder("baselines") / key
+    if not uneven:
+        return pipeline.distill(baseline, folder, run.progress, wait=True)
+    path = folder / ARTIFACT
+    with locked(folder, "the baseline", wait=True):
+        if not path.exists():
+            images = stored(run.train.take(rows).float() / 255, baseline.store)
+            stage = Stage(replace(beside, folder=folder), "relabel")
+            pipeline.relabel_into(stage, Synthetic(images, run.train.labels[rows]), path)
+    return path
 
 
 def own_protocol(

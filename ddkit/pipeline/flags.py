@@ -99,8 +99,8 @@ def check_alone(said: Mapping[str, Any]) -> None:
     ]
     if extra:
         raise DdkitError(
-            f"--config repeats a run as it was; with {', '.join(extra)} it would be another: "
-            "leave that out, or change a copy of the file"
+            f"--config repeats a run as it was; with {', '.join(extra)} it would be a different "
+            "run: leave that out, or edit a copy of the file"
         )
 
 

@@ -230,16 +230,16 @@ def check_fits(config: RunConfig, found: Plan) -> None:
     limit, where = free_memory(config)
     if found.peak_bytes > limit:
         raise DdkitError(
-            f"a step needs {readable(found.peak_bytes)} and {where} has {readable(limit)} left: "
+            f"a step needs {readable(found.peak_bytes)}, but {where} has {readable(limit)} left: "
             f"{advice(config, found, limit)}"
         )
     place = cache_folder("pools")
     room = free_disk(place)
     if found.disk_bytes > room:
         raise DdkitError(
-            f"pools, images and labels take {readable(found.disk_bytes)} and there are "
-            f"{readable(room)} left at {place}: name another disk (DDKIT_CACHE), or fewer "
-            "members and label epochs"
+            f"pools, images and labels need {readable(found.disk_bytes)}, but {place} has "
+            f"{readable(room)} left: name another disk (DDKIT_CACHE), or use fewer members and "
+            "label epochs"
         )
 
 

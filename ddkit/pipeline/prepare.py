@@ -14,7 +14,7 @@ from ddkit.data.classes import matched, reordered
 from ddkit.data.sources import load as sources
 from ddkit.data.sources import selection
 from ddkit.data.space import InputSpace
-from ddkit.data.split import Split
+from ddkit.data.split import Split, check_classes
 from ddkit.distilled.dataset import load
 from ddkit.labels.converting import check_form
 from ddkit.methods.options import MethodOptions
@@ -39,6 +39,7 @@ def prepare(config: RunConfig, folder: Path, progress: Progress | None = None) -
     settle(device, config.precision, config.threads)
     # the pool's seed: distillation seeds that share a pool share its data
     train = sources.load(config.data, "train", seed=config.pool_seed, progress=progress)
+    check_classes(len(train.classes), f"'{config.data.name}'")
     train, holdout = selection.split_holdout(train, config.data.holdout, config.pool_seed)
     if config.pool is None:
         space = InputSpace.fit(train, config.data.space)
@@ -82,7 +83,7 @@ def check_stages(stages: Stages) -> None:
     pool = synthesis.finished_pool()
     if pool is not None:
         if run.config.pool is not None and not run.config.trust_base:
-            named_pool.check_imported(run.config.pool, pool, run.train, run.space)
+            named.check_imported(run.config.pool, pool, run.train, run.space)
         synthesis.objective(pool)
 
 
@@ -100,8 +101,8 @@ def start_of(
     total = len(train.classes) * config.ipc
     if (len(distilled), *distilled.shape) != (total, *train.shape):
         raise DdkitError(
-            f"--init {config.init} holds {len(distilled)} images of {distilled.shape}, this run "
-            f"distils {total} of {train.shape}: use the same classes, ipc and size"
+            f"--init {config.init} holds {len(distilled)} images of {distilled.shape}, but this "
+            f"run distils {total} of {train.shape}: use the same classes, ipc and size"
         )
     order = matched(train.classes, distilled.class_names)
     counts = distilled.classes.bincount(minlength=len(train.classes))
@@ -148,7 +149,7 @@ def claim(folder: Path, config: RunConfig, overwrite: bool) -> None:
                 "or --overwrite to throw that run away"
             )
     elif [entry for entry in folder.iterdir() if entry.name != ".lock"]:
-        raise DdkitError(f"{folder} holds files that are not a run of ddkit: choose another --out")
+        raise DdkitError(f"{folder} holds files that are not a ddkit run: choose another --out")
     config.save(path)
 
 

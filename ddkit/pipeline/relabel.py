@@ -10,11 +10,10 @@ from ddkit.distilled.writing import HEADER, write_distilled
 from ddkit.flags import ViewForm
 from ddkit.labels import HardLabels, Labels, RecipeLabels
 from ddkit.labels.converting import in_form, loss_of, with_epochs
-from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline import evaluate as comparison
+from ddkit.pipeline import distill, evaluate
 from ddkit.pipeline.resolve import with_relabel
 from ddkit.pipeline.stages import Stage
-from ddkit.pools import named as named_pool
+from ddkit.pools import named
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress
 from ddkit.runtime.settings import validated
@@ -71,12 +70,12 @@ def relabel(
         DdkitError: `out` exists, or these labels cannot be had.
     """
     if out.exists():
-        raise DdkitError(f"--out {out} exists already: name a new file")
+        raise DdkitError(f"--out {out} already exists: name a new file")
     distilled = load(path)
     if wanted.labels_anew(distilled.labels):
         config = config_of(distilled, wanted, data, device, progress)
-        run = comparison.run_of(distilled, config, out.parent, progress)
-        pipeline.relabel_into(Stage(run, "relabel"), distilled.synthetic(), out, wanted.epochs)
+        run = evaluate.run_of(distilled, config, out.parent, progress)
+        distill.relabel_into(Stage(run, "relabel"), distilled.synthetic(), out, wanted.epochs)
         return ""
     return convert(distilled, out, wanted)
 
@@ -89,11 +88,11 @@ def config_of(
     progress: Progress,
 ) -> RunConfig:
     """Return the configuration of the run that labels the images again."""
-    config = comparison.config_of(distilled, data, device)
-    comparison.trusted(config.network, [wanted.network or ""])
+    config = evaluate.config_of(distilled, data, device)
+    evaluate.trusted(config.network, [wanted.network or ""])
     values = config.model_dump() | forms(wanted)
     if wanted.pool is not None:
-        values |= {"pool": named_pool.settled(wanted.pool), "pool_from": None}
+        values |= {"pool": named.settled(wanted.pool), "pool_from": None}
     config = validated(RunConfig, values, "the run")
     return with_relabel(config, wanted.source, wanted.settings, progress.note)
 
@@ -121,8 +120,8 @@ def converted(distilled: DistilledDataset, wanted: RelabelRequest) -> Labels:
     labels = distilled.labels
     if isinstance(labels, HardLabels):
         raise DdkitError(
-            f"{distilled.file.path} has hard labels, which have one form: --relabel-from METHOD "
-            "makes soft ones"
+            f"{distilled.file.path} has hard labels, which have only one form: --relabel-from "
+            "METHOD makes soft ones"
         )
     if wanted.epochs is not None:
         labels = with_epochs(labels, wanted.epochs)

@@ -8,11 +8,11 @@ import torch
 
 from ddkit.config import RECIPE, RunConfig, StageConfig, StageName
 from ddkit.data.options import DataOptions
-from ddkit.data.sources.load import peek
+from ddkit.data.sources.load import peek, with_one_size
 from ddkit.data.sources.names import SIZES
 from ddkit.methods.plugin import Alias, lookup, options_model, steps_setting
 from ddkit.methods.presets import find_preset
-from ddkit.pools import named as named_pool
+from ddkit.pools import named
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.machine import available_cores
 from ddkit.runtime.settings import parse_setting, validated
@@ -59,6 +59,9 @@ def resolve(request: Request, note: Note = _unsaid) -> RunConfig:
     preset = find_preset(request.method, plugin, alias, options.tag, ipc, request.preset)
     if request.preset is None:
         preset = _fitting(preset, options, note)
+    if "resize" not in preset.get("data", {}):
+        options = with_one_size(options, note)
+        data |= {} if options.resize is None else {"resize": options.resize}
     settings = _by_stage(request.settings)
     if request.steps is not None:
         name, count = steps_setting(request.method, request.steps)
@@ -106,12 +109,12 @@ def _check_abilities(config: RunConfig) -> None:
     model = options_model(config.plugin)
     if config.groups > 1 and model.makes_own_shards:
         raise DdkitError(
-            f"--groups: the method '{config.method}' cuts the set into independent parts by itself"
+            f"--groups: the method '{config.method}' already divides the set into independent parts"
         )
     if config.memory_budget is not None and not model.keeps_budget:
         raise DdkitError(
-            f"--memory-budget: the method '{config.method}' has nothing that it could adapt; see "
-            f"`ddkit methods {config.method}` for options such as batch sizes"
+            f"--memory-budget: the method '{config.method}' cannot adapt to one; see `ddkit "
+            f"methods {config.method}` for options such as batch sizes"
         )
 
 
@@ -121,8 +124,9 @@ def _check_labels(config: RunConfig) -> None:
     options = validated(options_model(stage.plugin), stage.options, f"the method '{stage.plugin}'")
     if config.labels_as == RECIPE and not options.labels_epochs:
         raise DdkitError(
-            f"--labels-as recipe: '{stage.plugin}' does not label every epoch again with these "
-            "options, and there is nothing to make while training; choose int8 or another form"
+            f"--labels-as recipe: '{stage.plugin}' does not make new labels for every epoch with "
+            "these options, so there is nothing to make while training; choose int8 or another "
+            "form"
         )
 
 
@@ -135,9 +139,9 @@ def _check_roles(config: RunConfig) -> None:
         provided = options_model(source).provides
         if needed and provided and not set(needed) & set(provided):
             raise DdkitError(
-                f"the {stage} of '{user}' needs members of the role {' or '.join(needed)}, and the "
-                f"pool of '{source}' has {' and '.join(provided)}: name another --pool-from, or "
-                "leave it out"
+                f"the {stage} of '{user}' needs members of the role {' or '.join(needed)}, but "
+                f"the pool of '{source}' has {' and '.join(provided)}: name another --pool-from, "
+                "or leave it out"
             )
 
 
@@ -153,15 +157,15 @@ def default_network(plugin: str, sources: Mapping[StageName, str | None]) -> str
 
 def pool_space(name: str | None) -> dict[str, Any]:
     """Return the kind of input space of the pool that a run names: its members know no other."""
-    return {} if name is None else {"space": named_pool.space_of(name).kind}
+    return {} if name is None else {"space": named.space_of(name).kind}
 
 
 def finished_pool(name: str | None) -> dict[str, str]:
     """Return a named pool, by its path from anywhere, and its network, which no preset changes."""
     if name is None:
         return {}
-    network = named_pool.network_of(name)
-    return {"pool": named_pool.settled(name), **({} if network is None else {"network": network})}
+    network = named.network_of(name)
+    return {"pool": named.settled(name), **({} if network is None else {"network": network})}
 
 
 def with_relabel(

@@ -77,7 +77,7 @@ def _cells(row: "Row") -> tuple[str, ...]:
     return (
         row.title,
         found.network,
-        found.protocol,
+        ", ".join(filter(None, [found.protocol, found.note])),
         found.labels,
         percent(found.accuracies),
         str(len(found.accuracies)),

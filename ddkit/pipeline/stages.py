@@ -165,7 +165,7 @@ class Stage:
             has = " and ".join(sorted({member.role for member in pool.members}))
             raise DdkitError(
                 f"the {self.name} of '{self.plugin.name}' needs members of the role "
-                f"{' or '.join(needed)}, and the pool {pool.folder.name} has {has}: name another "
+                f"{' or '.join(needed)}, but the pool {pool.folder.name} has {has}: name another "
                 "pool, or leave it out"
             )
 

@@ -15,12 +15,12 @@ from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import load
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.units import enough_memory_to_evaluate, trained
-from ddkit.pipeline import distill as pipeline
+from ddkit.pipeline import distill
 from ddkit.pipeline.evaluate import opened
 from ddkit.pipeline.prepare import check_inputs, prepare
 from ddkit.pipeline.shortage import enough_memory_for
 from ddkit.pipeline.stages import Stage, Stages
-from ddkit.pools import training as pool_training
+from ddkit.pools import training
 from ddkit.run import Run
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.files import write_json
@@ -53,7 +53,7 @@ def train_group(
         named = {task.name: task for task in plan.tasks}
         group = [named[name] for name in tasks]
         with enough_memory_for(run.config, "pool"):
-            pool_training.train_group(group, plan.folder, plan.description, run.device)
+            training.train_group(group, plan.folder, plan.description, run.device)
 
 
 def optimise_shard(
@@ -76,7 +76,7 @@ def _engine(config: str, folder: str, snapshot_every: int, inputs: str) -> Engin
     """Return the engine of a run that began with these inputs; its pool is finished."""
     stages = Stages(_run(json.loads(config), folder))
     check_inputs(stages.run)
-    return pipeline.engine_of(stages, stages["synthesis"].pool(), snapshot_every)
+    return distill.engine_of(stages, stages["synthesis"].pool(), snapshot_every)
 
 
 def evaluate_seeds(

@@ -18,7 +18,7 @@ from ddkit.data.sources import load as sources
 from ddkit.data.sources import selection
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
-from ddkit.pools import replay_buffer as replay
+from ddkit.pools import replay_buffer
 from ddkit.pools.pool import POOL_VERSION, read_description
 from ddkit.pools.replay_buffer import Layout
 from ddkit.pools.trust import predictions, sample, share
@@ -76,8 +76,8 @@ def import_replay(
     train = sources.load(data, "train", progress=progress)
     train, _ = selection.split_holdout(train, data.holdout, 0)
     space = space_of(train, data, mean, std)
-    layout = replay.layout_of(network, len(train.classes), train.shape)
-    experts, epochs = replay.check_files(files, layout, progress)
+    layout = replay_buffer.layout_of(network, len(train.classes), train.shape)
+    experts, epochs = replay_buffer.check_files(files, layout, progress)
     description = describe(files, train, data, layout, space, dtype)
     folder = cache_folder("pools") / (name or f"imported-{description['content']}")
     with locked(folder, "the pool", wait=True):
@@ -101,8 +101,8 @@ def space_of(
     for flag, values in (("--mean", mean), ("--std", std)):
         if len(values) != channels:
             raise DdkitError(
-                f"{flag} has {len(values)} values, the images of {data.name} have {channels} "
-                "channels: give one for each, with commas"
+                f"{flag} has {len(values)} values, but the images of {data.name} have {channels} "
+                "channels: give one for each, comma-separated"
             )
     space = InputSpace(torch.tensor([*map(float, mean)]), torch.tensor([*map(float, std)]))
     if not (space.mean.isfinite().all() and space.std.isfinite().all() and (space.std > 0).all()):
@@ -152,8 +152,8 @@ def _holds(folder: Path, content: str) -> bool:
     elif all(OWN_FILES.fullmatch(path.name) for path in folder.iterdir()):
         return False  # new, or what a killed import left
     raise DdkitError(
-        f"there is another pool '{folder.name}': choose another --name, or delete that one "
-        f"(ddkit pool prune {folder.name})"
+        f"there is already another pool '{folder.name}': choose another --name, or delete that "
+        f"one (ddkit pool prune {folder.name})"
     )
 
 
@@ -185,9 +185,9 @@ def _write(
         raise
 
 
-def _trajectories(files: Sequence[Path]) -> Iterator[replay.Trajectory]:
+def _trajectories(files: Sequence[Path]) -> Iterator[replay_buffer.Trajectory]:
     for path in files:
-        yield from replay.read_buffer(path)
+        yield from replay_buffer.read_buffer(path)
 
 
 @dataclass(frozen=True)
@@ -217,9 +217,9 @@ class Measured:
 
 
 def _write_expert(
-    path: Path, trajectory: replay.Trajectory, measured: Measured, dtype: str
+    path: Path, trajectory: replay_buffer.Trajectory, measured: Measured, dtype: str
 ) -> None:
-    """Write a trajectory as the members of one task, as `pool_training.train_pool` would."""
+    """Write a trajectory as the members of one task, as `training.train_pool` would."""
     layout = measured.layout
     tensors = {
         f"{epoch}.state.{name}": snapshot[place].to(DTYPES[dtype])

@@ -45,8 +45,8 @@ def description_of(name: str) -> dict[str, Any]:
     folder = folder_of(name)
     if not (folder / "pool.json").exists():
         raise DdkitError(
-            f"--pool {name}: {folder} has no pool.json, it is not a pool or not finished: let the "
-            "run that trains it end, or name another (`ddkit pool list`)"
+            f"--pool {name}: {folder} has no pool.json: it is not a pool, or not finished; let "
+            "the run that trains it finish, or name another (`ddkit pool list`)"
         )
     description = read_description(folder)
     missing = [key for key in NEEDED if key not in description]
@@ -83,7 +83,7 @@ def space_for(name: str, config: RunConfig, train: Split) -> InputSpace:
     space = space_of(name)
     if space.kind != config.data.space:
         raise DdkitError(
-            f"the pool '{name}' was trained on {space.kind} inputs, this run has "
+            f"the pool '{name}' was trained on {space.kind} inputs, but this run has "
             f"{config.data.space}: use --space {space.kind}"
         )
     return space
@@ -95,12 +95,12 @@ def check_fits(name: str, description: dict[str, Any], config: RunConfig, train:
     classes, shape = description["classes"], tuple(description["shape"])
     if classes != len(train.classes):
         raise DdkitError(
-            f"the pool '{name}' is for {classes} classes ({data}), this run has "
+            f"the pool '{name}' is for {classes} classes ({data}), but this run has "
             f"{len(train.classes)} ({config.data.tag}): use the pool's --data and --classes"
         )
     if shape != train.shape:
         raise DdkitError(
-            f"the pool '{name}' is for images of {_size(shape)} ({data}), this run has "
+            f"the pool '{name}' is for images of {_size(shape)} ({data}), but this run has "
             f"{_size(train.shape)} ({config.data.tag}): use the pool's --data and --resize"
         )
     if description["data"] != train.fingerprint:
@@ -115,8 +115,8 @@ def check_fits(name: str, description: dict[str, Any], config: RunConfig, train:
         and networks.spec_fingerprint(config.network) != description["network_fingerprint"]
     ):
         raise DdkitError(
-            f"the pool '{name}' has a network from a file, this run has {config.network}: if you "
-            f"trust that file, use --network {spec}, with the file as it was"
+            f"the pool '{name}' has a network from a file, but this run has {config.network}: if "
+            f"you trust that file, use --network {spec}, with the file as it was"
         )
 
 

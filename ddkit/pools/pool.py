@@ -1,7 +1,7 @@
 """Pools: the trained networks that a method works with. Stored in safetensors, opened lazily.
 
 A plugin returns member tasks; each task trains and yields one or several members (a teacher, the
-snapshots of a trajectory). `pool_training` runs the tasks and stores each task's members in one
+snapshots of a trajectory). `training` runs the tasks and stores each task's members in one
 file; the pipeline caches the pool under the hash of all that determines it.
 """
 

@@ -70,7 +70,7 @@ def layout_of(spec: str, classes: int, shape: tuple[int, int, int]) -> Layout:
     buffers = [name for name, tensor in state.items() if id(tensor) not in numbers]
     if buffers:
         raise DdkitError(
-            f"--network {spec} has running statistics or other buffers ({buffers[0]}), and a "
+            f"--network {spec} has running statistics or other buffers ({buffers[0]}), but a "
             "replay buffer holds parameters only: use a network without, such as convnet"
         )
     return Layout(
@@ -91,7 +91,7 @@ def check_files(files: Sequence[Path], layout: Layout, progress: Progress) -> tu
                 lengths.append(len(trajectory))
                 if lengths[-1] != lengths[0]:
                     raise DdkitError(
-                        f"{where}: it has {lengths[-1]} snapshots, the first expert has "
+                        f"{where}: it has {lengths[-1]} snapshots, but the first expert has "
                         f"{lengths[0]}: import trajectories of one length"
                     )
             task.advance()

@@ -1,5 +1,6 @@
 """The one exception that ddkit raises for what a user can put right."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -28,6 +29,10 @@ class Unwritable(DdkitError):  # noqa: N818 - it names what is so
     """A file or folder cannot be written: the disk is full, or it is someone else's."""
 
 
+class NoTestSplit(DdkitError):  # noqa: N818 - it names what is so
+    """A data set has nothing to test on."""
+
+
 class OutOfMemory(DdkitError):  # noqa: N818 - it names what is so
     """Memory ran out, on a device or on the host."""
 
@@ -47,7 +52,18 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Ddkit
 
 
 def cause(error: BaseException, limit: int = 200) -> str:
-    """Return the kind and the text of `error` on one line of about `limit` characters."""
-    text = " ".join(str(error).split())
+    """Return the kind and the text of `error` on one line of about `limit` characters.
+
+    Without addresses of memory, which are other ones each time; of a `DdkitError`, its whole line.
+    """
+    text = re.sub(r" ?<(_io\.)?BytesIO object at 0x\w+>", "", str(error))
+    text = re.sub(r"<([^<>]+?)( object)? at 0x\w+[^<>]*>", r"\1", text)
+    text = " ".join(text.split())
+    if isinstance(error, DdkitError):
+        return text
+    if isinstance(error, KeyError):
+        text = f"no entry {text}"
+    elif isinstance(error, EOFError) and not text:
+        text = "it ends early"
     text = text if len(text) <= limit else text[:limit] + "…"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from ddkit.runtime.errors import DdkitError, unknown
+from ddkit.runtime.errors import DdkitError, cause, unknown
 
 
 class Registry:
@@ -62,7 +62,7 @@ class Registry:
         except Exception as error:  # whatever a foreign module raises while it is imported
             raise DdkitError(
                 f"the {self.kind} '{name}' of {origin(entry)} cannot be imported: "
-                f"{type(error).__name__}: {error}; repair or uninstall that distribution"
+                f"{cause(error)}; repair or uninstall that distribution"
             ) from error
 
 

@@ -25,7 +25,7 @@ TEXTS: dict[str, Place] = {
 WANTED = re.compile(r"to allocate (\d[\d.]*) ?([KMGT]iB|bytes)", re.IGNORECASE)
 POWERS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
-KEPT = ". What was done is kept: where there is more memory, the same command goes on"
+KEPT = ". What was done is kept: with more memory, the same command continues"
 
 
 @contextmanager

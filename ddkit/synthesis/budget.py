@@ -146,8 +146,8 @@ def largest_fitting(peak: Callable[[int], int], budget: int, limit: int, what: s
     least = peak(1)
     if least >= BEYOND:
         raise DdkitError(
-            f"{what} of 1 image, the smallest, does not fit the device beside what is there "
-            "already: free some of its memory, or take a smaller network"
+            f"{what} of 1 image, the smallest, does not fit on the device beside what is already "
+            "there: free some of its memory, or use a smaller network"
         )
     if least > budget:
         raise DdkitError(

@@ -1,6 +1,6 @@
 """Where the images of a run start: real ones, noise, or those of a set that exists."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -62,6 +62,22 @@ def real_images(run: Run, slots: Tensor, chosen: Callable[[int], Tensor]) -> Ten
     return images
 
 
+def rows_of_counts(run: Run, counts: Sequence[int]) -> Tensor:
+    """Return the rows of so many random real images of each class, class by class: int64 (N,).
+
+    Raises `DdkitError` where a class has fewer, and they may not repeat.
+    """
+    rows = []
+    for label, count in enumerate(counts):
+        own = _chosen(run, label, count)
+        if len(own) < count and run.config.short_classes == "refuse":
+            raise DdkitError(
+                f"class '{run.classes[label]}' has {len(own)} training images, fewer than {count}"
+            )
+        rows.append(own[torch.arange(count) % max(1, len(own))])
+    return torch.cat(rows)
+
+
 def check_initial(run: Run) -> None:
     """Raise `DdkitError` where the images have nothing to start from, before work begins."""
     if run.start is not None:
@@ -75,7 +91,7 @@ def check_initial(run: Run) -> None:
             if run.config.short_classes == "refuse":
                 raise DdkitError(
                     f"{text}, fewer than --ipc {run.ipc}: lower --ipc, leave the class out "
-                    "(--classes), or --short-classes repeat or noise"
+                    "(--classes), or use --short-classes repeat or noise"
                 )
             repeated = run.config.short_classes == "repeat"
             how = "repeated, augmented" if repeated else "noise at first"
@@ -91,8 +107,8 @@ def _beyond(run: Run, slots: Tensor) -> list[int]:
     return (slots % run.ipc >= run.train.counts[slots // run.ipc]).nonzero().flatten().tolist()
 
 
-def _chosen(run: Run, label: int) -> Tensor:
-    """Return the training images that a class starts from: ipc of them, or all there are."""
+def _chosen(run: Run, label: int, count: int | None = None) -> Tensor:
+    """Return the training images that a class starts from: `count` (ipc) of them, or all."""
     members = (run.train.labels == label).nonzero().flatten()
     order = torch.randperm(len(members), generator=run.generator("initial", label))
-    return members[order[: run.ipc]]
+    return members[order[: run.ipc if count is None else count]]

@@ -196,8 +196,8 @@ def _check_alike(networks: Sequence[nn.Module]) -> None:
         for ours, others in zip_longest(first, _architecture(network), fillvalue="nothing"):
             if ours != others:
                 raise DdkitError(
-                    "networks that are trained together must be of one architecture: "
-                    f"number {number} has {others} where number 1 has {ours}"
+                    "networks that are trained together must have the same architecture: number "
+                    f"{number} has {others} where number 1 has {ours}"
                 )
 
 

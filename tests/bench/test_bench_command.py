@@ -114,8 +114,8 @@ def test_what_failed_is_one_line_beside_the_table_of_all_else(benched, method):
     assert "random" in out
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert line == (
-        "error: broken · digits · ipc 1 · seed 0: the pool is empty (and 1 more); all else is "
-        "done, the same command tries again"
+        "error: broken · digits · ipc 1 · seed 0: the pool is empty (and 1 more); everything "
+        "else is done, and the same command tries again"
     )
     code, out, err = benched(*flags, "--json")
     assert code == 1

@@ -201,7 +201,7 @@ def test_settings_of_the_selection_are_of_use(flagged):
 
 def test_data_options_without_a_name_do_not_replace_the_data_of_a_file(written, flagged):
     path = written('data = ["./photos"]\n')
-    with pytest.raises(DdkitError, match="--resize goes with --data"):
+    with pytest.raises(DdkitError, match="--resize needs --data"):
         flagged("--config", str(path), "--resize", "16")
     (data,) = flagged("--config", str(path), "--data", "digits", "--resize", "16").data
     assert (data.name, data.resize) == ("digits", 16)

@@ -164,9 +164,7 @@ def test_what_fails_in_a_known_way_keeps_its_line_and_no_traceback(bench, method
 def test_a_bug_keeps_its_traceback_for_who_mends_it(bench, method):
     done = bench(method(synthesis_loss=failing(ZeroDivisionError())))
     (path,) = (done.folder / "failures").iterdir()
-    assert done.failed == [
-        f"toy · digits · ipc 1 · seed 0: ZeroDivisionError: ZeroDivisionError; see {path}"
-    ]
+    assert done.failed == [f"toy · digits · ipc 1 · seed 0: ZeroDivisionError; see {path}"]
     text = path.read_text()
     assert text.startswith("Traceback")
     assert "in build" in text

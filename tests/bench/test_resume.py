@@ -80,7 +80,7 @@ def test_killed_or_stopped_it_goes_on_and_repeats_nothing(undisturbed, start, be
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from there" in err
+    assert "the same command continues from there" in err
     assert "ddkit bench" in err
     assert "Traceback" not in err
     second = evaluations(folder)

@@ -130,7 +130,7 @@ def test_what_exists_is_only_overwritten_on_request(ddkit, refused, random_sets,
     ddkit(*merge)
     before = (tmp_path / "both.safetensors").read_bytes()
     assert refused(*merge) == (
-        "error: --out both.safetensors exists already: name a new file, or --overwrite that one"
+        "error: --out both.safetensors already exists: name a new file, or use --overwrite"
     )
     ddkit(*merge, "--overwrite")
     assert (tmp_path / "both.safetensors").read_bytes() == before
@@ -139,7 +139,7 @@ def test_what_exists_is_only_overwritten_on_request(ddkit, refused, random_sets,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["one"], "two files or more, got 1"),
+        (["one"], "two or more distilled sets, got 1"),
         (["one", "nowhere.safetensors"], "no such file: nowhere.safetensors"),
         (["one", "one/distilled.safetensors"], "are the same file: name it once"),
     ],

@@ -24,15 +24,15 @@ def test_what_can_be_no_name_is_refused(name, refused, tmp_path):
 
 def test_the_name_of_another_method_is_refused_with_its_distribution(refused):
     line = refused("new-plugin", "random")
-    assert line == "error: ddkit 0.1.0 has a method 'random': choose another name"
+    assert line == "error: ddkit 0.1.0 already has a method 'random': choose another name"
 
 
 def test_the_name_of_an_alias_is_refused(refused):
-    assert "has a method 'sre2l'" in refused("new-plugin", "sre2l")
+    assert "already has a method 'sre2l'" in refused("new-plugin", "sre2l")
 
 
 def test_a_name_whose_module_is_installed_is_refused(refused):
-    assert "a package ddkit_cli is installed" in refused("new-plugin", "cli")
+    assert "a package ddkit_cli is already installed" in refused("new-plugin", "cli")
 
 
 def test_an_existing_folder_is_refused_and_left_alone(refused, tmp_path):

@@ -159,7 +159,7 @@ def test_a_config_file_repeats_a_run_with_its_pool(ddkit, refused, flags, tmp_pa
     ddkit("distill", "--config", "first", "-o", "second", "-q")
     first, second = (tmp_path / name / "distilled.safetensors" for name in ("first", "second"))
     assert first.read_bytes() == second.read_bytes()
-    assert "with --pool it would be another" in refused(
+    assert "with --pool it would be a different run" in refused(
         "distill", "--config", "first", "--pool", "mine"
     )
 

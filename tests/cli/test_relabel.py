@@ -115,8 +115,8 @@ def test_inspect_adds_up_the_bytes_of_images_labels_and_views(ddkit, distilled):
         (["--labels-as", "int9"], ["--labels-as int9", "fp16, int8, top-k:K"]),
         (["--labels-as", "top-k:0"], ["--labels-as top-k:0"]),
         (["--labels-as", "top-k:10"], ["top-k:10 of 10 classes leaves none out"]),
-        (["--keep-epochs", "3"], ["labels of 2 epochs, of which 3 cannot be kept"]),
-        (["--labels-as", "recipe", "--label-views", "stored"], ["leave --label-views stored out"]),
+        (["--keep-epochs", "3"], ["labels of 2 epochs: 3 cannot be kept"]),
+        (["--labels-as", "recipe", "--label-views", "stored"], ["leave out --label-views stored"]),
         (["--labels-as", "recipe", "--set", "labels=image"], ["--labels-as recipe: 'teddy'"]),
         (["--labels-as", "recipe", "--relabel-from", "random"], ["--labels-as recipe: 'random'"]),
     ],
@@ -131,7 +131,7 @@ def test_forms_that_cannot_be_had_are_refused(refused, distilled, tmp_path, argu
 def test_hard_labels_have_no_other_form(ddkit, refused, small):
     ddkit("distill", "--method", "random", "--threads", "1", "-o", "run", "-q")
     line = refused("relabel", "run", "--labels-as", "int8", "-o", "new.st")
-    assert "run/distilled.safetensors has hard labels, which have one form" in line
+    assert "run/distilled.safetensors has hard labels, which have only one form" in line
 
 
 def test_a_run_cannot_ask_for_what_it_cannot_have(refused, small, tmp_path):

@@ -76,7 +76,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(ddkit_path, small, tmp
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the same command goes on from there" in error
+    assert "the same command continues from there" in error
     assert "ddkit distill" in error
     assert "Traceback" not in error
     assert list(checkpoint.glob("*.checkpoint.safetensors"))

@@ -196,7 +196,7 @@ def test_a_missing_and_a_truncated_artifact_are_refused(artifact, tmp_path):
 def test_another_file_of_ddkit_is_refused(tmp_path):
     path = tmp_path / "pool.safetensors"
     write_tensors(path, {"a": torch.zeros(3)}, {"members": []})
-    assert refusal(path) == f"{path} is a file of ddkit, but no distilled set"
+    assert refusal(path) == f"{path} is a ddkit file, but not a distilled set"
 
 
 def test_an_artifact_of_a_newer_version_is_refused(artifact):
@@ -242,7 +242,7 @@ def test_a_folder_that_holds_another_run_is_refused(run, data, tmp_path):
 def test_a_folder_with_other_files_is_never_overwritten(run, data, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "thesis.tex").write_text("precious")
-    with pytest.raises(DdkitError, match="holds files that are not a run of ddkit"):
+    with pytest.raises(DdkitError, match="holds files that are not a ddkit run"):
         pipeline.distill(config(run), tmp_path / "a", overwrite=True)
     assert (tmp_path / "a" / "thesis.tex").read_text() == "precious"
 

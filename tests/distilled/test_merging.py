@@ -89,7 +89,7 @@ def test_labels_of_two_forms_and_recipes_are_not_merged(artifact, tmp_path):
     ]
     with pytest.raises(DdkitError, match="differ in the form of labels: int8 and numbers"):
         merge(paths[:2], tmp_path / "merged.safetensors")
-    with pytest.raises(DdkitError, match="are a recipe, drawn for the set as it is"):
+    with pytest.raises(DdkitError, match="are a recipe, which draws them for the set as it is"):
         merge(paths[1:], tmp_path / "merged.safetensors")
 
 
@@ -364,7 +364,7 @@ def test_the_two_that_differ_are_named_among_many(pair, artifact, tmp_path):
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_files_are_refused(pair, tmp_path, count):
     assert refusal(pair()[:count], tmp_path / "out.safetensors") == (
-        f"a merged set is made of two files or more, got {count}: name them"
+        f"a merge needs two or more distilled sets, got {count}"
     )
 
 
@@ -422,7 +422,8 @@ def test_some_images_in_common_are_allowed(artifact, tmp_path):
 def test_a_set_that_lacks_images_is_refused(pair, tmp_path):
     lacking = Synthetic(noise(2, 2).images, torch.tensor([0, 0, 1, 1, 1, 2]))
     assert refusal(pair(images=(noise(1, 1), lacking)), tmp_path / "out.safetensors") == (
-        "b.safetensors holds 3 images of class 'b', its configuration says ipc 2: distil it again"
+        "b.safetensors holds 3 images of class 'b', but its configuration says ipc 2: distil it "
+        "again"
     )
 
 
@@ -430,7 +431,7 @@ def test_an_existing_file_is_refused_unless_it_may_be_overwritten(pair, tmp_path
     first, second = pair()
     out = merge([first, second], tmp_path / "out.safetensors")
     assert refusal([second, first], out) == (
-        "--out out.safetensors exists already: name a new file, or --overwrite that one"
+        "--out out.safetensors already exists: name a new file, or use --overwrite"
     )
     before = out.read_bytes()
     merge([second, first], out, overwrite=True)
@@ -453,8 +454,8 @@ def test_nothing_but_a_distilled_set_is_overwritten(pair, tmp_path, content):
     else:
         out.write_bytes(content)
     assert refusal(paths, out, overwrite=True) == (
-        "--out thesis.tex is not a whole distilled set, and --overwrite replaces nothing else: "
-        "name a new file"
+        "--out thesis.tex is not a complete distilled set, and --overwrite replaces nothing "
+        "else: name a new file"
     )
 
 

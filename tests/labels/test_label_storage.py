@@ -190,7 +190,7 @@ def test_labels_of_fewer_epochs_start_over_earlier(form, views):
 @pytest.mark.parametrize("epochs", [0, -1, EPOCHS + 1])
 def test_epochs_that_are_not_there_cannot_be_kept(epochs):
     line = refusal(with_epochs, epoch_labels(), epochs)
-    assert line == f"there are labels of {EPOCHS} epochs, of which {epochs} cannot be kept"
+    assert line == f"there are labels of {EPOCHS} epochs: {epochs} cannot be kept"
 
 
 def test_labels_that_are_one_per_image_have_no_epochs_to_leave_out():
@@ -223,7 +223,7 @@ def test_views_written_down_are_those_that_were_drawn():
 def test_views_that_come_out_otherwise_are_refused():
     wrong = replace(drawn(), check=drawn().checksum * (1 + 1e-4))
     line = refusal(wrong.of, 0)
-    assert "come out otherwise here" in line
+    assert "come out differently here" in line
     assert "--label-views stored" in line
     near = replace(drawn(), check=drawn().checksum * (1 + 1e-7))
     assert torch.equal(near.of(2).crop, drawn().of(2).crop)
@@ -410,9 +410,9 @@ def test_l1_is_no_protocol_for_labels_without_a_constant(five):
             {},
             "do not match its images",
         ),
-        ("int8", {}, {"form": "int3"}, "a form that is unknown here"),
-        ("int8", {}, {"form": 8}, "a form that is unknown here"),
-        ("int8", {}, {"classes": 9}, "of other classes"),
+        ("int8", {}, {"form": "int3"}, "an unknown form"),
+        ("int8", {}, {"form": 8}, "an unknown form"),
+        ("int8", {}, {"classes": 9}, "for other classes"),
         ("fp16", {}, {"views": {"seed": 1}}, "cannot be drawn again"),
         ("fp16", {}, {"views": "seed"}, "cannot be drawn again"),
         (
@@ -446,5 +446,5 @@ def test_what_does_not_fit_together_is_refused(five, labels, change, about, word
     metadata = {**file.metadata, "labels": {**file.metadata["labels"], **about}}
     write_tensors(path, {n: t for n, t in tensors.items() if t is not None}, metadata)
     line = refusal(load, path)
-    assert line.startswith(f"{path} is not a whole distilled set: ")
+    assert line.startswith(f"{path} is not a complete distilled set: ")
     assert words in line

@@ -2,7 +2,10 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from importlib.metadata import EntryPoint, entry_points
+from re import escape
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +13,7 @@ from ddkit import MethodOptions, option
 from ddkit.methods.about import About, about, stands_for
 from ddkit.methods.options import by_stage
 from ddkit.methods.plugin import ALIASES, METHODS, lookup, options_model
+from ddkit.testing.option_promises import OptionPromises
 
 OURS = {entry.name for entry in entry_points(group="ddkit") if entry.dist.name == "ddkit"}
 NAMES = sorted(OURS | set(ALIASES.entries()))
@@ -95,6 +99,24 @@ def test_what_nobody_describes_is_listed_all_the_same(monkeypatch, ddkit_methods
     assert (row["summary"], row["kind"], row["method"]) == ("", "method", None)
 
 
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ('[own]\nsteps = "rounds"', "steps = 'rounds', but its steps_option is 'images'"),
+        ("[own", "not known: "),
+        ('[own]\nsteps = "images"', None),
+        ("", None),
+    ],
+)
+def test_the_contract_compares_what_is_said_of_steps(package, text, finding):
+    package(text)
+    model = type("Model", (Options,), {"steps_option": "images", "__annotations__": {}})
+    subject = SimpleNamespace(plugin=SimpleNamespace(options_model=lambda: model))
+    promised = OptionPromises.test_what_it_says_of_itself_is_so
+    with pytest.raises(pytest.fail.Exception, match=escape(finding)) if finding else nullcontext():
+        promised(SimpleNamespace(method="own"), subject)
+
+
 class Options(MethodOptions):
     both: int = option(1, "of two", stages=("synthesis", "pool"))
     images: int = option(1, "of one", stages=("synthesis",))
@@ -121,7 +143,8 @@ def test_one_method_is_shown_by_stage_with_what_its_name_stands_for(capsys):
     assert out.startswith("dsa: DC with differentiable siamese augmentation\n")
     assert "stands for: matching with match=gradient, augmentation=dsa, lr_images=0.1\n" in out
     assert "paper: Zhao, Bilen, ICML 2021\nlabels: hard\n" in out
-    assert "steps: updates; network unless named:" in out
+    assert "steps: updates\n" in out
+    assert "default network" not in out  # matching has none of its own
     methods.main(["tesla"], standalone_mode=False)
     heads = [line for line in capsys.readouterr().out.splitlines() if "--set option=" in line]
     stages = [line.split(" (")[0] for line in heads]

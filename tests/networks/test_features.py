@@ -50,6 +50,6 @@ def test_networks_are_left_as_they_were():
     ],
 )
 def test_a_network_without_one_row_of_features_for_each_image_is_refused(network):
-    with pytest.raises(DdkitError, match="no linear layer at its end"):
+    with pytest.raises(DdkitError, match="does not end in a linear layer"):
         last_linear_input(network, torch.randn(3, 1, 2, 2))
     assert not any(module._forward_pre_hooks for module in network.modules())

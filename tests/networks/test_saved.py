@@ -60,6 +60,6 @@ def test_a_file_of_code_is_not_executed_because_a_file_names_it(distilled, tmp_p
     save_network(
         tmp_path / "w.safetensors", made(data, "convnet:width=4"), "evil.py:make", *about(data)
     )
-    with pytest.raises(DdkitError, match="make it yourself"):
+    with pytest.raises(DdkitError, match="build it yourself"):
         load_network(tmp_path / "w.safetensors")
     assert not (tmp_path / "sprung").exists()

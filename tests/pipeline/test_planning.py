@@ -169,13 +169,13 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
     with pytest.raises(DdkitError) as error:
         check_fits(config, made_plan())
     assert str(error.value) == (
-        "a step needs 600 B and this machine has 500 B left: --set batch_size=40 would fit"
+        "a step needs 600 B, but this machine has 500 B left: --set batch_size=40 would fit"
     )
     check_fits(config, made_plan(drawn=40))
 
 
 def test_a_disk_that_is_too_small_is_named(monkeypatch):
-    with pytest.raises(DdkitError, match=r"take 1000\.0 TB and there are"):
+    with pytest.raises(DdkitError, match=r"need 1000\.0 TB, but"):
         check_fits(configured("teddy", *TEDDY), made_plan(pool_bytes=10**15, peak=Line(0, 0, 0)))
 
 
@@ -214,5 +214,5 @@ def test_a_plan_refuses_a_budget_that_is_too_small_and_names_the_smallest(method
 
 def test_a_plan_under_a_budget_is_held_against_it():
     config = configured("teddy", *TEDDY, memory_budget="500B")
-    with pytest.raises(DdkitError, match=r"a step needs 600 B and the memory budget has 500 B"):
+    with pytest.raises(DdkitError, match=r"a step needs 600 B, but the memory budget has 500 B"):
         check_fits(config, made_plan())

@@ -272,5 +272,5 @@ def test_only_the_labels_have_a_pool_where_random_images_are_labelled(tmp_path):
 
 
 def test_what_cannot_be_trained_is_refused():
-    with pytest.raises(DdkitError, match=r"ask for epoch 5 .* of experts that have 4"):
+    with pytest.raises(DdkitError, match=r"need epoch 5 .* but the experts have 4"):
         rehearsed(configured("tesla", *TESLA, "expert_epochs=4"))

@@ -171,7 +171,8 @@ def test_a_pool_that_is_missing_or_not_finished_is_refused(seen, imported, tmp_p
     (cache_folder("pools") / "mine" / "pool.json").unlink()
     line = refusal(tmp_path / "run", pool="mine")
     assert (
-        "has no pool.json, it is not a pool or not finished: let the run that trains it end" in line
+        "has no pool.json: it is not a pool, or not finished; let the run that trains it finish"
+        in line
     )
 
 
@@ -190,24 +191,24 @@ def test_a_pool_with_a_broken_description_or_a_missing_file_is_refused(seen, imp
     [
         (
             {"classes": "0,1,2"},
-            "the pool 'mine' is for 10 classes (digits), this run has 3 (digits-3classes): "
+            "the pool 'mine' is for 10 classes (digits), but this run has 3 (digits-3classes): "
             "use the pool's --data and --classes",
         ),
         (
             {"resize": 12},
-            "the pool 'mine' is for images of 1×8×8 (digits), this run has 1×12×12 (digits-12): "
-            "use the pool's --data and --resize",
+            "the pool 'mine' is for images of 1×8×8 (digits), but this run has 1×12×12 "
+            "(digits-12): use the pool's --data and --resize",
         ),
         (
             {"holdout": 0.2},
             "the pool 'mine' was trained on other images or labels (digits) than this run has "
-            "(digits): use the pool's --data, --classes, --detail, --holdout, --imbalance and "
-            "--pool-seed",
+            "(digits): use the pool's --data, --classes, --detail, --test-share, --holdout, "
+            "--imbalance and --pool-seed",
         ),
         (
             {"space": "zca"},
-            "the pool 'mine' was trained on standard inputs, this run has zca: "
-            "use --space standard",
+            "the pool 'mine' was trained on standard inputs, but this run has zca: use --space "
+            "standard",
         ),
     ],
 )
@@ -218,7 +219,7 @@ def test_a_pool_for_something_else_is_refused(seen, imported, tmp_path, data, li
 def test_a_whitened_pool_wants_a_whitened_run(seen, imported, tmp_path):
     name = imported(space="zca")
     assert refusal(tmp_path / "run", pool=name) == (
-        "the pool 'mine' was trained on zca inputs, this run has standard: use --space zca"
+        "the pool 'mine' was trained on zca inputs, but this run has standard: use --space zca"
     )
     pipeline.distill(config(pool=name, data={"space": "zca"}), tmp_path / "run")
     stored = Pool.open(cache_folder("pools") / name).space().fingerprint()

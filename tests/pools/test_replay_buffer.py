@@ -145,8 +145,8 @@ def test_a_name_that_another_pool_has_is_refused(buffer):
     add(buffer(trajectories(1)), name="mine")
     other = buffer(trajectories(1, first=5), "other.pt")
     assert refusal(other, name="mine") == (
-        "there is another pool 'mine': choose another --name, or delete that one "
-        "(ddkit pool prune mine)"
+        "there is already another pool 'mine': choose another --name, or delete that one (ddkit "
+        "pool prune mine)"
     )
 
 
@@ -155,7 +155,7 @@ def test_a_pool_whose_training_was_stopped_is_not_overwritten(buffer):
     partial.mkdir(parents=True)
     with locked(partial.parent, "the pool"):
         pass
-    assert "there is another pool" in refusal(buffer(trajectories(1)), name="teddy-1234")
+    assert "there is already another pool" in refusal(buffer(trajectories(1)), name="teddy-1234")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", ".hidden", "two words", "-m"])
@@ -261,8 +261,8 @@ def test_a_wrong_shape_late_in_a_trajectory_is_found(buffer):
 def test_trajectories_of_unequal_length_are_refused_over_all_files(buffer):
     long, short = buffer(trajectories(1, epochs=3), "a.pt"), buffer(trajectories(1), "b.pt")
     assert refusal(long, short) == (
-        f"{short}, expert 0: it has 3 snapshots, the first expert has 4: "
-        "import trajectories of one length"
+        f"{short}, expert 0: it has 3 snapshots, but the first expert has 4: import trajectories "
+        "of one length"
     )
 
 
@@ -293,8 +293,8 @@ def test_a_network_with_running_statistics_is_refused(buffer):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"mean": [0.5] * 3, "std": [0.2]}, "--mean has 3 values, the images of digits have 1"),
-        ({"mean": [0.5], "std": [0.2, 0.2]}, "--std has 2 values, the images of digits have 1"),
+        ({"mean": [0.5] * 3, "std": [0.2]}, "--mean has 3 values, but the images of digits have 1"),
+        ({"mean": [0.5], "std": [0.2, 0.2]}, "--std has 2 values, but the images of digits have 1"),
         ({"mean": [0.5]}, "--mean and --std belong together"),
         ({"std": [0.5]}, "--mean and --std belong together"),
         ({"mean": [0.5], "std": [0.0]}, "above 0"),

@@ -147,8 +147,8 @@ def test_what_the_device_has_not_even_for_one_is_said():
     with pytest.raises(DdkitError) as error:
         largest_fitting(lambda size: BEYOND + 5, 1_500_000, 30, "a part")
     assert str(error.value) == (
-        "a part of 1 image, the smallest, does not fit the device beside what is there already: "
-        "free some of its memory, or take a smaller network"
+        "a part of 1 image, the smallest, does not fit on the device beside what is already "
+        "there: free some of its memory, or use a smaller network"
     )
     assert readable(BEYOND) == "more than the device has"
 

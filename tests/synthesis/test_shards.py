@@ -65,7 +65,7 @@ def test_more_groups_than_images_per_class_are_refused(method):
     line = refusal(method, ipc=2, groups=3)
     assert line == (
         "the options of the run: --groups 3 is more than the 2 images per class: a group holds "
-        "one image per class at least"
+        "at least one image per class"
     )
     assert resolve(Request(method, {"ipc": 2, "groups": 1}, preset="none")).groups == 1
 
@@ -84,14 +84,14 @@ def test_fewer_groups_than_one_are_refused(groups):
 @pytest.mark.parametrize("method", ["teddy", "sre2l"])
 def test_groups_are_refused_where_the_method_cuts_the_set_by_itself(method):
     line = refusal(method, ipc=4, groups=2)
-    assert line == f"--groups: the method '{method}' cuts the set into independent parts by itself"
+    assert line == f"--groups: the method '{method}' already divides the set into independent parts"
 
 
 def test_a_budget_is_refused_where_a_method_does_not_say_that_it_keeps_one(method):
     line = refusal(method("toy"), memory_budget="1GB")
     assert line == (
-        "--memory-budget: the method 'toy' has nothing that it could adapt; see "
-        "`ddkit methods toy` for options such as batch sizes"
+        "--memory-budget: the method 'toy' cannot adapt to one; see `ddkit methods toy` for "
+        "options such as batch sizes"
     )
 
 

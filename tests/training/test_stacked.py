@@ -251,9 +251,9 @@ def test_networks_of_several_architectures_are_refused_in_one_line():
     with pytest.raises(DdkitError) as caught:
         together([*several(), *several(width=16)], recipe())
     assert str(caught.value) == (
-        "networks that are trained together must be of one architecture: number 4 has "
-        "(conv): Conv2d(1, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1)) where number 1 "
-        "has (conv): Conv2d(1, 8, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))"
+        "networks that are trained together must have the same architecture: number 4 has "
+        "(conv): Conv2d(1, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1)) where number "
+        "1 has (conv): Conv2d(1, 8, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))"
     )
 
 

@@ -14,43 +14,49 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="compare methods on the same data, networks and recipes")
-@click.option("-m", "--methods", help="with commas; default: random,teddy,tesla,apm")
-@click.option("-d", "--data", help="names or folders, with commas; default: digits")
+@click.option("-m", "--methods", help="comma-separated; default: random,teddy,tesla,apm")
+@click.option("-d", "--data", help="names or folders, comma-separated; default: digits")
 @click.option("--ipc", metavar="N,N,…", help="images per class; default: 1")
-@click.option("--network", metavar="SPEC", help="to distil with; default: each method's own")
-@click.option("--networks", help="specs, with commas: trained on the sets; default: convnet")
-@click.option("--protocols", help="with commas; default: dsa,plain,own")
-@click.option("--epochs", type=int, help="of every protocol, instead of its own")
+@click.option(
+    "--network", metavar="SPEC", help="the network to distil with; default: each method's own"
+)
+@click.option("--networks", help="networks to train on the sets, comma-separated; default: convnet")
+@click.option("--protocols", help="comma-separated; default: dsa,plain,own")
+@click.option("--epochs", type=int, help="for every protocol, instead of its own")
 @click.option("--seeds", type=int, help="distillation seeds; default: 1")
 @click.option("--evaluation-seeds", type=int, help="networks per set and protocol; default: 3")
 @click.option("--selection", help="the selection baseline, or none; default: herding")
-@click.option("--real/--no-real", default=None, help="networks trained on all real data too")
-@click.option("--tune", is_flag=True, default=None, help="every learning rate on the holdout")
+@click.option("--real/--no-real", default=None, help="also train networks on all real data")
+@click.option("--tune", is_flag=True, default=None, help="tune every learning rate on the holdout")
 @click.option(
-    "--budget-minutes", type=float, help="of synthesis per set: each method gets as many steps"
+    "--budget-minutes",
+    type=float,
+    help="time for the synthesis of a set: each method takes the steps that fit",
 )
 @click.option(
     "--task",
     type=click.Choice(["accuracy", "continual", "ranking", "imbalanced"]),
-    help="what sets are used for; default: accuracy",
+    help="what the sets are used for; default: accuracy",
 )
 @data_options
 @click.option(
     "--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="an option of a method"
 )
-@click.option("--config", type=click.Path(path_type=Path), help="a TOML file; flags win over it")
+@click.option("--config", type=click.Path(path_type=Path), help="a TOML file; flags override it")
 @click.option("--device", help="cpu, cuda or cuda:N; default: cuda where there is one")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "tf32", "bf16"]),
-    help="of all runs and networks on CUDA; default: the fastest (measured), networks in tf32",
+    help="for all runs and networks on CUDA; default: the fastest (measured), networks in tf32",
 )
 @click.option("--compile", type=click.Choice(["auto", "on", "off"]), help="as for `ddkit distill`")
 @click.option(
-    "--threads", type=int, help="CPU threads of each worker; default: 1, so that workers don't meet"
+    "--threads", type=int, help="CPU threads per worker; default: 1, so that workers don't compete"
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="processes; default: one per core, on a GPU one"
+    "--workers",
+    type=click.IntRange(min=1),
+    help="processes; default: one per core, or one on a GPU",
 )
 @click.option(
     "-o",
@@ -58,7 +64,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("runs/bench"),
     show_default=True,
-    help="folder of the store and of all runs",
+    help="folder for the store and all runs",
 )
 @click.option("--dry-run", is_flag=True, help="list the cells, with time, memory and disk")
 @executor_options
@@ -75,8 +81,8 @@ def bench(
 ) -> None:
     """Compare methods on the same data, with the same networks and the same recipes.
 
-    Random real images and a selection stand beside each set. What is finished is kept: the same
-    command goes on where it was. `ddkit report` makes a page of it.
+    Each set is compared with random real images and a selection. Finished results are kept: the
+    same command continues where it stopped. `ddkit report` makes a page of them.
     """
     from ddkit.bench.workers import default_workers, run_units, run_workers
     from ddkit.runtime.errors import DdkitError
@@ -85,7 +91,9 @@ def bench(
     from ddkit_cli import display
 
     if workers and executor != "local":
-        raise DdkitError("--workers is for this machine: Ray does as many cells as it has room for")
+        raise DdkitError(
+            "--workers is for runs on this machine: Ray runs as many cells as it has room for"
+        )
     config = bench_config(flags)
     progress = display.progress_for(quiet or as_json)
     count = workers or default_workers(config)
@@ -100,7 +108,9 @@ def bench(
     show_results(out, as_json)
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise DdkitError(f"{failed[0]}{more}; all else is done, the same command tries again")
+        raise DdkitError(
+            f"{failed[0]}{more}; everything else is done, and the same command tries again"
+        )
     display.say(f"next: ddkit report {out}", err=True)
 
 
@@ -114,7 +124,7 @@ def bench_config(flags: dict[str, Any]) -> "BenchConfig":
     if data and names is None:
         if flags["config"] is not None:
             flag = f"--{next(iter(data)).replace('_', '-')}"
-            raise DdkitError(f"{flag} goes with --data: in {flags['config']} each set says it")
+            raise DdkitError(f"{flag} needs --data: {flags['config']} sets it for each data set")
         names = ["digits"]
     said = {
         "methods": listed(flags["methods"]),
@@ -241,3 +251,5 @@ def show_results(out: Path, as_json: bool) -> None:
             for row in results.rows
         ],
     )
+    for note in results.notes:
+        click.echo(f"note: {note}")

@@ -1,5 +1,7 @@
 """`ddkit data`: which data sets have names, and what is in one."""
 
+from contextlib import suppress
+
 import click
 
 from ddkit_cli.options import data_options, output_options
@@ -26,16 +28,23 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
         )
         return
     from ddkit.data.options import DataOptions
-    from ddkit.data.sources.load import load
+    from ddkit.data.repeated import repeated
+    from ddkit.data.sources.load import load, with_one_size
+    from ddkit.runtime.errors import NoTestSplit
     from ddkit.runtime.settings import validated
 
     said = {key: value for key, value in flags.items() if value is not None}
-    options = validated(DataOptions, {"name": name, **said}, "the data set")
     progress = display.progress_for(quiet or as_json)
-    splits = {which: load(options, which, progress=progress) for which in ("train", "test")}
+    options = validated(DataOptions, {"name": name, **said}, "the data set")
+    options = with_one_size(options, progress.note)
+    splits, found = {"train": load(options, "train", progress=progress)}, None
+    with suppress(NoTestSplit):  # the note of the training split says how to have one
+        splits["test"] = load(options, "test", progress=progress)
+        found = repeated(splits["train"], splits["test"], progress)
     if as_json:
         display.as_json(
-            {
+            {"repeated": found and {"count": found.count, "same": found.same}}
+            | {
                 which: {
                     "images": len(split),
                     "shape": split.shape,
@@ -68,3 +77,5 @@ def data(name: str | None, as_json: bool, quiet: bool, **flags: object) -> None:
         + ", ".join(splits["train"].classes[:20])
         + (" …" if len(splits["train"].classes) > 20 else "")
     )
+    if found is not None:
+        display.say(found.sentence)

@@ -14,7 +14,7 @@ from ddkit_cli.options import KNOWN, flag_options, output_options
 def distill(as_json: bool, quiet: bool, **flags: Any) -> None:
     """Distil a data set into a few synthetic images per class.
 
-    Started again with the same flags, a run that was stopped or killed goes on where it was.
+    The same command continues a run that was stopped or killed.
     """
     from ddkit.config import load_config
     from ddkit.pipeline import library

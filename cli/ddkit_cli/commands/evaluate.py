@@ -11,21 +11,26 @@ from ddkit_cli.options import executor_options, log_option, output_options
 @click.command(short_help="train networks on a distilled set and test them, beside random images")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option(
-    "--protocols", help="names, with commas; default: dsa (hard labels), and what the labels suit"
+    "--protocols",
+    help="comma-separated; default: dsa (hard labels), and the one that suits the labels",
 )
-@click.option("--networks", help="specs, with commas; default: the one of the run")
-@click.option("--seeds", type=int, default=5, show_default=True, help="networks trained per figure")
+@click.option("--networks", help="comma-separated; default: the run's")
+@click.option(
+    "--seeds", type=int, default=5, show_default=True, help="networks trained for each accuracy"
+)
 @click.option("--epochs", type=int, help="instead of the protocol's")
 @click.option("--batch-size", type=int, help="instead of the protocol's")
 @click.option("--lr", type=float, help="instead of the protocol's")
-@click.option("--data", help="where the data lie now, if elsewhere than for the run")
-@click.option("--random/--no-random", default=True, help="beside random real images, same recipe")
-@click.option("--real/--no-real", default=True, help="beside all real data")
+@click.option("--data", help="where the data are now, if they have moved since the run")
+@click.option(
+    "--random/--no-random", default=True, help="compare with random real images, same recipe"
+)
+@click.option("--real/--no-real", default=True, help="compare with all real data")
 @click.option("--tune-lr", is_flag=True, help="choose each set's learning rate on the holdout")
-@click.option("--own", is_flag=True, help="the method's own protocol as well")
+@click.option("--own", is_flag=True, help="also use the method's own protocol")
 @click.option("--device", help="instead of the run's")
 @click.option(
-    "--precision", type=click.Choice(["fp32", "tf32"]), help="instead of the run's; on CUDA"
+    "--precision", type=click.Choice(["fp32", "tf32"]), help="on CUDA, instead of the run's"
 )
 @log_option
 @executor_options
@@ -33,9 +38,9 @@ from ddkit_cli.options import executor_options, log_option, output_options
 def evaluate(artifact: Path, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Train networks on ARTIFACT (a file, or a run's folder) and test them on real data.
 
-    Beside each figure stands that of random real images, with the same labelling, under the
-    identical recipe: one draw of them, where the images of the run with its seed start. Nothing is
-    chosen on test data. Networks that were trained are kept: the same command goes on.
+    Each accuracy is shown beside that of random real images, with the same labelling and recipe: a
+    single draw, the images that a run with this seed starts from. Nothing is chosen on test data.
+    Results are kept: the same command continues where it stopped.
     """
     from ddkit.pipeline import library
     from ddkit.pipeline.rows import HEADINGS

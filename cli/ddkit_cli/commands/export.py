@@ -13,16 +13,18 @@ LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.name
 
 @click.command(short_help="write a distilled set as another tool has it", epilog=f"\b\n{LIST}")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--format", "layout", metavar="NAME", required=True, help="of those below")
+@click.option("--format", "layout", metavar="NAME", required=True, help="one of those below")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="a new file or folder")
 @click.option("--overwrite", is_flag=True, help="replace what --out holds")
 @click.option(
     "--labels",
     type=click.Choice(["hard", "logits", "probabilities"]),
-    help="hard leaves soft labels out; else as what soft labels are written",
+    help="hard drops soft labels; otherwise the form in which they are written",
 )
-@click.option("--batch-size", type=click.IntRange(1), help="of FKD labels")
-@click.option("--push", metavar="OWNER/NAME", help="hf: send it to the Hugging Face hub instead")
+@click.option("--batch-size", type=click.IntRange(1), help="batch size of FKD labels")
+@click.option(
+    "--push", metavar="OWNER/NAME", help="with hf: upload it to the Hugging Face hub instead"
+)
 @output_options
 def export(
     artifact: Path,
@@ -41,7 +43,7 @@ def export(
     from ddkit_cli import display
 
     if (out is None) == (push is None):
-        raise DdkitError("say where to: --out, or --push OWNER/NAME with --format hf")
+        raise DdkitError("no target: give --out, or --push OWNER/NAME with --format hf")
     if push is not None:
         notes = push_set(artifact, push, layout, labels=labels)
     elif out is not None:

@@ -15,29 +15,39 @@ LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.name
 
 @click.command("import", short_help="import a distilled set of another tool", epilog=f"\b\n{LIST}")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--format", "layout", metavar="NAME", help="default: what names of files say")
+@click.option("--format", "layout", metavar="NAME", help="default: recognised by file names")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="a new file")
 @click.option("--overwrite", is_flag=True, help="replace the distilled set that --out holds")
-@click.option("-d", "--data", help="what it was distilled from: gives classes, mean and std")
+@click.option("-d", "--data", help="the data it was distilled from: gives classes, mean and std")
 @data_options
-@click.option("--mean", metavar="A,B,C", help="of pixels in 0 to 1, as the tool has it")
-@click.option("--std", metavar="A,B,C", help="likewise")
+@click.option(
+    "--mean",
+    metavar="A,B,C",
+    help="mean of each channel, for pixels from 0 to 1, as the tool has it",
+)
+@click.option("--std", metavar="A,B,C", help="standard deviation, likewise")
 @click.option(
     "--labels",
     type=click.Choice(["hard", "logits", "probabilities"]),
-    help="what its numbers per class are; hard takes the largest",
+    help="what the numbers per class are; hard takes the largest",
 )
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="that the tool trains with")
 @click.option(
-    "--temperature", type=click.FloatRange(0, min_open=True), help="that the tool trains with"
+    "--lr", type=click.FloatRange(0, min_open=True), help="the learning rate that the tool uses"
 )
-@click.option("--factor", type=click.IntRange(1, 16), help="of IDC's multi-formation")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, min_open=True),
+    help="the temperature that the tool uses",
+)
+@click.option("--factor", type=click.IntRange(1, 16), help="factor of IDC's multi-formation")
 @click.option("--fkd", type=click.Path(path_type=Path), help="a folder of FKD soft labels")
-@click.option("--network", metavar="SPEC", default="convnet", show_default=True, help="to train")
+@click.option(
+    "--network", metavar="SPEC", default="convnet", show_default=True, help="the network to train"
+)
 @click.option(
     "--store",
     type=click.Choice(["uint8", "float16", "float32"]),
-    help="of pixels; default: uint8 if that loses nothing, else float32",
+    help="how pixels are stored; default: uint8 if that loses nothing, otherwise float32",
 )
 @click.option(
     "--trust",
@@ -68,7 +78,7 @@ def import_(
 ) -> None:
     """Write the distilled set at SOURCE, a file or folder of another tool, as an artifact.
 
-    Nothing in it is executed. What its format does not record is asked for. Without --data,
+    Nothing in it is executed. What its format does not record must be given. Without --data,
     --classes names the classes in the order of the labels: A,B,C or a file with a name per line.
     """
     from ddkit.distilled.dataset import load
@@ -142,7 +152,7 @@ def described(data: str | None, flags: dict[str, Any]) -> dict[str, Any]:
     classes, mirror, space = (said.pop(key, None) for key in ("classes", "flip", "space"))
     if said or space == "zca":
         flag = "--space zca" if space == "zca" else f"--{next(iter(said)).replace('_', '-')}"
-        raise DdkitError(f"{flag} is said of data: name them with --data")
+        raise DdkitError(f"{flag} describes the data: name them with --data")
     return {
         "classes": None if classes is None else class_names(classes),
         "mirror": mirror is not False,
@@ -161,7 +171,9 @@ def class_names(text: str) -> list[str]:
         raise DdkitError(f"--classes {error}") from error
     names = [name.strip() for name in listed if name.strip()]
     if not names or len(set(names)) != len(names):
-        raise DdkitError(f"--classes {text}: name each class once, A,B,C, or in a file's lines")
+        raise DdkitError(
+            f"--classes {text}: name each class once, as A,B,C or one per line of a file"
+        )
     return names
 
 

@@ -17,7 +17,8 @@ def merge(
 ) -> None:
     """Merge ARTIFACTS (files, or folders of runs) into one set, class by class, at --out.
 
-    They must come from the same data and have the same kind of labels.
+    They must come from the same data and have the same kind of labels. Sets of disjoint classes
+    (--classes) become one of all these classes, with hard labels.
     """
     from ddkit.distilled.dataset import load
     from ddkit.distilled.merging import merge as merge_sets

@@ -63,7 +63,7 @@ def _list_methods(as_json: bool) -> None:
     columns = ["name", "what it is", "labels", "steps", "cost", "from"]
     display.table("methods", columns, [[row[column] for column in columns] for row in rows])
     display.say(f"cost: {MEASURED}: {'; '.join(map(' = '.join, COSTS.items()))}")
-    display.say("options and presets of one: ddkit methods NAME")
+    display.say("options and presets of a method: ddkit methods NAME")
 
 
 def _show(name: str, as_json: bool) -> None:
@@ -107,9 +107,9 @@ def _show(name: str, as_json: bool) -> None:
     for what, value in (("paper", facts.paper), ("labels", facts.labels), ("cost", facts.cost)):
         if value:
             display.say(f"{what}: {value}")
-    display.say(
-        f"steps: {model.steps_option or 'none'}; network unless named: {model.default_network}"
-    )
+    display.say(f"steps: {model.steps_option or 'none'}")
+    if model.default_network:
+        display.say(f"default network: {model.default_network}")
     for stage, names in by_stage(model).items():
         columns = ["option", "type", "default", "meaning"]
         display.table(f"{stage} (--set option=value)", columns, [rows[key] for key in names])

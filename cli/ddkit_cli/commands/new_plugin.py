@@ -20,13 +20,13 @@ TEMPLATES = {
 }
 
 
-@click.command("new-plugin", short_help="write a distribution that is a method of your own")
+@click.command("new-plugin", short_help="write a package for a method of your own")
 @click.argument("name")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="folder; default: ddkit-NAME")
 def new_plugin(name: str, out: Path | None) -> None:
-    """Write a distribution that is the method NAME: options, a loss, a test of its contract.
+    """Write a package with the method NAME: options, a loss, a test of its contract.
 
-    It installs, distils and passes its tests as it is. docs/tutorial.md goes on from there.
+    It installs, distils and passes its tests as it is. docs/tutorial.md continues from there.
     """
     from ddkit_cli import display
 
@@ -51,10 +51,14 @@ def module_of(name: str) -> str:
         )
     known = {**METHODS.entries(), **ALIASES.entries()}
     if name in known:
-        raise DdkitError(f"{origin(known[name])} has a method '{name}': choose another name")
+        raise DdkitError(
+            f"{origin(known[name])} already has a method '{name}': choose another name"
+        )
     module = f"ddkit_{name.replace('-', '_')}"
     if find_spec(module) is not None:
-        raise DdkitError(f"a package {module} is installed: choose another name than '{name}'")
+        raise DdkitError(
+            f"a package {module} is already installed: choose a name other than '{name}'"
+        )
     return module
 
 

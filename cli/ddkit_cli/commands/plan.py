@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 @click.command(short_help="what a run will take: time, memory and disk")
 @run_options
-@click.option("--like", metavar="IMAGES,CLASSES,CxHxW", help="training data that are not here")
+@click.option(
+    "--like",
+    metavar="IMAGES,CLASSES,CxHxW",
+    help="describe training data that are not on this machine",
+)
 @output_options
 def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Say what a run will take on this machine, and whether it fits, before anything is trained.
 
-    The flags are those of `ddkit distill`. No data are needed where their name is known, such as
-    imagenet-1k, or --like says what they hold: a few steps are rehearsed on made-up images.
+    The flags are those of `ddkit distill`. The data are not needed if ddkit knows their name, such
+    as imagenet-1k, or if --like describes them: a few steps are rehearsed on made-up images.
     """
     from ddkit.pipeline import plan as planning
     from ddkit.pipeline.fitting import fit

@@ -61,8 +61,8 @@ def _said(description: dict[str, Any], key: str) -> str:
     type=click.Path(path_type=Path),
     help="a distilled set: also the KL distance between members and a student trained on it",
 )
-@click.option("--epochs", type=int, default=300, show_default=True, help="of the student")
-@click.option("--data", help="where the data lie now, if elsewhere than for the run")
+@click.option("--epochs", type=int, default=300, show_default=True, help="epochs of the student")
+@click.option("--data", help="where the data are now, if they have moved since the run")
 @output_options
 def inspect(
     name: str, distilled: Path | None, epochs: int, data: str | None, as_json: bool, quiet: bool
@@ -70,7 +70,7 @@ def inspect(
     """Show the members of pool NAME, as `ddkit pool list` names it.
 
     With --distilled, a student is trained on that set, and the KL distance of each member to it,
-    on training data, is given at several stages (Teddy, section 3.3): members near the student are
+    on training data, is shown at several stages (Teddy, section 3.3): members near the student are
     good stand-ins for it.
     """
     from ddkit.pipeline.distances import student_distances
@@ -138,15 +138,23 @@ def trajectory_rows(opened: "Pool") -> list[tuple[str, str, str, str]]:
 @click.option("-d", "--data", required=True, help="what the experts were trained on")
 @data_options
 @click.option("--network", metavar="SPEC", required=True, help="the experts' network")
-@click.option("--name", help="of the pool; default: imported- and a hash of its content")
-@click.option("--mean", metavar="A,B,C", help="of pixels in 0 to 1, as the experts' project has it")
-@click.option("--std", metavar="A,B,C", help="likewise; default for both: that of the data")
+@click.option("--name", help="name of the pool; default: imported- and a hash of its content")
+@click.option(
+    "--mean",
+    metavar="A,B,C",
+    help="mean of each channel, for pixels from 0 to 1, as the experts' project has it",
+)
+@click.option(
+    "--std",
+    metavar="A,B,C",
+    help="standard deviation, likewise; default for both: those of the data",
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="of the stored weights",
+    help="type of the stored weights",
 )
 @output_options
 def import_pool(
@@ -224,7 +232,9 @@ def numbers(flag: str, text: str | None) -> list[float] | None:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise DdkitError(f"{flag} {text}: give numbers, with commas: 0.49,0.48,0.45") from error
+        raise DdkitError(
+            f"{flag} {text}: give comma-separated numbers, such as 0.49,0.48,0.45"
+        ) from error
 
 
 def next_command(name: str, data: str, network: str, flags: dict[str, Any]) -> str:
@@ -243,22 +253,21 @@ def next_command(name: str, data: str, network: str, flags: dict[str, Any]) -> s
 @pool.command()
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="all pools")
-@click.option("--unfinished", is_flag=True, help="those whose training was stopped")
+@click.option("--unfinished", is_flag=True, help="pools whose training was stopped")
 @output_options
 def prune(
     names: tuple[str, ...], everything: bool, unfinished: bool, as_json: bool, quiet: bool
 ) -> None:
     """Delete pools from the cache.
 
-    They are trained again when they are needed, but for imported ones, which must be imported
-    again.
+    They are trained again when needed, except for imported ones, which must be imported again.
     """
     from ddkit.pools.cache import cached, delete, find
     from ddkit.runtime.errors import DdkitError
     from ddkit_cli import display
 
     if not (names or everything or unfinished):
-        raise DdkitError("say which pools: names from `ddkit pool list`, --unfinished or --all")
+        raise DdkitError("no pools named: give names from `ddkit pool list`, --unfinished or --all")
     chosen = [find(name) for name in names]
     chosen += [e.folder for e in cached() if everything or (unfinished and not e.finished)]
     freed = sum(delete(folder) for folder in dict.fromkeys(chosen))

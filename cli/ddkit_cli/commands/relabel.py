@@ -9,15 +9,17 @@ from ddkit.runtime.sizes import readable
 from ddkit_cli.options import label_options, output_options, set_option
 
 
-@click.command(short_help="give a distilled set other labels, or store them otherwise")
+@click.command(short_help="give a distilled set other labels, or store them differently")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--relabel-from", metavar="METHOD", help="who labels; default: who did for the run")
+@click.option("--relabel-from", metavar="METHOD", help="the method that labels; default: the run's")
 @set_option
 @click.option("--pool", metavar="NAME", help="the pool that labels, or its folder")
-@click.option("--network", metavar="SPEC", help="the set's own, named where it is from a file")
+@click.option(
+    "--network", metavar="SPEC", help="the set's own network, to be named if it is a file"
+)
 @label_options
-@click.option("--keep-epochs", type=int, metavar="N", help="keep the labels of N epochs")
-@click.option("--data", help="where the data lie now, if elsewhere than for the run")
+@click.option("--keep-epochs", type=int, metavar="N", help="keep the labels of the first N epochs")
+@click.option("--data", help="where the data are now, if they have moved since the run")
 @click.option("--device", help="instead of the run's")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="a new file")
 @output_options
@@ -36,11 +38,11 @@ def relabel(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Label the images of ARTIFACT again, or store its labels otherwise, and write them to --out.
+    """Label the images of ARTIFACT again, or store its labels differently, and write them to --out.
 
-    Labels are made again where nothing but --out is said, or who makes them, or a recipe. With
-    --labels-as, --label-views or --keep-epochs alone those that are there are converted, and no
-    pool is needed.
+    New labels are made if only --out is given, or with --relabel-from, --pool, --set or a recipe.
+    With --labels-as, --label-views or --keep-epochs alone the existing labels are converted, and
+    no pool is needed.
     """
     from ddkit.distilled.dataset import load
     from ddkit.labels.converting import asked_form

@@ -9,7 +9,7 @@ from ddkit_cli.options import output_options
 NAMES = {"html": "report.html", "md": "report.md", "csv": "results.csv"}
 
 
-@click.command(short_help="make a page, Markdown or CSV of what a bench found")
+@click.command(short_help="write the results of a bench as a page, Markdown or CSV")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs/bench"))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="default: in the bench's folder")
 @click.option(
@@ -18,13 +18,13 @@ NAMES = {"html": "report.html", "md": "report.md", "csv": "results.csv"}
     default="html",
     show_default=True,
     metavar="html,md,csv",
-    help="what is written, with commas",
+    help="what to write, comma-separated",
 )
 @output_options
 def report(folder: Path, out: Path | None, formats: str, as_json: bool, quiet: bool) -> None:
-    """Make one HTML page of the bench in FOLDER (default: runs/bench): it needs nothing else.
+    """Make one self-contained HTML page of the bench in FOLDER (default: runs/bench).
 
-    What is finished so far is in it, so a bench may still be running.
+    It shows what is finished so far: the bench may still be running.
     """
     from ddkit.bench import tables
     from ddkit.bench.page.html import render
@@ -39,7 +39,7 @@ def report(folder: Path, out: Path | None, formats: str, as_json: bool, quiet: b
         if name not in NAMES:
             raise unknown("format", name, NAMES)
     if out is not None and len(asked) > 1:
-        raise DdkitError("-o names one file: ask for one --format with it")
+        raise DdkitError("-o names one file: use it with a single --format")
     store = Store(folder, create=False)
     results = read_results(store)
     if as_json:

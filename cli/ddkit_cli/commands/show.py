@@ -11,18 +11,24 @@ from ddkit_cli.options import output_options
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="default: beside the artifact")
 @click.option(
-    "--per-class", type=int, default=10, show_default=True, help="images per class at most"
+    "--per-class",
+    type=int,
+    default=10,
+    show_default=True,
+    help="largest number of images per class",
 )
-@click.option("--max-classes", type=int, default=20, show_default=True, help="classes at most")
+@click.option(
+    "--max-classes", type=int, default=20, show_default=True, help="largest number of classes"
+)
 @output_options
 def show(
     artifact: Path, out: Path | None, per_class: int, max_classes: int, as_json: bool, quiet: bool
 ) -> None:
-    """Draw the images of ARTIFACT as a PNG, a row per class.
+    """Draw the images of ARTIFACT as a PNG, one row per class.
 
     For a run's folder, each image stands beside the one it started from.
     """
-    from ddkit.distilled import contact_sheet as sheets
+    from ddkit.distilled import contact_sheet
     from ddkit.distilled.dataset import artifact_path, load
     from ddkit.runtime.errors import DdkitError
     from ddkit.synthesis.shard_file import initial_images
@@ -34,7 +40,7 @@ def show(
     distilled = load(path)
     target = out or path.with_name("contact-sheet.png")
     initial = initial_images(path.parent, len(distilled))
-    sheets.draw(distilled, initial, target, per_class=per_class, max_classes=max_classes)
+    contact_sheet.draw(distilled, initial, target, per_class=per_class, max_classes=max_classes)
     if as_json:
         display.as_json({"sheet": target, "initial": initial is not None})
     else:

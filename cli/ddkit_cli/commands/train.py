@@ -10,13 +10,13 @@ from ddkit_cli.options import output_options
 
 @click.command(short_help="train one network on a distilled set and keep its weights")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--network", metavar="SPEC", help="default: the one of the run")
-@click.option("--protocol", help="default: soft, or dsa for a set with hard labels only")
+@click.option("--network", metavar="SPEC", help="default: the run's")
+@click.option("--protocol", help="default: soft, or dsa for hard labels")
 @click.option("--epochs", type=int, help="instead of the protocol's")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option(
-    "--precision", type=click.Choice(["fp32", "tf32"]), help="on CUDA; default: that of the run"
+    "--precision", type=click.Choice(["fp32", "tf32"]), help="on CUDA; default: the run's"
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="a .safetensors file")
 @output_options
@@ -34,13 +34,13 @@ def train(
 ) -> None:
     """Train one network on ARTIFACT and write its weights to --out.
 
-    Needs the artifact alone, not the data it was distilled from.
+    Needs only the artifact, not the data it was distilled from.
     """
     from ddkit.distilled.dataset import load
-    from ddkit.evaluation import accuracy as evaluation
+    from ddkit.evaluation import accuracy
     from ddkit.evaluation.training import train_on
     from ddkit.networks.saved import save_network
-    from ddkit.pipeline import evaluate as comparison
+    from ddkit.pipeline import evaluate
     from ddkit.runtime.interrupt import stopping_on_signals
     from ddkit.runtime.machine import find_device
     from ddkit.runtime.process import settle
@@ -51,12 +51,12 @@ def train(
     where = find_device(device)
     config = distilled.metadata.get("config") or {}
     settle(where, precision or config.get("precision", "auto"))
-    chosen = evaluation.default_protocol(distilled)
+    chosen = accuracy.default_protocol(distilled)
     if protocol is not None:
-        chosen = evaluation.rated(evaluation.protocol_for(protocol), distilled)
+        chosen = accuracy.rated(accuracy.protocol_for(protocol), distilled)
     if epochs is not None:
         chosen = chosen.with_recipe(epochs=epochs)
-    spec = comparison.named_network(network) if network else comparison.own_network(distilled)
+    spec = evaluate.named_network(network) if network else evaluate.own_network(distilled)
     progress = display.progress_for(quiet or as_json)
     with (
         stopping_on_signals(),

@@ -18,6 +18,7 @@ from ddkit.bench.tables import (
     memory,
     p_value,
     points,
+    rate_note,
     score,
     standing_of,
     trained,
@@ -108,7 +109,7 @@ def _memory(row: Row, what: str) -> Cell:
 def _rates(row: Row) -> Cell:
     rates = row.learning_rates
     text = f"{rates[0]:.3g}" if len(rates) == 1 else f"{rates[0]:.3g} … {rates[-1]:.3g}"
-    return Cell(f"{text} tuned" if row.tuned else text, rates[0])
+    return Cell((f"{text} tuned" if row.tuned else text) + rate_note(row), rates[0])
 
 
 MAIN: Sequence[tuple[Column, Callable[[Row], Cell]]] = (

@@ -66,7 +66,7 @@ def render(store: Store, results: Results) -> str:
         style=style,
         scripts=scripts,
         hashes=[_digest(script) for script in scripts],
-        how_to_read=HOW_TO_READ,
+        how_to_read=(*HOW_TO_READ, *results.notes),
         facts=_facts(results),
         cards=first.cards(results, looks, sheets),
         choices=columns.choices(results),

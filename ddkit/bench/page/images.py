@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
+from ddkit.runtime.errors import cause
 from ddkit.synthesis.images import as_pixels
 from ddkit.synthesis.shard_file import initial_images
 
@@ -56,8 +57,7 @@ def sheet(
     try:
         return _sheet(load(folder / ARTIFACT), folder, Sheet(title, about, found), room)
     except Exception as error:  # a file that is damaged in whatever way costs its own sheet only
-        line = " ".join(str(error).split()) or type(error).__name__
-        return Sheet(title, about, found, error=line)
+        return Sheet(title, about, found, error=cause(error))
 
 
 def _sheet(distilled: DistilledDataset, folder: Path, empty: Sheet, room: int) -> Sheet:

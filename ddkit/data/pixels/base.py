@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ddkit.data.pixels.cache import Cache
+from ddkit.data.pixels.cache import Cache, Chunk
+from ddkit.runtime.errors import Unwritable
 from ddkit.runtime.moving import sent
+from ddkit.runtime.progress import Progress
 
 CHUNK = 4096  # images per step of a pass over all
 
@@ -26,9 +29,11 @@ class Pixels(ABC):
 
     Attributes:
         shape: (N, channels, height, width).
+        in_files: whether images are decoded each time that they are taken.
     """
 
     shape: tuple[int, int, int, int]
+    in_files = False
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -54,6 +59,19 @@ class Pixels(ABC):
         """Yield all images in order, at most `size` at once."""
         for indices in torch.split(torch.arange(len(self)), size):
             yield self.take(indices)
+
+    def hashes(self, progress: Progress, files: bool = False) -> Tensor:
+        """Return a hash of each image's pixels, int64 (N,): equal images, equal hash.
+
+        Where images are `in_files`, with `files` of each file instead.
+        """
+        return torch.cat([*self.hashed(0, files)])
+
+    def hashed(self, first: int, files: bool) -> Iterator[Tensor]:
+        """Yield the hashes from image `first` on, many at once."""
+        for indices in torch.arange(first, len(self)).split(CHUNK):
+            images = self.take(indices).flatten(1).contiguous().numpy()
+            yield torch.tensor([short_hash(image.data) for image in images])
 
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
         """Return what `compute` (→ a JSON value) makes of these images, now or in an earlier run.
@@ -118,9 +136,27 @@ class Cached(Pixels):
         self.cache, self.rows, self.shape = cache, rows, (len(rows), *shape)
 
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
+        return self.cache.remember(self._named(name), compute)
+
+    def hashes(self, progress: Progress, files: bool = False) -> Tensor:
+        beside = self._named("hashes-of-files" if files else "hashes")
+        cache = Cache(self.cache.folder / beside, self.cache.stamp)
+
+        def chunks(first: int, about: dict[str, Any]) -> Iterator[Chunk]:
+            for part in self.hashed(first, files):
+                yield len(part), {"hashes.bin": part.numpy().data}
+
+        try:
+            cache.ready(len(self), {}, chunks, progress, "data: comparing images")
+            return cache.map("hashes.bin", np.int64)
+        except Unwritable:
+            return super().hashes(progress, files)
+
+    def _named(self, name: str) -> str:
+        """Return a name of what is known of these rows."""
         digest = hashlib.blake2b(repr(self.shape).encode(), digest_size=8)
         digest.update(self.rows.numpy().data)
-        return self.cache.remember(f"{name}-{digest.hexdigest()}", compute)
+        return f"{name}-{digest.hexdigest()}"
 
 
 class Kept(Cached, InMemory):
@@ -161,6 +197,11 @@ class Mapped(Cached):
     def feed(self, digest: Digest) -> None:
         for chunk in self.chunks():
             digest.update(chunk.numpy().data)
+
+
+def short_hash(content: Any) -> int:
+    """Return a hash of some bytes that fits an int64."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True)
 
 
 def pixels_of(images: Tensor | Pixels) -> Pixels:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ddkit.data.augmentation.augment import mirrored
 from ddkit.data.pixels.base import CHUNK, Croppable, Digest, Pixels
 from ddkit.data.pixels.crops import cut, in_threads, pixel_boxes
+from ddkit.runtime.progress import Progress
 
 PASS = 256  # large images at once in a pass over all
 
@@ -39,6 +40,9 @@ class Detailed(Croppable):
         self.scaled.feed(digest)
         for rows in self.rows.split(PASS):
             digest.update(self.details.index_select(0, rows).numpy().data)
+
+    def hashes(self, progress: Progress, files: bool = False) -> Tensor:
+        return self.scaled.hashes(progress, files)
 
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
         height, width = self.details.shape[2:]

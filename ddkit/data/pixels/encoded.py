@@ -7,7 +7,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from ddkit.data.pixels.base import Cached, Croppable, Digest
+from ddkit.data.pixels.base import CHUNK, Cached, Croppable, Digest, short_hash
 from ddkit.data.pixels.cache import Cache
 from ddkit.data.pixels.crops import crops_of, in_threads
 from ddkit.data.pixels.decoding import Decoder, check_size, content_of, workers
@@ -57,6 +57,8 @@ class Encoded(Cached, Croppable):
     size.
     """
 
+    in_files = True
+
     def __init__(self, store: Store, rows: Tensor | None = None) -> None:
         rows = torch.arange(store.count) if rows is None else rows
         super().__init__(store.cache, rows, (3, *store.size))
@@ -89,6 +91,16 @@ class Encoded(Cached, Croppable):
             return crops_of(files, self.store.size, tries[:, part], flips[part], self.store.reading)
 
         return in_threads(crop, len(rows))
+
+    def hashed(self, first: int, files: bool) -> Iterator[Tensor]:
+        def one(row: int) -> int:
+            return short_hash(content_of(self.store.read(row)))
+
+        if not files:
+            yield from super().hashed(first, files)
+            return
+        for rows in self.rows[first:].split(CHUNK):
+            yield torch.tensor([*workers().map(one, rows.tolist())])
 
     def subset(self, indices: Tensor) -> "Encoded":
         return Encoded(self.store, self.rows[indices])

@@ -54,24 +54,31 @@ class Originals(ABC):
         channels, height, width = pixels.shape
         return channels, height, width
 
+    def some(self, most: int) -> Iterator[ImageFile]:
+        """Yield `most` files, at most, for a look at what there is: the first ones."""
+        return islice(self.files(), most)
+
     def sampled_shape(self, reading: Reading, most: int = 16) -> tuple[int, int, int]:
-        """Return (channels, height, width) of `most` images spread over the split, at most.
+        """Return (channels, height, width) of `most` images, at most.
 
         Raises `DdkitError` where one of them can't be read, or they differ in size.
         """
-        count = min(most, len(self))
-        spread = (next(self.files(number * len(self) // count)) for number in range(count))
-        channels, height, width = decode(spread, count, reading).shape[1:]
+        files = list(self.some(most))
+        channels, height, width = decode(files, len(files), reading).shape[1:]
         return channels, height, width
 
+    def sizes(self, most: int = 64) -> list[tuple[int, int]]:
+        """Return (height, width), upright, of `most` images, at most."""
+        return [_picture(file).size for file in self.some(most)]
+
     def is_deep(self) -> bool:
-        """Whether the first image has more than 8 bits a channel."""
-        return _picture(next(self.files())).is_deep
+        """Whether one of some images has more than 8 bits a channel."""
+        return any(_picture(file).is_deep for file in self.some(64))
 
     def depth(self, progress: Progress) -> int | None:
         """Return how many bits hold all values of images of more than 8 a channel.
 
-        None where the first image has no more. All are decoded once, and the answer is kept.
+        None where those looked at have no more. All are decoded once, and the answer is kept.
         """
         if not self.is_deep():
             return None

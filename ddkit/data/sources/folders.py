@@ -29,7 +29,7 @@ from ddkit.data.sources.tables import (
     split_names,
     untested,
 )
-from ddkit.runtime.errors import DdkitError, cause
+from ddkit.runtime.errors import DdkitError, NoTestSplit, cause
 
 LAYOUTS = (
     "parquet files such as train-*.parquet and test-*.parquet, images in train/<class>/ and "
@@ -62,7 +62,10 @@ def read(options: DataOptions, split: SplitName) -> Listing:
     parts = find_parts(folder, options)
     if not parts:
         whole = undivided(folder, options)
-        return whole.listing(chosen(whole.classes, options))
+        if split == "test" and options.test_share is None:
+            raise NoTestSplit(f"{folder} has no test split: {SHARED}")
+        listing = whole.listing(chosen(whole.classes, options))
+        return replace(listing, notes=(*listing.notes, *untested((), options, str(folder))))
     name = split_names(parts, split, str(folder), options.test_share)[0]
     listing = parts[name].listing(chosen(agreed_classes(parts, name), options))
     return replace(listing, notes=(*listing.notes, *untested(parts, options, str(folder))))
@@ -135,18 +138,13 @@ def find_parts(folder: Path, options: DataOptions) -> dict[str, Part]:
 
 
 def undivided(folder: Path, options: DataOptions) -> Part:
-    """Return all images of a folder without splits, which `test_share` then makes.
-
-    Raises `DdkitError` where that was not asked for, and for a folder of another layout.
-    """
+    """Return all images of a folder without splits; raises `DdkitError` for another layout."""
     whole: Part = _metadata(folder, options) or ClassFolders(folder)
     if isinstance(whole, ClassFolders):
         below = chain(folder.glob("*/*"), folder.glob("*/*/*"))
         if not any(path.suffix.lower() in SUFFIXES for path in below):
             problem = "is not laid out as a data set" if any(folder.iterdir()) else "is empty"
             raise DdkitError(f"the data folder {folder} {problem}: it should hold {LAYOUTS}")
-    if options.test_share is None:
-        raise DdkitError(f"the data folder {folder} is not divided into train/ and test/: {SHARED}")
     return whole
 
 

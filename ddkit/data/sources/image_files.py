@@ -52,6 +52,11 @@ class ImageFiles(Originals):
     def files(self, first: int = 0) -> Iterator[ImageFile]:
         return map(self.file, range(first, len(self)))
 
+    def some(self, most: int) -> Iterator[ImageFile]:
+        """Yield files that are spread over all."""
+        count = min(most, len(self))
+        return (self.file(number * len(self) // count) for number in range(count))
+
     def reader(self, progress: Progress) -> Reader:
         return self.file
 

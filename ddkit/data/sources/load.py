@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
+from statistics import median
 from unicodedata import category
 
 import torch
@@ -15,6 +17,7 @@ from ddkit.data.pixels.originals import Listing
 from ddkit.data.pixels.picture import Reading
 from ddkit.data.pixels.tiers import detailed, pixels_at
 from ddkit.data.sources import folders, hub, npz
+from ddkit.data.sources.equal import note_equal
 from ddkit.data.sources.names import DATA
 from ddkit.data.sources.registered import has_test, is_registered, registered
 from ddkit.data.sources.selection import (
@@ -26,6 +29,7 @@ from ddkit.data.sources.selection import (
 )
 from ddkit.data.sources.tables import SplitName
 from ddkit.data.split import Split
+from ddkit.data.zca import check_values
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress, Silent
 
@@ -36,6 +40,8 @@ Source = Callable[[DataOptions, SplitName], Split]
 
 Reader = Callable[[DataOptions, SplitName], Listing]
 """Another kind of source: it lists image files, which `load` decodes or leaves where they are."""
+
+SIDES = (32, 64)  # pixels; larger images take hours where nothing was said
 
 _said: set[str] = set()
 
@@ -63,6 +69,7 @@ def _read(options: DataOptions, split: SplitName, seed: int, progress: Progress)
     if options.flip is not None:
         found = replace(found, mirror=options.flip)
     if split == "train":
+        note_equal(found, progress)
         empty = [name for name, count in zip(found.classes, found.counts, strict=True) if not count]
         if empty:
             raise DdkitError(
@@ -93,6 +100,8 @@ def _whole(options: DataOptions, split: SplitName, detail: int | None, progress:
     if options.test_share is not None and not (own and not has_test(name)):
         raise DdkitError(f"'{name}' has a test split of its own: leave --test-share out")
     found = choose_classes(source(options, split), options.classes)
+    if options.space == "zca":
+        check_values(found.shape[0] * (side**2 if side else prod(found.shape[1:])))
     scaled = resized(found, side)
     if detail is None:
         return scaled
@@ -141,6 +150,33 @@ def peek(options: DataOptions) -> tuple[int, int, int] | None:
         return None
 
 
+def common_side(options: DataOptions) -> int | None:
+    """Return the side in pixels for image files that differ in size, where none was said.
+
+    Of `SIDES` the largest that half of the images, of which some are looked at, have; None where
+    these are of one size, and where they can't be read, which `load` then says.
+    """
+    read = _reader(options.name)
+    if options.resize is not None or read is None:
+        return None
+    try:
+        sizes = read(options, "train").images.sizes()
+    except DdkitError:
+        return None
+    half = median(min(size) for size in sizes)
+    several = len(set(sizes)) > 1
+    return max((side for side in SIDES if side <= half), default=SIDES[0]) if several else None
+
+
+def with_one_size(options: DataOptions, note: Callable[[str], None]) -> DataOptions:
+    """Return options by which images of several sizes are scaled to one, which is said."""
+    side = common_side(options)
+    if side is None:
+        return options
+    note(f"the images of {options.name} differ in size: scaled to {side}x{side} (or --resize)")
+    return options.model_copy(update={"resize": side})
+
+
 def _files(
     read: Reader,
     options: DataOptions,
@@ -160,6 +196,8 @@ def _files(
                 "upper 8 are used (--bit-depth says otherwise)"
             )
     reading = Reading(options.resize, options.colour, depth)
+    if options.space == "zca":
+        check_values(prod(listing.images.shape(reading)))
     return opened(listing, reading, progress, detail)
 
 

@@ -11,7 +11,7 @@ from ddkit.data.options import DataOptions
 from ddkit.data.sources.names import DATA
 from ddkit.data.sources.tables import SHARED, SplitName
 from ddkit.data.split import Split
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, NoTestSplit
 
 Pair = tuple[Tensor, Tensor]
 
@@ -55,7 +55,7 @@ def registered(options: DataOptions, split: SplitName) -> Split:
     """Return a split of a registered set; a data source as `ddkit.data.sources.load` knows them."""
     splits = _sets[options.name]
     if split not in splits:
-        raise DdkitError(
+        raise NoTestSplit(
             f"'{options.name}' was registered without a test split: "
             f"ddkit.register_data(name, train, test), or {SHARED}"
         )

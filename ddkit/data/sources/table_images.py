@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ddkit.data.pixels.cache import CHUNK_BYTES, Cache, Chunk
-from ddkit.data.pixels.decoding import ImageFile
+from ddkit.data.pixels.decoding import ImageFile, content_of
 from ddkit.data.pixels.originals import Originals, Reader
 from ddkit.data.pixels.picture import Reading
 from ddkit.data.sources.array_cells import picture, pictures
@@ -81,8 +81,8 @@ class TableImages(Originals):
         """Yield the encoded images, and their sizes in bytes as int64."""
         images: list[bytes] = []
         size = 0
-        for source, _ in self.files(first):
-            images.append(source if isinstance(source, bytes) else source.read_bytes())
+        for file in self.files(first):
+            images.append(content_of(file))
             size += len(images[-1])
             if size >= CHUNK_BYTES:
                 yield _chunk(images)

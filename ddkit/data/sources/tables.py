@@ -10,7 +10,7 @@ from ddkit.data.sources.parquet import Rows
 from ddkit.data.sources.selection import class_indices
 from ddkit.data.sources.table_images import TableImages
 from ddkit.data.sources.table_labels import coded, is_labelled, vocabulary
-from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.errors import DdkitError, NoTestSplit
 
 SplitName = Literal["train", "test"]
 
@@ -18,7 +18,7 @@ SPLIT_NAMES: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "training"),
     "test": ("test", "testing", "validation", "valid", "val"),
 }
-SHARED = "--test-share 0.2, when a set is distilled, sets a fifth of each class aside for testing"
+SHARED = "--test-share 0.2 sets a fifth of each class aside for testing, before a set is distilled"
 
 
 def read_split(
@@ -99,7 +99,8 @@ def split_names(
             )
         present = present or (names if len(names) == 1 else [])
     if not present:
-        raise DdkitError(
+        error = NoTestSplit if split == "test" else DdkitError
+        raise error(
             f"{where} has no {split} split: it has {', '.join(names)}, "
             f"and {' or '.join(SPLIT_NAMES[split])} is needed"
             + (f"; {SHARED}" if len(names) == 1 else "")

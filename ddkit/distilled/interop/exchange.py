@@ -67,8 +67,8 @@ class Given:
         space = self.input_space(path)
         if space.zca is None and inputs.shape[1] != len(space.mean):
             raise DdkitError(
-                f"{path} has images of {inputs.shape[1]} channels: give as many values of --mean "
-                f"and --std, not {len(space.mean)}"
+                f"{path} has images of {inputs.shape[1]} channels: --mean and --std need one "
+                f"value for each, not {len(space.mean)}"
             )
         pixels = torch.cat([space.decode(part) for part in inputs.split(CHUNK)])
         return self.checked(pixels, path, inputs)
@@ -147,8 +147,8 @@ class Outgoing:
         """Return the classes for a layout that holds nothing else."""
         if not self.is_hard:
             raise DdkitError(
-                f"the format holds hard labels only, and {self.distilled.file.path} has "
-                f"{self.distilled.labels.kind} ones: say --labels hard to leave them out"
+                f"the format holds hard labels only, but {self.distilled.file.path} has "
+                f"{self.distilled.labels.kind} ones: drop them with --labels hard"
             )
         return self.classes
 
@@ -161,11 +161,11 @@ class Outgoing:
         labels = self.distilled.labels
         if not isinstance(labels, SoftLabels):
             raise DdkitError(
-                f"{self.distilled.file.path} has labels for each epoch, where the format holds one "
+                f"{self.distilled.file.path} has labels for each epoch, but the format holds one "
                 f"vector per image: {self.ways_out('image')}"
             )
         if kind not in ("logits", "probabilities"):
-            raise DdkitError("say --labels logits or --labels probabilities: tools differ in it")
+            raise DdkitError("give --labels logits or --labels probabilities: tools differ in this")
         if labels.temperature != 1 and not recorded:
             self.notes.append(f"the labels' temperature, {labels.temperature:g}, is not recorded")
         logits = labels.logits[self.order].float()
@@ -183,22 +183,22 @@ class Outgoing:
         labels = self.distilled.labels
         if not isinstance(labels, EpochLabels):
             raise DdkitError(
-                f"{self.distilled.file.path} has {labels.kind} labels, where the format holds "
-                f"FKD labels, of each epoch: {self.ways_out('epoch', 'mix=none')}"
+                f"{self.distilled.file.path} has {labels.kind} labels, but the format holds FKD "
+                f"labels, one set for each epoch: {self.ways_out('epoch', 'mix=none')}"
             )
         if not torch.equal(self.order, torch.arange(len(self.order))):
             raise DdkitError(
-                f"the images of {self.distilled.file.path} do not lie class by class, as FKD "
-                "labels need them: say --labels hard to leave its labels out"
+                f"the images of {self.distilled.file.path} are not sorted by class, as FKD labels "
+                "require: drop its labels with --labels hard"
             )
         return labels
 
     def ways_out(self, labels: Literal["image", "epoch"], *settings: str) -> str:
         """Return what to do about labels that the layout cannot hold: both ways, as typed."""
         path, config = self.distilled.file.path, self.distilled.metadata.get("config")
-        hard = "say --labels hard to leave them out"
+        hard = "drop them with --labels hard"
         if config is None:
-            return f"{hard} (other ones need the data: `ddkit import --data NAME`)"
+            return f"{hard} (other labels need the data: `ddkit import --data NAME`)"
         stage = config.get("relabel_from") or config
         source = () if stage.get("plugin") == "teddy" else ("--relabel-from", "teddy")
         said = [part for each in (f"labels={labels}", *settings) for part in ("--set", each)]
@@ -209,7 +209,7 @@ class Outgoing:
 
 def missing(path: Path, what: str, flag: str) -> DdkitError:
     """Return the error for what a file does not record and the user did not say."""
-    return DdkitError(f"{path} does not record {what}: say {flag}")
+    return DdkitError(f"{path} does not record {what}: give {flag}")
 
 
 def as_bytes(pixels: Tensor) -> Tensor:

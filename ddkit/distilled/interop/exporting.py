@@ -74,8 +74,8 @@ def push_set(
             notes = hf.push(Path(folder), name)
         except Exception as error:  # whatever the hub's client raises: no network, no token, …
             raise DdkitError(
-                f"the Hugging Face hub did not take {name} ({cause(error)}): log in with `hf auth "
-                "login`, or write it with --out"
+                f"the Hugging Face hub did not accept {name} ({cause(error)}): log in with `hf "
+                "auth login`, or write it with --out"
             ) from error
     return list(dict.fromkeys([*outgoing.notes, *notes]))
 
@@ -91,13 +91,13 @@ def check_free(out: Path, folder: bool, overwrite: bool) -> None:
     if not out.exists():
         return
     if not overwrite:
-        raise DdkitError(f"--out {out} exists already: choose another name, or --overwrite it")
+        raise DdkitError(f"--out {out} already exists: choose another name, or use --overwrite")
     if out.is_dir() and not (folder and (out / MARK).exists()):
         raise DdkitError(
             f"--out {out} is a folder that `ddkit export` did not make: choose another name"
         )
     if folder and not out.is_dir():
-        raise DdkitError(f"--out {out} is a file, and this format is a folder: choose another name")
+        raise DdkitError(f"--out {out} is a file, but this format is a folder: choose another name")
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def read(
         rows = sum(map(len, batches))
         if rows != images:
             raise DdkitError(
-                f"{epoch} has labels of {rows} images, and the set has {images}: name the folder "
+                f"{epoch} has labels of {rows} images, but the set has {images}: name the folder "
                 "that was made for this set"
             )
         placed = placed_by(order, batches, epoch)
@@ -90,7 +90,7 @@ def numbered(folder: Path, name: str) -> list[Path]:
         what = name.split("_")[0]
         raise DdkitError(
             f"{folder} holds {len(found)} numbered {what} entries, which must be 0, 1, 2 and so "
-            "on: name a whole folder of FKD labels"
+            "on: name a complete folder of FKD labels"
         )
     return [found[number] for number in sorted(found)]
 
@@ -172,7 +172,7 @@ def batched(labels: EpochLabels, size: int | None, ways_out: str) -> list[list[B
             one box and one weight for a batch, and partners in it.
     """
     if size is None:
-        raise DdkitError("say --batch-size: FKD labels belong to batches of one size")
+        raise DdkitError("give --batch-size: FKD labels belong to batches of one size")
     epochs = []
     for epoch, order in enumerate(orders(labels.logits.shape[1], labels.epochs)):
         views, logits = labels.views_of(epoch), decoded(labels.logits[epoch])
@@ -180,7 +180,7 @@ def batched(labels: EpochLabels, size: int | None, ways_out: str) -> list[list[B
         if None in batches:
             raise DdkitError(
                 "these labels were not made in FKD's batches of this size, which share one box: "
-                f"say the --batch-size that they were made with; else {ways_out}"
+                f"give the --batch-size that they were made with; else {ways_out}"
             )
         epochs.append([batch for batch in batches if batch is not None])
     return epochs

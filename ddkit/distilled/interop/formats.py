@@ -71,5 +71,7 @@ def recognised(path: Path) -> str:
     found = [name for name in LAYOUTS if layout_of(name).recognises(path)]
     if len(found) == 1:
         return found[0]
-    problem = f"may be {' or '.join(found)}" if found else "has no name that a format is known by"
-    raise DdkitError(f"{path} {problem}: say --format, one of {', '.join(FORMATS.names())}")
+    problem = (
+        f"may be {' or '.join(found)}" if found else "has no name that a format is recognised by"
+    )
+    raise DdkitError(f"{path} {problem}: give --format, one of {', '.join(FORMATS.names())}")

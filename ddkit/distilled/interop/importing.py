@@ -125,7 +125,7 @@ def check_wanted(request: Request, name: str) -> None:
     for wanted, flag in (("factor", "--factor"), ("soft_labels", "--fkd")):
         if getattr(request, wanted) is not None and name in LAYOUTS and name not in ONLY[wanted]:
             raise DdkitError(
-                f"{flag} means nothing to --format {name}: it is for {' and '.join(ONLY[wanted])}"
+                f"{flag} does not apply to --format {name}: it is for {' and '.join(ONLY[wanted])}"
             )
     if request.unit and (request.mean is not None or request.std is not None):
         raise DdkitError("--mean and --std are for --space standard, not unit")
@@ -154,7 +154,7 @@ def input_space(request: Request, train: Split | None) -> InputSpace | None:
     if request.mean is None and request.std is None:
         return None
     if request.mean is None or request.std is None or len(request.mean) != len(request.std):
-        raise DdkitError("--mean and --std belong together: give both, a value for each channel")
+        raise DdkitError("--mean and --std belong together: give both, one value per channel")
     space = InputSpace(
         torch.tensor([*map(float, request.mean)]), torch.tensor([*map(float, request.std)])
     )
@@ -168,8 +168,8 @@ def check_images(found: Imported, train: Split | None, path: Path) -> None:
     shape = tuple(found.images.shape[1:])
     if train is not None and shape != train.shape:
         raise DdkitError(
-            f"{path} has images of {shape}, those of the data are {train.shape}: name the data it "
-            "was distilled from, with --resize as it was"
+            f"{path} has images of {shape}, but those of the data are {train.shape}: name the "
+            "data it was distilled from, with --resize as it was"
         )
     if train is not None and found.class_names != train.classes:
         raise DdkitError(
@@ -196,7 +196,7 @@ def channels_of(space: InputSpace, images: Tensor, path: Path) -> InputSpace:
         return InputSpace(torch.zeros(channels), torch.ones(channels))
     if space.zca is None and len(space.mean) != channels:
         raise DdkitError(
-            f"{path} has images of {channels} channels, and --mean has {len(space.mean)} values"
+            f"{path} has images of {channels} channels, but --mean has {len(space.mean)} values"
         )
     return space
 

@@ -39,12 +39,12 @@ def check_picture(file: ImageFile, size: tuple[int, int] | None) -> tuple[int, i
         raise DdkitError(f"{file[1]} is not a readable JPEG or PNG ({cause(error)})") from error
     if max(found) > SIDE:
         raise DdkitError(
-            f"{file[1]} claims {found[0]}x{found[1]} pixels, and {SIDE} a side are read at most"
+            f"{file[1]} claims {found[0]}x{found[1]} pixels: at most {SIDE} a side are read"
         )
     if size is not None and found != size:
         raise DdkitError(
-            f"{file[1]} is of {found[0]}x{found[1]} pixels, the images before it of "
-            f"{size[0]}x{size[1]}: the images of a set are of one size"
+            f"{file[1]} has {found[0]}x{found[1]} pixels, the images before it "
+            f"{size[0]}x{size[1]}: the images of a set must have one size"
         )
     return found
 

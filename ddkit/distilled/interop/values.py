@@ -41,7 +41,7 @@ def hard_of(value: Any, count: int, names: tuple[str, ...], path: Path) -> Tenso
     low, high = int(classes.min()), int(classes.max())
     if low < 0 or high >= len(names):
         raise DdkitError(
-            f"{path} has labels from {low} to {high}, and {len(names)} classes were named: name "
+            f"{path} has labels from {low} to {high}, but {len(names)} classes were named: name "
             "all of them, in the order of the labels (--classes or --data)"
         )
     return classes
@@ -90,8 +90,8 @@ def vectors_of(value: Any, shape: tuple[int, ...], path: Path) -> Tensor:
         raise wrong(path, f"has {kind_of(value)} where labels {list(shape)} belong")
     if tuple(value.shape) != shape:
         raise DdkitError(
-            f"{path} has labels of shape {list(value.shape)}, and {list(shape)} fits the images "
-            "and the named classes: name all classes (--classes or --data)"
+            f"{path} has labels of shape {list(value.shape)}, but the images and the named "
+            f"classes need {list(shape)}: name all classes (--classes or --data)"
         )
     vectors = value if value.dtype == torch.float16 else value.float()
     if not vectors.isfinite().all():
@@ -104,7 +104,7 @@ def log_of(probabilities: Tensor, path: Path) -> Tensor:
     values = probabilities.float()
     if values.min() < -1e-4 or (values.sum(1) - 1).abs().max() > 1e-2:
         raise DdkitError(
-            f"{path} has labels that are not probabilities, which sum to 1: say --labels logits"
+            f"{path} has labels that are not probabilities, which sum to 1: give --labels logits"
         )
     return values.clamp_min(FLOOR).log()
 
@@ -116,8 +116,8 @@ def in_turn(count: int, names: tuple[str, ...], path: Path) -> Tensor:
     """
     if count % len(names):
         raise DdkitError(
-            f"{path} has {count} images, which is not the same number for each of {len(names)} "
-            "classes: name all classes (--classes or --data)"
+            f"{path} has {count} images, which do not divide evenly into {len(names)} classes: "
+            "name all classes (--classes or --data)"
         )
     return torch.arange(len(names)).repeat_interleave(count // len(names))
 

@@ -70,7 +70,7 @@ def _check_answers(address: str | None) -> None:
     if address is None or address == "auto":
         return
     if "://" in address:
-        raise ValueError("ddkit runs on a machine of the cluster, there with --address auto")
+        raise ValueError("run ddkit on a machine of the cluster, with --address auto")
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError("an address is HOST:PORT, or auto")
@@ -177,8 +177,8 @@ class _Work:
         except RayError as error:
             lost = f"{self.job.title} {self.units[number].name}"
             self.failure = self.failure or DdkitError(
-                f"{lost} was lost with its worker again and again ({type(error).__name__}): look "
-                "at the memory of the machines; what was done is kept"
+                f"{lost} was repeatedly lost with its worker ({type(error).__name__}): check the "
+                "memory of the machines; what was done is kept"
             )
         else:
             if outcome == STOPPED:  # by us, or its machine was told to stop and others go on

@@ -32,7 +32,8 @@ class WeightsAndBiases:
             )
         except wandb.Error as error:
             raise DdkitError(
-                f"Weights & Biases cannot begin: {error}; `wandb login`, or WANDB_MODE=offline"
+                f"Weights & Biases cannot start: {error}; run `wandb login`, or set "
+                "WANDB_MODE=offline"
             ) from error
         # its own steps must rise over all figures, and those of shards begin again
         self._run.define_metric("step")

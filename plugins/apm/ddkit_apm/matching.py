@@ -77,7 +77,7 @@ def checkpoint_epochs(epochs: int, checkpoints: int) -> list[int]:
     """
     if epochs < checkpoints:
         raise DdkitError(
-            f"student_epochs={epochs} cannot have checkpoints={checkpoints}, one per epoch at "
-            "most: raise student_epochs or lower checkpoints"
+            f"student_epochs={epochs} is too few for checkpoints={checkpoints}, at most one per "
+            "epoch: raise student_epochs or lower checkpoints"
         )
     return [round(number * epochs / checkpoints) for number in range(1, checkpoints + 1)]

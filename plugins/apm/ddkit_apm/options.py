@@ -43,14 +43,14 @@ class ApmOptions(TrainingOptions, train_epochs=100, train_lr=0.05):
     # the teachers
     teachers: int = option(
         100,
-        "how many converged teachers; 10 are nearly as good (paper, Fig. 5a)",
+        "number of converged teachers; 10 are nearly as good (paper, Fig. 5a)",
         stages=POOL,
         ge=1,
     )
     together: int = option(
         10,
-        "teachers that are trained as one batched network where that measures 1.3 times as fast, "
-        "as on a GPU; 1: never, then nothing depends on a clock",
+        "teachers trained as one batched network if that is measured to be 1.3 times as fast, as "
+        "on a GPU; 1: never, so that nothing depends on timing",
         stages=POOL,
         ge=1,
     )
@@ -69,13 +69,13 @@ class ApmOptions(TrainingOptions, train_epochs=100, train_lr=0.05):
     )
     alpha: float = option(0.1, "weight of the cross-entropy in Eq. 4", stages=SYNTHESIS, ge=0)
     lr_images: float = option(1.0, "γ, learning rate of the pixels", stages=SYNTHESIS, gt=0)
-    momentum: float = option(0.5, "of the pixels", stages=SYNTHESIS, ge=0, lt=1)
+    momentum: float = option(0.5, "momentum of the pixels", stages=SYNTHESIS, ge=0, lt=1)
     late_factor: float = option(
-        0.3, "on the pixels' rate in the second half of the rounds", stages=SYNTHESIS, gt=0
+        0.3, "factor on this learning rate in the second half of the rounds", stages=SYNTHESIS, gt=0
     )
     lr_student: float = option(0.02, "η, learning rate of the students", stages=STUDENTS, gt=0)
     student_batch: int = option(256, "batch size of the students", stages=STUDENTS, ge=1)
-    student_momentum: float = option(0.9, "of the students", stages=STUDENTS, ge=0, lt=1)
+    student_momentum: float = option(0.9, "momentum of the students", stages=STUDENTS, ge=0, lt=1)
     student_decay: float = option(5e-4, "weight decay of the students", stages=STUDENTS, ge=0)
 
     # what the released code does otherwise
@@ -88,14 +88,14 @@ class ApmOptions(TrainingOptions, train_epochs=100, train_lr=0.05):
     )
     dense_momentum: bool = option(
         False,
-        "whether images that a round did not draw go on moving by their momentum, as in the "
+        "whether images that a round did not draw keep moving by their momentum, as in the "
         "released code",
         stages=SYNTHESIS,
     )
     student_augmentation: Literal["none", "dsa"] = option(
         "none",
-        "of the images that students see; the released code has dsa, with the logits of the images "
-        "as they are",
+        "augmentation of the images that students see; the released code has dsa, with the "
+        "logits of the unaugmented images",
         stages=SYNTHESIS,
     )
 

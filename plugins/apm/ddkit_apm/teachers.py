@@ -25,7 +25,7 @@ def members(pool: Pool) -> list[int]:
     found = pool.with_role(ROLE)
     if not found:
         raise DdkitError(
-            "APM needs a pool of teachers and this one has none (its members are "
+            "APM needs a pool of teachers, but this one has none (its members are "
             f"{', '.join(sorted({member.role for member in pool.members})) or 'none'}): name "
             "another one (--pool, --pool-from), or train them"
         )

@@ -23,27 +23,28 @@ class MatchingOptions(MethodOptions):
 
     match: Literal["gradient", "distribution"] = option(
         "gradient",
-        "gradient: what real and synthetic images of a class say of the weights (DC, DSA); "
-        "distribution: their mean features in untrained networks (DM)",
+        "gradient: gradients of real and synthetic images of a class (DC, DSA); distribution: "
+        "their mean features in untrained networks (DM)",
         stages=SYNTHESIS,
     )
     augmentation: Literal["none", "dsa"] = option(
         "none",
-        "dsa: differentiable and siamese, real and synthetic images of a class alike",
+        "dsa: differentiable siamese augmentation, the same for real and synthetic images of a "
+        "class",
         stages=SYNTHESIS,
     )
     updates: int = option(
         0,
-        "steps of the pixels; 0: as published, with 1000 networks for gradients, each for "
-        "outer_loop steps, and 20000 for distributions",
+        "steps of the pixels; 0: as published, outer_loop steps with each of 1000 networks for "
+        "gradients, 20000 for distributions",
         stages=SYNTHESIS,
         ge=0,
     )
     lr_images: float = option(0.1, "learning rate of the pixels", stages=SYNTHESIS, gt=0)
-    momentum: float = option(0.5, "of the pixels", stages=SYNTHESIS, ge=0, lt=1)
+    momentum: float = option(0.5, "momentum of the pixels", stages=SYNTHESIS, ge=0, lt=1)
     batch_real: int = option(
         256,
-        "real images of each class in a step; all, where a class has fewer",
+        "real images of each class in a step; all of them if a class has fewer",
         stages=SYNTHESIS,
         ge=1,
     )
@@ -52,13 +53,13 @@ class MatchingOptions(MethodOptions):
     outer_loop: int = option(
         0,
         "steps of the pixels with one network, which is trained in between; 0: as published for "
-        "the images per class. Distributions have a fresh network in each step",
+        "this number of images per class. Distributions have a new network in each step",
         stages=SYNTHESIS,
         ge=0,
     )
     inner_epochs: int = option(
         0,
-        "epochs on the images that this network is trained for after each step; 0: as published",
+        "epochs that this network is trained on the images after each step; 0: as published",
         stages=SYNTHESIS,
         ge=0,
     )

@@ -28,7 +28,7 @@ def _check_source(run: Run) -> None:
     if provided and ROLE not in provided:
         source = run.config.pool_stage("synthesis").plugin
         raise DdkitError(
-            f"features of networks need members of the role {ROLE}, and the pool of '{source}' "
+            f"features of networks need members of the role {ROLE}, but the pool of '{source}' "
             f"has {' and '.join(provided)}: name another --pool-from, leave it out, or --set "
             "features=pixels"
         )

@@ -23,19 +23,19 @@ class SelectionOptions(TrainingOptions):
 
     rule: Literal["herding", "k-center"] = option(
         "herding",
-        "herding: the mean of the chosen follows the mean of the class; k-center: no image is far "
-        "from the nearest chosen one",
+        "herding: the mean of the selected images follows the mean of the class; k-center: no "
+        "image is far from the nearest selected one",
         stages=SYNTHESIS,
     )
     features: Literal["network", "pixels"] = option(
         "network",
-        "network: what the last linear layer of networks trained on all real data sees; pixels: "
-        "the inputs, and no network is trained",
+        "network: the input of the last linear layer of networks trained on all real data; "
+        "pixels: the image itself, and no network is trained",
         stages=("pool", "synthesis"),
     )
     teachers: int = option(
         1,
-        "how many networks the features come from, side by side; of a pool of more, the last ones",
+        "number of networks whose features are used side by side; in a larger pool, the last ones",
         stages=("pool", "synthesis"),
         ge=1,
     )

@@ -26,7 +26,7 @@ def members(pool: Pool, count: int) -> list[int]:
     if len(found) < count:
         roles = ", ".join(sorted({member.role for member in pool.members})) or "none"
         raise DdkitError(
-            f"features of networks need {count} of the role {ROLE} (option 'teachers'), and the "
+            f"features of networks need {count} of the role {ROLE} (option 'teachers'), but the "
             f"pool has {len(found)} (its members are {roles}): name another one (--pool, "
             "--pool-from), leave it out, or --set features=pixels"
         )

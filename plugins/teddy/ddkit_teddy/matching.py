@@ -36,8 +36,8 @@ def matched_layers(network: nn.Module) -> list[_BatchNorm]:
     layers = batch_norms(network)
     if not layers:
         raise DdkitError(
-            "Teddy matches the statistics of batch norms and this network has none: choose one "
-            "that has, such as --network convnet:norm=batch or --network resnet18"
+            "Teddy matches the statistics of batch norms, but this network has none: choose one "
+            "that does, such as --network convnet:norm=batch or --network resnet18"
         )
     return layers
 
@@ -74,7 +74,7 @@ def forward_with_features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, l
         if len(seen) != 1:
             raise DdkitError(
                 f"batch norm {index + 1} of this network is used {len(seen)} times in a forward "
-                "pass: Teddy matches networks that use each of theirs once"
+                "pass: Teddy needs networks that use each of theirs once"
             )
     return logits, [seen[0] for seen in features.values()]
 

@@ -48,8 +48,8 @@ class TeddyObjective(ImageObjective):
         self.members = pool.with_role(*ROLES)
         if not self.members:
             raise DdkitError(
-                "Teddy needs a pool of trained networks and this run has none: "
-                "leave --pool-from out, or name a method that builds one"
+                "Teddy needs a pool of trained networks, but this run has none: leave "
+                "--pool-from out, or name a method that builds one"
             )
         self.drawn = min(self.options.teachers, len(self.members))
         pool.max_loaded = self.drawn

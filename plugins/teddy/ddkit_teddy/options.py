@@ -59,7 +59,7 @@ class TeddyOptions(MethodOptions):
         1, "T_b, where the snapshots begin (0: the untrained network)", stages=POOL, ge=0
     )
     last: int = option(41, "T_e, where the snapshots end", stages=POOL, ge=0)
-    every: int = option(5, "m, how far snapshots are apart", stages=POOL, ge=1)
+    every: int = option(5, "m, distance between snapshots", stages=POOL, ge=1)
     train_epochs: int = option(
         0, "epochs of the learning rate schedule; 0: as many as `last` needs", stages=POOL, ge=0
     )
@@ -74,12 +74,14 @@ class TeddyOptions(MethodOptions):
         pattern=SCHEDULE,
     )
     train_augmentation: Augmentation = option(
-        "crop-flip", "of real images; data that mirroring spoils is never flipped", stages=POOL
+        "crop-flip",
+        "augmentation of real images; data that mirroring spoils are never flipped",
+        stages=POOL,
     )
     recalibrate: int = option(
         10_000,
-        "training images that a member's running statistics are measured again with; 0 keeps those "
-        "of training, an average that lags behind the weights (at step 4 it is still 66 % the "
+        "training images for measuring a member's running statistics again; 0 keeps those of "
+        "training, an average that lags behind the weights (at step 4, 66 % of it is still the "
         "initial 0 and 1, and both the member and what it matches are wrong)",
         stages=POOL,
         ge=0,
@@ -93,7 +95,8 @@ class TeddyOptions(MethodOptions):
     members: int = option(10, "post: pruned copies", stages=POOL, ge=1)
     prune_ratio: float = option(
         0.19,
-        "post: share of channels cut; on torchvision's ResNet-18 the paper's 7.72 M, 1.2 GMACs",
+        "post: share of channels cut; on torchvision's ResNet-18 this gives the paper's 7.72 M, "
+        "1.2 GMACs",
         stages=POOL,
         gt=0,
         lt=1,
@@ -128,8 +131,9 @@ class TeddyOptions(MethodOptions):
     # what is matched (Eq. 7)
     statistics: Literal["running", "exact", "classwise"] = option(
         "running",
-        "running: of the batch norms, as Eq. 7; exact: measured over the training data with the "
-        "member's own weights, as Eq. 5; classwise: exact per class, for imbalanced data (C.1)",
+        "running: those of the batch norms, as in Eq. 7; exact: measured over the training data "
+        "with the member's own weights, as in Eq. 5; classwise: exact per class, for imbalanced "
+        "data (C.1)",
         stages=("pool", "synthesis"),
     )
     variance: Literal["unbiased", "biased"] = option(
@@ -147,7 +151,8 @@ class TeddyOptions(MethodOptions):
     teachers: int = option(3, "n, members drawn to match", stages=SYNTHESIS, ge=1)
     draw: Literal["step", "index"] = option(
         "step",
-        "new members at each step (Algorithm 1) or for each image index (section 4.1.2)",
+        "when members are drawn: at each step (Algorithm 1) or for each image index (section "
+        "4.1.2)",
         stages=SYNTHESIS,
     )
     # the optimisation of the images (Table 7)
@@ -161,23 +166,25 @@ class TeddyOptions(MethodOptions):
     betas: tuple[float, float] = option((0.5, 0.9), "Adam's momenta", stages=SYNTHESIS)
     image_decay: float = option(1e-4, "weight decay on pixels", stages=SYNTHESIS, ge=0)
     schedule: Literal["constant", "cosine"] = option(
-        "cosine", "of the learning rate", stages=SYNTHESIS
+        "cosine", "schedule of the learning rate", stages=SYNTHESIS
     )
     segment: int = option(
         0,
-        "images at a time in a step, one member after the other, for one more forward pass; 0: the "
-        "batch, or what fits --memory-budget",
+        "images at a time in a step, one member after the other, at the cost of one more forward "
+        "pass; 0: the batch, or what fits --memory-budget",
         stages=SYNTHESIS,
         ge=0,
     )
     clip: bool = option(True, "keep pixels in the valid range after each step", stages=SYNTHESIS)
     augmentation: Literal["none", "flip", "rrc", "rrc-flip"] = option(
-        "none", "of synthetic images while they are optimised, drawn per image", stages=SYNTHESIS
+        "none",
+        "augmentation of synthetic images while they are optimised, drawn per image",
+        stages=SYNTHESIS,
     )
     # labels
     labels: Literal["epoch", "image", "hard"] = option(
         "epoch",
-        "soft labels of a new augmentation per epoch, one per image, or none",
+        "soft labels for a new augmentation in each epoch, one per image, or none",
         stages=RELABEL,
     )
     label_epochs: int = option(300, "epochs that labels are made for", stages=RELABEL, ge=1)
@@ -188,9 +195,14 @@ class TeddyOptions(MethodOptions):
         "logits", "what is averaged over the members; Algorithm 1 averages outputs", stages=RELABEL
     )
     temperature: float = option(
-        20.0, "of the distillation loss (SRe2L's; Teddy names none)", stages=RELABEL, gt=0
+        20.0,
+        "temperature of the distillation loss (SRe2L's; Teddy names none)",
+        stages=RELABEL,
+        gt=0,
     )
-    mix: Literal["cutmix", "mixup", "none"] = option("cutmix", "of labelled images", stages=RELABEL)
+    mix: Literal["cutmix", "mixup", "none"] = option(
+        "cutmix", "mixing of labelled images", stages=RELABEL
+    )
     crop_scale: float = option(
         0.08, "smallest share of an image in a crop", stages=RELABEL, gt=0, le=1
     )

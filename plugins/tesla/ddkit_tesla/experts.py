@@ -36,7 +36,7 @@ def trajectories(pool: Pool) -> list[list[int]]:
         found.setdefault(member.task, {})[member.epoch] = index
     if not found:
         raise DdkitError(
-            "TESLA needs a pool of expert trajectories and this one has none: name another one "
+            "TESLA needs a pool of expert trajectories, but this one has none: name another one "
             "(--pool, --pool-from), train them, or import some with `ddkit pool import`"
         )
     for task, epochs in found.items():
@@ -51,9 +51,9 @@ def check_epochs(options: TeslaOptions, epochs: int) -> None:
     last = start + options.expert_epochs
     if last > epochs:
         raise DdkitError(
-            f"max_start_epoch={start + 1} and expert_epochs={options.expert_epochs} ask for epoch "
-            f"{last} (from {start} on) of experts that have {epochs}: lower one of the two, or use "
-            "longer trajectories (train_epochs, where they are trained)"
+            f"max_start_epoch={start + 1} and expert_epochs={options.expert_epochs} need epoch "
+            f"{last} (from {start} on), but the experts have {epochs}: lower one of the two, or "
+            "use longer trajectories (train_epochs, where they are trained)"
         )
     if options.teacher_epoch > epochs:
         raise DdkitError(

@@ -76,8 +76,8 @@ def fitting_sizes(run: Run, objective: ObjectiveOf) -> dict[str, int]:
                 return _noted(trial, 0, every, budget - taken)
         raise DdkitError(
             f"--memory-budget {readable(budget)} is too small: a step on {trial.batch} images "
-            f"needs {readable(taken)}, and this network has batch norms, whose statistics "
-            "need the whole batch: lower batch_syn, or use a network with instance or group norm"
+            f"needs {readable(taken)}, but this network has batch norms, whose statistics need "
+            "the whole batch: lower batch_syn, or use a network with instance or group norm"
         )
     least = options.micro_batch or 1
     every = next((e for e in tried_first if trial.cut(least, every=e) <= budget), last)

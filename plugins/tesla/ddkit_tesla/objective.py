@@ -198,8 +198,8 @@ class TeslaObjective(Objective):
         own, theirs = self.run.config.network, self.pool.description["network"]
         if parse_network(own) != parse_network(theirs):
             raise DdkitError(
-                f"the pool's experts are of the network {theirs}, the student is {own}: "
-                f"use --network {theirs}, or leave --pool out to train experts"
+                f"the pool's experts are of the network {theirs}, but the student is {own}: use "
+                f"--network {theirs}, or leave --pool out to train experts"
             )
         check_epochs(self.options, min(len(expert) for expert in self.experts) - 1)
 

@@ -43,14 +43,14 @@ class TeslaOptions(
     }
 
     # the experts (MTT, section 4 and released code)
-    experts: int = option(100, "N, how many trajectories", stages=POOL, ge=1)
+    experts: int = option(100, "N, number of trajectories", stages=POOL, ge=1)
     expert_dtype: Literal["float32", "bfloat16"] = option(
         "float32", "how snapshots are stored; bfloat16 takes half the disk", stages=POOL
     )
     together: int = option(
         10,
-        "experts that are trained as one batched network where that measures 1.3 times as fast, "
-        "as on a GPU; 1: never, then nothing depends on a clock",
+        "experts trained as one batched network if that is measured to be 1.3 times as fast, as "
+        "on a GPU; 1: never, so that nothing depends on timing",
         stages=POOL,
         ge=1,
     )
@@ -72,27 +72,27 @@ class TeslaOptions(
         0, "synthetic images per student step; 0: all of them", stages=SYNTHESIS, ge=0
     )
     augmentation: Literal["dsa", "none"] = option(
-        "dsa", "of the synthetic images that students see", stages=SYNTHESIS
+        "dsa", "augmentation of the synthetic images that students see", stages=SYNTHESIS
     )
     lr_images: float = option(1000.0, "learning rate of the pixels", stages=SYNTHESIS, gt=0)
     lr_student: float = option(
-        0.01, "β at the beginning, the learning rate of the student", stages=SYNTHESIS, gt=0
+        0.01, "initial β, the learning rate of the student", stages=SYNTHESIS, gt=0
     )
-    lr_lr: float = option(1e-5, "learning rate of β; 0 keeps it", stages=SYNTHESIS, ge=0)
+    lr_lr: float = option(1e-5, "learning rate of β; 0 keeps β fixed", stages=SYNTHESIS, ge=0)
     lr_student_min: float = option(
         1e-4, "β is kept at or above this (not published)", stages=SYNTHESIS, gt=0
     )
     lr_student_max: float = option(
-        10.0, "a β that reaches this has run away: the run is stopped", stages=SYNTHESIS, gt=0
+        10.0, "a β that reaches this has diverged: the run is stopped", stages=SYNTHESIS, gt=0
     )
     momentum: float = option(
-        0.5, "of the optimisers of pixels, β and labels", stages=SYNTHESIS, ge=0, lt=1
+        0.5, "momentum of the optimisers of pixels, β and labels", stages=SYNTHESIS, ge=0, lt=1
     )
 
     # memory for time
     micro_batch: int = option(
         0,
-        "synthetic images per graph, where the batch is too large; 0: the batch, or what fits "
+        "synthetic images per graph, if the batch is too large; 0: the batch, or what fits "
         "--memory-budget",
         stages=SYNTHESIS,
         ge=0,
@@ -101,20 +101,20 @@ class TeslaOptions(
         "device", "where the T students of an iteration are kept", stages=SYNTHESIS
     )
     snapshot_every: int = option(
-        1, "keep every k-th student, take the steps between again; 0: √T", stages=SYNTHESIS, ge=0
+        1, "keep every k-th student and repeat the steps in between; 0: √T", stages=SYNTHESIS, ge=0
     )
     kept_graphs: Literal["auto"] | int = option(
         "auto",
-        "how many of the last student steps keep their graphs, which are not made again then; "
-        "auto: as many as --memory-budget, or a share of the free memory, has room for",
+        "number of last student steps whose graphs are kept instead of made again; auto: as many "
+        "as --memory-budget, or a share of the free memory, has room for",
         stages=SYNTHESIS,
     )
 
     # soft labels (sections 3.4 and 4.4)
     labels: Literal["target", "last", "learned", "hard"] = option(
         "target",
-        "target: of the expert's θ_{t+M}, again at each iteration; last: of its last epoch; "
-        "learned: logits that are optimised too; hard: the classes",
+        "target: predictions of the expert's θ_{t+M}, again at each iteration; last: those of "
+        "its last epoch; learned: logits that are optimised too; hard: the classes",
         stages=LABELS,
     )
     lr_labels: float = option(
@@ -122,8 +122,8 @@ class TeslaOptions(
     )
     label_confidence: float = option(
         0.99,
-        "probability of the class in learned labels at the beginning, which are close to "
-        "one-hot in the paper",
+        "initial probability of the class in learned labels, which are close to one-hot in the "
+        "paper",
         stages=SYNTHESIS,
         gt=0,
         lt=1,

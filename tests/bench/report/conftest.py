@@ -102,6 +102,7 @@ class Filler:
         recipe: str = "",
         data: str = "digits",
         tuned: bool = False,
+        learned_on: str | None = None,
         runs: bool = True,
         **cost: float,
     ) -> None:
@@ -120,7 +121,9 @@ class Filler:
                 "network": network,
                 "protocol": protocol,
             }
-            reached = {**reaching(found), "labels": "hard", "tuned": tuned}
+            note = "" if tuned or learned_on is None else f"learned on {learned_on}"
+            rate = {"tuned": tuned, "learned_on": learned_on, "note": note}
+            reached = {**reaching(found), "labels": "hard", **rate}
             self.store.put("figure", key, about, {"evaluation": reached, "runs": [run]})
 
     def real(self, accuracies: Sequence[float], network: str = "convnet") -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from ddkit.bench import tables
 from ddkit.bench.measures import Spread
+from ddkit.bench.page import columns
 from ddkit.bench.result_rows import Difference
 from ddkit.bench.results import read_results
 from ddkit.runtime.errors import DdkitError
@@ -75,6 +76,22 @@ def test_markdown_has_a_line_per_row_and_escapes_cells(filler):
     assert "| tesla · digits · ipc 1 · seed 0 | line one line two \\| three |" in text
     widths = {line.replace("\\|", "").count("|") for line in text.splitlines() if "65.0" in line}
     assert widths == {len(tables.MARKDOWN_FIELDS) + 1, 10}  # the table, and the summary
+
+
+def test_a_rate_that_was_learned_for_another_network_is_said(filler):
+    filler.figure("tesla", [[0.5]], network="resnet18", learned_on="convnet")
+    filler.figure("mtt", [[0.4]], network="resnet18", learned_on="convnet", tuned=True)
+    results = read_results(filler.store)
+    said = {row["method"]: row["rates_learned_on"] for row in read(tables.csv_text(results))}
+    assert said == {"tesla": "convnet", "mtt": ""}
+    assert "| resnet18 | dsa, learned rate from convnet | hard |" in tables.markdown(results)
+    cells = {
+        row.name: cell(row).text
+        for row in results.rows
+        for column, cell in columns.MAIN
+        if column.title == "learning rate"
+    }
+    assert cells == {"tesla": "0.01, learned rate from convnet", "mtt": "0.01 tuned"}
 
 
 def test_markdown_of_an_empty_store_says_so(filler):

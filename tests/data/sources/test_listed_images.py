@@ -59,10 +59,11 @@ def test_metadata_in_the_folder_of_each_split(laid_out, table, text):
     )
 
 
-def test_metadata_of_undivided_images_needs_a_share(laid_out):
+def test_metadata_of_undivided_images_has_a_test_split_by_a_share(laid_out):
     folder = laid_out({"metadata.csv": CSV, **IMAGES, "d.png": 4} | {"x.png": 5})
     (folder / "metadata.csv").write_text(CSV + "d.png,cat\n")
-    assert "is not divided into train/ and test/: --test-share 0.2" in refusal(folder)
+    assert len(read(folder)[0]) == 4
+    assert "has no test split: --test-share 0.2" in refusal(folder, "test")
     train, test = (read(folder, split, test_share=0.5) for split in ("train", "test"))
     assert sorted(train[0] + test[0]) == [1, 2, 3, 4]
     assert sorted(test[1]) == [0, 1]

@@ -212,3 +212,33 @@ def test_an_empty_table_is_refused(tmp_path, table):
     table([], []).to_parquet(tmp_path / "train.parquet")
     with pytest.raises(DdkitError, match=r"the train split of .* holds no images"):
         load(tmp_path)
+
+
+def test_a_broken_image_is_named_by_its_row_without_an_address(tmp_path, png):
+    images = [{"bytes": png(1), "path": None}, {"bytes": b"broken", "path": None}]
+    pq.write_table(pa.table({"image": images, "label": [0, 1]}), tmp_path / "train.parquet")
+    with pytest.raises(DdkitError, match=r"^row 1 of the train split of .* is not a rea") as caught:
+        load(tmp_path)
+    assert " at 0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tier", ["memory", "mapped", "encoded"])
+def test_an_image_file_that_is_gone_is_named_by_its_row(tmp_path, png, monkeypatch, tier):
+    monkeypatch.setenv("DDKIT_TIER", tier)
+    images = [{"bytes": png(1), "path": None}, {"bytes": None, "path": "/nowhere/a.png"}]
+    pq.write_table(pa.table({"image": images, "label": [0, 1]}), tmp_path / "train.parquet")
+    with pytest.raises(
+        DdkitError, match=r"^row 1 of .* readable image \(FileNotFoundError: .*a.pn"
+    ):
+        load(tmp_path)
+
+
+def test_a_damaged_saved_set_is_named_in_one_line(tmp_path, splits):
+    splits.save_to_disk(tmp_path / "saved")
+    (path,) = (tmp_path / "saved" / "train").glob("*.arrow")
+    content = path.read_bytes()
+    for damage in (content[:100], content[:400] + bytes(900) + content[1300:]):
+        path.write_bytes(damage)
+        with pytest.raises(DdkitError, match=r"saved") as caught:
+            load(tmp_path / "saved")
+        assert "\n" not in str(caught.value)

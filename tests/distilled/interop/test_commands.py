@@ -130,17 +130,17 @@ def test_an_export_says_what_it_could_not_hold(command, tmp_path):
         (("--classes", "a,b,c"), "--mean and --std, --data, or --space unit"),
         (CONSTANTS, "--classes A,B,C, a file, or --data"),
         (("--classes", "a,b,c", "--mean", "0.3"), "belong together"),
-        (("--classes", "a,b,c", "--mean", "x", "--std", "1"), "give numbers"),
+        (("--classes", "a,b,c", "--mean", "x", "--std", "1"), "give comma-separated numbers"),
         (("--classes", "a,b,c", "--mean", "0.3", "--std", "0"), "above 0"),
         (("--classes", "a,a,c", *CONSTANTS), "name each class once"),
-        (("--classes", "a,b,c", "--space", "zca"), "--space zca is said of data"),
-        (("--classes", "a,b,c", "--resize", "8", *CONSTANTS), "--resize is said of data"),
-        (("--classes", "a,b", *CONSTANTS), "labels from 0 to 2, and 2 classes were named"),
+        (("--classes", "a,b,c", "--space", "zca"), "--space zca describes the data"),
+        (("--classes", "a,b,c", "--resize", "8", *CONSTANTS), "--resize describes the data"),
+        (("--classes", "a,b", *CONSTANTS), "labels from 0 to 2, but 2 classes were named"),
         (
             ("--classes", "a,b,c", "--factor", "2", *CONSTANTS),
-            "--factor means nothing to --format dc",
+            "--factor does not apply to --format dc",
         ),
-        (("--classes", "a,b,c", "--fkd", "x", *CONSTANTS), "--fkd means nothing to --format dc"),
+        (("--classes", "a,b,c", "--fkd", "x", *CONSTANTS), "--fkd does not apply to --format dc"),
         (("--classes", "a,b,c", "--space", "unit", *CONSTANTS), "for --space standard, not unit"),
         (("--data", "digits", "--network", "convent"), "did you mean 'convnet'?"),
     ],
@@ -156,11 +156,11 @@ def test_a_wrong_import_gets_one_line_and_no_file(command, tmp_path, arguments, 
 def test_what_is_there_is_not_replaced_unasked(command, tmp_path):
     said = ("import", SOURCE, "-o", "a.safetensors", *CONSTANTS, "--classes", "a,b,c")
     command(*said)
-    with pytest.raises(DdkitError, match="exists already"):
+    with pytest.raises(DdkitError, match="already exists"):
         command(*said)
     command(*said, "--overwrite")
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(DdkitError, match="not a whole distilled set"):
+    with pytest.raises(DdkitError, match="not a complete distilled set"):
         command(
             "import", SOURCE, "-o", "thesis.tex", *CONSTANTS, "--classes", "a,b,c", "--overwrite"
         )
@@ -171,7 +171,7 @@ def test_an_export_needs_a_place(command):
     command("import", SOURCE, "-o", "a.safetensors", *CONSTANTS, "--classes", "a,b,c")
     export = ("export", "a.safetensors", "--format")
     for arguments, words in (
-        ((*export, "hf"), "say where to"),
+        ((*export, "hf"), "no target"),
         ((*export, "dc", "--push", "owner/name"), "--push is for --format hf"),
         ((*export, "hf", "--push", "name"), "OWNER/NAME"),
         ((*export, "hff", "-o", "x"), "unknown format 'hff'"),
@@ -189,7 +189,7 @@ def test_the_hubs_refusal_is_one_line(command, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
     command("import", SOURCE, "-o", "a.safetensors", *CONSTANTS, "--classes", "a,b,c")
-    with pytest.raises(DdkitError, match="did not take owner/name") as caught:
+    with pytest.raises(DdkitError, match="did not accept owner/name") as caught:
         command("export", "a.safetensors", "--format", "hf", "--push", "owner/name")
     assert "\n" not in str(caught.value)
 

@@ -165,7 +165,7 @@ def test_truncated_files_are_refused(tmp_path, refusal, pixels, name, share):
         (torch.full((6, 1, 8, 8), float("nan")), CLASSES, "not finite"),
         (torch.zeros(6, 3, 8, 8), CLASSES, "3 channels"),
         (torch.zeros(6, 1, 8, 8), CLASSES[:5], "labels of shape [5] for 6 images"),
-        (torch.zeros(6, 1, 8, 8), CLASSES + 1, "labels from 1 to 3, and 3 classes were named"),
+        (torch.zeros(6, 1, 8, 8), CLASSES + 1, "labels from 1 to 3, but 3 classes were named"),
         (torch.zeros(6, 1, 8, 8), CLASSES - 1, "labels from -1 to 1"),
         (torch.zeros(6, 1, 8, 8), CLASSES.float(), "where classes belong"),
         (torch.zeros(6, 1, 8, 8), "labels", "'labels' where classes belong"),
@@ -197,7 +197,7 @@ def test_another_nesting_is_refused(tmp_path, refusal, value):
 @pytest.mark.parametrize(
     ("labels", "said", "words"),
     [
-        (torch.randn(6, 3), {}, "what its labels are: say --labels"),
+        (torch.randn(6, 3), {}, "what its labels are: give --labels"),
         (torch.randn(6, 4), {"labels": "logits"}, "labels of shape [6, 4]"),
         (torch.randn(6, 3), {"labels": "probabilities"}, "not probabilities"),
         (CLASSES, {"labels": "logits"}, "has classes, and no logits"),
@@ -220,7 +220,7 @@ def test_a_missing_companion_is_named(tmp_path, refusal, pixels):
 @pytest.mark.parametrize(
     ("left_out", "words"),
     [
-        ("classes", "the names of its classes: say --classes"),
+        ("classes", "the names of its classes: give --classes"),
         ("mean", "--mean and --std belong together"),
         ("std", "--mean and --std belong together"),
     ],
@@ -234,14 +234,14 @@ def test_what_a_file_does_not_record_must_be_said(tmp_path, refusal, pixels, lef
 def test_no_constants_are_guessed(tmp_path, refusal, pixels):
     dc(tmp_path / "res_x_ipc.pt", normalised(pixels))
     line = refusal(tmp_path / "res_x_ipc.pt", classes=NAMES)
-    assert "does not record how pixels became network inputs: say --mean and --std" in line
+    assert "does not record how pixels became network inputs: give --mean and --std" in line
     torch.save([pixels, CLASSES], tmp_path / "a.pt")
     assert "--factor" in refusal(tmp_path / "a.pt", format="idc", **SAID)
 
 
 def test_an_ambiguous_name_needs_a_format(tmp_path, refusal, pixels):
     torch.save([pixels, CLASSES], tmp_path / "a.pt")
-    assert "say --format, one of apm, dc," in refusal(tmp_path / "a.pt", **SAID)
+    assert "give --format, one of apm, dc," in refusal(tmp_path / "a.pt", **SAID)
     assert "did you mean 'apm'?" in refusal(tmp_path / "a.pt", format="apn", **SAID)
     assert "no such file or folder" in refusal(tmp_path / "b.pt", **SAID)
 
@@ -282,12 +282,12 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(tmp_path, folder, refus
 def test_pictures_of_several_sizes_and_kinds_are_refused(folder, refusal):
     path = folder / "new002" / "class002_id000.jpg"
     Image.new("RGB", (15, 16)).save(path)
-    assert "15x16 pixels, the images before it of 16x16" in refusal(folder, **COLOUR)
+    assert "15x16 pixels, the images before it 16x16" in refusal(folder, **COLOUR)
     Image.new("RGB", (16, 16)).save(path, format="BMP")
     assert "not a readable JPEG or PNG" in refusal(folder, **COLOUR)
     path.unlink()
     path.parent.rmdir()
-    assert "2 class folders, and 3 classes were named" in refusal(folder, **COLOUR)
+    assert "2 class folders, but 3 classes were named" in refusal(folder, **COLOUR)
 
 
 def batch(**changed) -> list:
@@ -324,7 +324,7 @@ def batch(**changed) -> list:
                 "flips": torch.zeros(2),
                 "partner": torch.tensor([0, 1]),
             },
-            "labels of 2 images, and the set has 3",
+            "labels of 2 images, but the set has 3",
         ),
     ],
 )
@@ -362,7 +362,7 @@ def test_soft_labels_of_another_file_are_refused(tmp_path, refusal):
         (tmp_path / "set" / name).mkdir(parents=True)
         Image.new("L", (8, 8)).save(tmp_path / "set" / name / "0.png")
     write_tensors(tmp_path / "set" / "labels.safetensors", {"logits": torch.zeros(3, 3)}, {})
-    assert "no labels as `ddkit export` writes them" in refusal(tmp_path / "set", unit=True)
+    assert "no labels written by `ddkit export`" in refusal(tmp_path / "set", unit=True)
 
 
 @pytest.fixture
@@ -373,7 +373,7 @@ def soft(tmp_path, bring, pixels, logits):
 
 
 def test_soft_labels_are_not_dropped_unasked(tmp_path, soft, send):
-    with pytest.raises(DdkitError, match="say --labels hard to leave them out"):
+    with pytest.raises(DdkitError, match="drop them with --labels hard"):
         send(soft, "dc", "out.pt")
     with pytest.raises(DdkitError, match="--labels logits or --labels probabilities"):
         send(soft, "mtt", "out")
@@ -383,7 +383,7 @@ def test_soft_labels_are_not_dropped_unasked(tmp_path, soft, send):
 
 def test_an_export_overwrites_what_an_export_made_and_nothing_else(tmp_path, soft, send):
     out = send(soft, "mtt", "out", labels="logits")
-    with pytest.raises(DdkitError, match="exists already"):
+    with pytest.raises(DdkitError, match="already exists"):
         send(soft, "mtt", "out", labels="logits")
     (out / "of another format").touch()
     send(soft, "mtt", "out", labels="probabilities", overwrite=True)

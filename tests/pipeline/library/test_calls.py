@@ -101,7 +101,7 @@ def test_settings_reach_the_stage_that_their_key_names(distilled):
 def test_words_that_do_not_fit_are_one_line(distilled):
     with pytest.raises(ddkit.DdkitError, match="unknown option 'updatez': did you mean 'updates'"):
         distilled(settings={"updatez": 3})
-    with pytest.raises(ddkit.DdkitError, match="with --ipc it would be another"):
+    with pytest.raises(ddkit.DdkitError, match="with --ipc it would be a different run"):
         ddkit.distill(config="run", ipc=1)
     with pytest.raises(ddkit.DdkitError, match="--seeds must be 1 or more"):
         ddkit.evaluate("run", seeds=0)

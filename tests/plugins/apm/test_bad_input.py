@@ -9,12 +9,11 @@ import pytest
         (
             ["student_epochs=1"],
             [
-                "student_epochs=1 cannot have checkpoints=2, one per epoch at most: raise "
-                "student_epochs "
-                "or lower checkpoints"
+                "student_epochs=1 is too few for checkpoints=2, at most one per epoch: raise "
+                "student_epochs or lower checkpoints"
             ],
         ),
-        (["checkpoints=5"], ["student_epochs=4 cannot have checkpoints=5"]),
+        (["checkpoints=5"], ["student_epochs=4 is too few for checkpoints=5"]),
         (["checkpoints=0"], ["option 'checkpoints'", "greater than or equal to 1", "got 0"]),
         (["rounds=-1"], ["option 'rounds'", "greater than or equal to 0", "got -1"]),
         (["batch_syn=-1"], ["option 'batch_syn'", "greater than or equal to 0"]),
@@ -53,15 +52,15 @@ def test_wrong_options_get_one_line_and_leave_no_folder(refused, tmp_path, setti
         (
             ["--groups", "3", "--ipc", "2"],
             [
-                "--groups 3 is more than the 2 images per class: a group holds one image "
-                "per class at least"
+                "--groups 3 is more than the 2 images per class: a group holds at least one "
+                "image per class"
             ],
         ),
         (["--groups", "2"], ["--groups 2 is more than the 1 images per class"]),
         (["--groups", "0"], ["option 'groups'", "greater than or equal to 1", "got 0"]),
         (
             ["--relabel-from", "apm", "--set", "relabel.checkpoints=300"],
-            ["cannot have checkpoints=300"],
+            ["is too few for checkpoints=300"],
         ),
     ],
 )

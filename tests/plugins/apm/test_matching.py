@@ -316,6 +316,6 @@ def test_more_checkpoints_than_epochs_are_refused():
     with pytest.raises(DdkitError) as error:
         checkpoint_epochs(3, 4)
     assert str(error.value) == (
-        "student_epochs=3 cannot have checkpoints=4, one per epoch at most: "
-        "raise student_epochs or lower checkpoints"
+        "student_epochs=3 is too few for checkpoints=4, at most one per epoch: raise "
+        "student_epochs or lower checkpoints"
     )

@@ -384,8 +384,8 @@ def test_a_pool_without_teachers_is_refused(tmp_path, apm_run):
     with pytest.raises(DdkitError) as error:
         ApmObjective(apm_run(), Pool(tmp_path / "none"))
     assert str(error.value) == (
-        "APM needs a pool of teachers and this one has none (its members are none): name another "
-        "one (--pool, --pool-from), or train them"
+        "APM needs a pool of teachers, but this one has none (its members are none): name "
+        "another one (--pool, --pool-from), or train them"
     )
 
 

@@ -170,21 +170,21 @@ COMBINATIONS = {
         "teddy",
         "apm",
         (*TEDDY, *of_stage("pool", APM)),
-        "Teddy matches the statistics of batch norms and this network has none: choose one that "
-        "has, such as --network convnet:norm=batch or --network resnet18",
+        "Teddy matches the statistics of batch norms, but this network has none: choose one "
+        "that does, such as --network convnet:norm=batch or --network resnet18",
     ),
     "tesla": (
         "tesla",
         "apm",
         (*TESLA, *of_stage("pool", APM)),
-        "the synthesis of 'tesla' needs members of the role expert, and the pool of 'apm' has "
+        "the synthesis of 'tesla' needs members of the role expert, but the pool of 'apm' has "
         "teacher: name another --pool-from, or leave it out",
     ),
     "apm": (
         "apm",
         "tesla",
         ("rounds=1", *of_stage("pool", TESLA)),
-        "the synthesis of 'apm' needs members of the role teacher, and the pool of 'tesla' has "
+        "the synthesis of 'apm' needs members of the role teacher, but the pool of 'tesla' has "
         "expert: name another --pool-from, or leave it out",
     ),
 }

@@ -16,7 +16,7 @@ def make(classes, shape):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--memory-budget", "1GB"], ["--memory-budget", "'dc' has nothing that it could adapt"]),
+        (["--memory-budget", "1GB"], ["--memory-budget", "'dc' cannot adapt to one"]),
         (["--groups", "2"], ["--groups 2 is more than the 1 images per class"]),
         (["--set", "match=features"], ["option 'match'", "'distribution'", "got 'features'"]),
         (["--set", "augmentation=flip"], ["option 'augmentation'", "'dsa'", "got 'flip'"]),
@@ -37,7 +37,7 @@ def test_wrong_flags_get_one_line(refused, tmp_path, flags, words):
 def test_distributions_of_a_network_without_features_are_refused(refused, tmp_path):
     (tmp_path / "net.py").write_text(FEATURELESS)
     line = refused("--network", "./net.py:make", method="dm")
-    assert "the network has no linear layer at its end" in line
+    assert "the network does not end in a linear layer" in line
     assert "--network" in line
     assert not (tmp_path / "run").exists()
 

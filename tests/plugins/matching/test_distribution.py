@@ -50,5 +50,5 @@ def test_real_images_get_no_gradient():
 
 
 def test_a_network_without_features_is_refused():
-    with pytest.raises(DdkitError, match="no linear layer at its end"):
+    with pytest.raises(DdkitError, match="does not end in a linear layer"):
         distribution_loss(network()[:3], noise(5, 1, 4, 4), noise(2, 1, 4, 4), 0)

@@ -40,8 +40,8 @@ def make(classes, shape):
         (
             ["--pool-from", "tesla"],
             [
-                "features of networks need members of the role teacher, and the pool of "
-                "'tesla' has expert"
+                "features of networks need members of the role teacher, but the pool of 'tesla' "
+                "has expert"
             ],
         ),
     ],
@@ -57,7 +57,7 @@ def test_wrong_flags_get_one_line_before_a_network_is_trained(refused, tmp_path,
 def test_a_network_without_features_is_refused_before_it_is_trained(refused, tmp_path):
     (tmp_path / "net.py").write_text(FEATURELESS)
     line = refused("--network", "./net.py:make")
-    assert "the network has no linear layer at its end" in line
+    assert "the network does not end in a linear layer" in line
     assert "--set features=pixels" in line
     assert not (tmp_path / "run").exists()
     assert not cache_folder("pools").exists()

@@ -10,7 +10,7 @@ from ddkit import DdkitError
 
 def test_a_network_without_features_is_refused_with_a_way_out():
     network = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten())
-    with pytest.raises(DdkitError, match="no linear layer at its end") as error:
+    with pytest.raises(DdkitError, match="does not end in a linear layer") as error:
         features.image_features(network, torch.randn(3, 1, 2, 2))
     assert str(error.value).endswith("choose another one (--network), or --set features=pixels")
 

@@ -142,9 +142,9 @@ def test_experts_are_no_teachers_but_no_obstacle_to_pixels(configured, tmp_path)
     with pytest.raises(DdkitError) as error:
         pipeline.distill(configured(network=None, pool=name), tmp_path / "refused")
     assert str(error.value) == (
-        "features of networks need 1 of the role teacher (option 'teachers'), and the pool has 0 "
-        "(its members are expert): name another one (--pool, --pool-from), leave it out, or --set "
-        "features=pixels"
+        "features of networks need 1 of the role teacher (option 'teachers'), but the pool has "
+        "0 (its members are expert): name another one (--pool, --pool-from), leave it out, or "
+        "--set features=pixels"
     )
     assert not (tmp_path / "refused").exists()
     config = configured("features=pixels", network=None, pool=name)

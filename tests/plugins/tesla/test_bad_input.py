@@ -26,11 +26,11 @@ import pytest
         (
             ["max_start_epoch=4"],
             [
-                "max_start_epoch=4 and expert_epochs=1 ask for epoch 4 (from 3 on) of "
-                "experts that have 3"
+                "max_start_epoch=4 and expert_epochs=1 need epoch 4 (from 3 on), but the "
+                "experts have 3"
             ],
         ),
-        (["max_start_epoch=1", "expert_epochs=4"], ["ask for epoch 4 (from 0 on)", "train_epochs"]),
+        (["max_start_epoch=1", "expert_epochs=4"], ["need epoch 4 (from 0 on)", "train_epochs"]),
     ],
 )
 def test_wrong_options_get_one_line_and_leave_no_folder(refused, tmp_path, settings, words):
@@ -51,4 +51,4 @@ def test_a_pool_of_teachers_is_refused(refused):
     teddy = ("unit=step", "first=1", "last=3", "every=2", "train_batch=64", "recalibrate=0")
     flags = [part for setting in teddy for part in ("--set", f"pool.{setting}")]
     line = refused("--pool-from", "teddy", *flags, "--network", "convnet:width=8:norm=batch")
-    assert "the synthesis of 'tesla' needs members of the role expert, and the pool of" in line
+    assert "the synthesis of 'tesla' needs members of the role expert, but the pool of" in line

@@ -270,7 +270,7 @@ def kill_at(patch, moment: tuple[int, int, int], request_stop=None) -> None:
     patch.setattr(RealTraining, "batches", interrupted)
 
 
-BEYOND = r"max_start_epoch=3 and expert_epochs=2 ask for epoch 4 \(from 2 on\) of experts that "
+BEYOND = r"max_start_epoch=3 and expert_epochs=2 need epoch 4 \(from 2 on\), but the experts "
 
 
 def test_a_segment_beyond_the_trajectory_is_refused_before_any_training(tesla_run, own_cache):
@@ -309,7 +309,9 @@ def test_options_of_the_matching_leave_the_pool_as_it_is(tesla_run):
 
 
 def test_a_pool_without_experts_is_refused(tmp_path):
-    with pytest.raises(DdkitError, match="needs a pool of expert trajectories and this one has no"):
+    with pytest.raises(
+        DdkitError, match="needs a pool of expert trajectories, but this one has no"
+    ):
         trajectories(Pool(tmp_path / "none"))
 
 

@@ -196,9 +196,9 @@ def test_a_network_that_needs_the_whole_batch_gets_it_or_is_refused(narrow_run, 
     assert chosen(run) == (0, 1)
     line = refusal(narrow_run(**common, memory_budget=whole // 2))
     assert re.fullmatch(
-        r"--memory-budget [\d.]+ kB is too small: a step on 30 images needs [\d.]+ kB, and this "
-        r"network has batch norms, whose statistics need the whole batch: lower batch_syn, or use "
-        r"a network with instance or group norm",
+        r"--memory-budget [\d.]+ kB is too small: a step on 30 images needs [\d.]+ kB, but this "
+        r"network has batch norms, whose statistics need the whole batch: lower batch_syn, or "
+        r"use a network with instance or group norm",
         line,
     )
     assert smallest(line) == pytest.approx(needed(narrow_run(**common), 0, 0), rel=0.1)

@@ -93,7 +93,7 @@ def test_a_broken_ray_is_not_taken_for_a_missing_one(no_ray, monkeypatch):
 def test_workers_are_not_for_ray(tmp_path):
     from ddkit_cli.main import COMMANDS
 
-    with pytest.raises(DdkitError, match="--workers is for this machine"):
+    with pytest.raises(DdkitError, match="--workers is for runs on this machine"):
         COMMANDS.load("bench").main(
             ["--executor", "ray", "--workers", "2", "-o", str(tmp_path)], standalone_mode=False
         )
@@ -114,7 +114,7 @@ def test_nothing_imports_ray_unasked():
     [
         ("auto", "Could not find any running Ray instance"),
         ("127.0.0.1:1", "Connection refused"),
-        ("ray://head:10001", "ddkit runs on a machine of the cluster, there with --address auto"),
+        ("ray://head:10001", "run ddkit on a machine of the cluster, with --address auto"),
         ("head", "an address is HOST:PORT, or auto"),
     ],
 )

@@ -68,7 +68,7 @@ def test_ctrl_c_keeps_checkpoints_and_the_same_command_goes_on(start, tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches every process of the group
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
-    assert "the same command goes on from there" in error
+    assert "the same command continues from there" in error
     assert "Traceback" not in error
     assert list(shards.glob("*.checkpoint.safetensors"))
     assert not (tmp_path / "run" / "distilled.safetensors").exists()

@@ -69,7 +69,7 @@ def test_a_unit_whose_machine_is_told_to_end_is_done_again(do, tmp_path):
 
 def test_a_unit_that_always_dies_comes_to_an_end(do, monkeypatch):
     monkeypatch.setattr("ddkit.runtime.execution.ray.LOST_AT_MOST", 1)
-    with pytest.raises(DdkitError, match="units a was lost with its worker again and again"):
+    with pytest.raises(DdkitError, match="units a was repeatedly lost with its worker"):
         do("die_always", "a")
 
 

@@ -45,7 +45,9 @@ def write(outgoing: Outgoing, path: Path) -> None:
     if outgoing.distilled.learning_rate is not None:
         torch.save(torch.tensor(outgoing.distilled.learning_rate), path / RATE)
     (path / "config.yaml").write_text(config(outgoing), encoding="utf-8")
-    outgoing.notes.append("config.yaml lacks what trains students: see DD-Ranking's own configs")
+    outgoing.notes.append(
+        "config.yaml does not say how students are trained: see DD-Ranking's own configs"
+    )
 
 
 def config(outgoing: Outgoing) -> str:

@@ -44,7 +44,7 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
     found = complete(tables(path))
     if not found:
         raise DdkitError(
-            f"{path} holds no train-*.parquet, nor what `datasets` saves to disk: name a folder "
+            f"{path} holds neither train-*.parquet nor a set saved by `datasets`: name a folder "
             "that does"
         )
     rows = files.table(found)

@@ -52,7 +52,7 @@ def read_soft(path: Path, shape: tuple[int, int], given: Given) -> Labels:
     about = file.metadata if isinstance(file.metadata, dict) else {}
     temperature = given.temperature or about.get("temperature")
     if about.get("format") != FORMAT or not isinstance(temperature, int | float):
-        raise DdkitError(f"{path} holds no labels as `ddkit export` writes them: leave it out")
+        raise DdkitError(f"{path} holds no labels written by `ddkit export`: remove it")
     return SoftLabels(vectors_of(file["logits"], shape, path), float(temperature))
 
 
@@ -63,7 +63,7 @@ def write(outgoing: Outgoing, path: Path) -> None:
             raise DdkitError(f"class '{name}' can't be the name of a folder: use another format")
     ranks = torch.tensor([sorted(names).index(name) for name in names])
     if not torch.equal(ranks, torch.arange(len(names))):
-        outgoing.notes.append("classes get other numbers: readers sort the names of folders")
+        outgoing.notes.append("classes get other numbers: readers sort folder names")
     write_classes(outgoing.bytes(), outgoing.classes, path, names, "{i:06d}.png")
     if not outgoing.is_hard:
         write_soft(outgoing, ranks, path / SOFT)

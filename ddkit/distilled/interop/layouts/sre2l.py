@@ -44,7 +44,7 @@ def read_numbered(
     names = given.class_names(path)
     if len(names) != len(found):
         raise DdkitError(
-            f"{path} holds {len(found)} class folders, and {len(names)} classes were named: name "
+            f"{path} holds {len(found)} class folders, but {len(names)} classes were named: name "
             "all of them, in this order (--classes or --data)"
         )
     images, classes = read_classes(found)
