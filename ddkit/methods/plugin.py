@@ -62,7 +62,7 @@ def steps_setting(method: str, steps: int) -> tuple[str, int]:
     """
     option = options_model(lookup(method)[0]).steps_option
     if option is None:
-        raise DdkitError(f"the method '{method}' takes no steps: leave out --steps")
+        raise DdkitError(f"the method '{method}' has no steps: leave out --steps")
     if steps < 1:
         raise DdkitError(f"--steps must be 1 or more (got {steps})")
     return option, steps

@@ -181,7 +181,7 @@ def run_of(distilled: DistilledDataset, config: RunConfig, folder: Path, progres
     run = prepare(config, folder, progress)
     moved = reordered(distilled.class_names, run.classes)
     if moved:
-        progress.note(f"classes of '{config.data.name}' are matched by name, for {moved} there")
+        progress.note(f"classes of '{config.data.name}' are matched by name, because {moved} there")
         data = config.data.model_copy(update={"classes": tuple(distilled.class_names)})
         run = prepare(config.model_copy(update={"data": data}), folder, progress)
     if run.train.fingerprint != distilled.metadata.get("data_fingerprint"):

@@ -85,7 +85,7 @@ def test_what_was_chosen_is_said(called, photos, monkeypatch):
         "the images of ./photos differ in size: scaled to 32x32",
         "2 files were left out: 2 .txt",
         "has no test split, which `ddkit evaluate` will need: --test-share 0.2",
-        "pixels of more than 8 bits fill 12",
+        "pixels of more than 8 bits use 12",
     ):
         assert words in err
     code, out, _ = called("data", "./photos", "--resize", "40", "--json")

@@ -269,8 +269,8 @@ def test_a_folder_gets_the_preset_of_its_name_for_what_that_is_for(
     assert (config.preset is None) is (differing is not None)
     assert config.options["steps"] == (99 if differing is None else 10)
     assert said == [
-        f"preset cifar10-ipc10 (table 3) is left out, for {name} has {differing}: "
-        "--preset takes it by its name"
+        f"preset cifar10-ipc10 (table 3) is not applied, because {name} has {differing}: "
+        "--preset applies it by name"
     ] * (differing is not None)
 
 

@@ -103,7 +103,7 @@ def inspect(
         return
     display.say(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
     if not stages and opened.description["plugin"] == "imported":
-        titles = ["expert", "role", "epochs", "training images right at last"]
+        titles = ["expert", "role", "epochs", "training images right at the end"]
         display.table("experts", titles, trajectory_rows(opened))
         return
     display.table(
