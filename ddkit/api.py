@@ -9,8 +9,9 @@ from ddkit.data.loading.resident import Augmentation, Resident
 from ddkit.data.sources.registered import register_data
 from ddkit.data.split import Split
 from ddkit.distilled.dataset import DistilledDataset, load
-from ddkit.evaluation.accuracy import Evaluation, default_protocol, evaluate_on_test, protocol_for
+from ddkit.evaluation.accuracy import default_protocol, evaluate_on_test, protocol_for
 from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.result import Evaluation
 from ddkit.labels import Ensemble, EpochLabels, HardLabels, Labels, SoftLabels
 from ddkit.labels.making import LABEL_BATCH, label_epochs, logits_of
 from ddkit.labels.recipe import averaged_logits

@@ -8,8 +8,9 @@ import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ddkit.data.options import DataOptions
-from ddkit.flags import CommonFlags, later
+from ddkit.flags import CommonFlags
 from ddkit.runtime.files import write_text
+from ddkit.runtime.flag import later
 from ddkit.runtime.settings import Growing, Strict, read_toml, validated
 from ddkit.runtime.sizes import parse_bytes
 

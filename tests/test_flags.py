@@ -9,9 +9,10 @@ from ddkit_cli import options
 
 from ddkit.config import RunConfig
 from ddkit.data.options import DataOptions
-from ddkit.flags import CommonFlags, DataFlags, DistillFlags, Flag, MethodFlags, described
+from ddkit.flags import CommonFlags, DataFlags, DistillFlags, MethodFlags
 from ddkit.pipeline.flags import takes
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.flag import Flag, described
 from ddkit.runtime.settings import Strict, validated
 
 

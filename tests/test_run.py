@@ -159,7 +159,7 @@ def test_classes_of_an_artifact_in_another_order_are_matched_by_name(
     start = start_of(work.config, train, heard)
     assert torch.equal(start(torch.tensor([0, 3])), initial_real(first)[[4, 1]])
     assert heard.notes == [
-        f"--init {path}: classes are matched by name, for class 0 is '10' and '0' there"
+        f"--init {path}: classes are matched by name, because class 0 is '10' and '0' there"
     ]
 
 
@@ -168,7 +168,9 @@ def test_an_artifact_of_other_classes_is_refused_unless_it_has_mere_numbers(
 ):
     train = replace(make_split(), classes=("x", "y", "z"))
     work = run(init=str(artifact("a.safetensors")), train=train)
-    with pytest.raises(DdkitError, match=r"holds other classes .*: a, b, c against x, y, z; use"):
+    with pytest.raises(
+        DdkitError, match=r"holds other classes .*: a, b, c instead of x, y, z; use"
+    ):
         start_of(work.config, train)
     numbers = replace(make_split(), classes=("0", "1", "2"))
     work = run(init=str(artifact("b.safetensors", train=numbers)), train=train)

@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 
-from ddkit.flags import RUN_FLAGS, DataFlags, Described, DistillFlags, described
+from ddkit.flags import RUN_FLAGS, DataFlags, DistillFlags
+from ddkit.runtime.flag import Described, described
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 KNOWN = described(DistillFlags)

@@ -16,8 +16,8 @@ from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
 from ddkit.evaluation import accuracy as evaluation
-from ddkit.evaluation.accuracy import Evaluation
 from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.units import VERSION, Evaluations
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.evaluate import protocol_of, recipe_for

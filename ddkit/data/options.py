@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ddkit.flags import DataFlags, MethodFlags, later
+from ddkit.flags import DataFlags, MethodFlags
+from ddkit.runtime.flag import later
 from ddkit.runtime.settings import Growing
 
 COLOURS = {"white": "#ffffff", "black": "#000000"}

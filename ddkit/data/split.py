@@ -82,6 +82,6 @@ def check_classes(count: int, place: str) -> None:
     """Raise `DdkitError` where there are too few classes to tell apart."""
     if count < 2:
         raise DdkitError(
-            f"{place} has {count} class to tell apart, and two is the least: add images of "
+            f"{place} has {count} class to tell apart, but needs at least two: add images of "
             "another class, or name more with --classes"
         )

@@ -23,6 +23,7 @@ NEEDED = {
 }
 OPTIONAL = {
     "config": dict,
+    "cut_from": dict,
     "data_fingerprint": str,
     "image_files": list,
     "imported": dict,

@@ -81,12 +81,12 @@ def check_joinable(part: DistilledDataset, first: DistilledDataset) -> None:
             ["ddkit", "relabel", str(path), "--relabel-from", "random", "-o", str(out)]
         )
         raise DdkitError(
-            f"the {part.labels.kind} labels of {path} say nothing of the other sets' classes: "
-            f"`{command}` makes them hard, and the merged set can be labelled anew"
+            f"the {part.labels.kind} labels of {path} do not cover the other sets' classes: "
+            f"`{command}` makes hard labels, and the merged set can be relabelled"
         )
     if part.label_logits is not None:
         raise DdkitError(
-            f"the labels that {path} learned say nothing of the other sets' classes: "
+            f"the labels that {path} learned do not cover the other sets' classes: "
             "distil it with hard labels"
         )
     if part.config["ipc"] != first.config["ipc"]:

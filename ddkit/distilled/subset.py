@@ -95,15 +95,15 @@ def chosen_rows(whole: DistilledDataset, wanted: Wanted, names: Sequence[str]) -
     path = whole.file.path
     if wanted.indices is not None:
         if wanted.ipc is not None or wanted.classes is not None:
-            raise DdkitError("--indices says which images are kept: leave --ipc and --classes out")
+            raise DdkitError("--indices says which images are kept: leave out --ipc and --classes")
         rows = sorted(wanted.indices)
         if not rows or len(set(rows)) < len(rows) or not 0 <= rows[0] <= rows[-1] < len(whole):
             raise DdkitError(
-                f"--indices: name images of {path} once each, from 0 to {len(whole) - 1}"
+                f"--indices: name each image of {path} only once, from 0 to {len(whole) - 1}"
             )
         return torch.tensor(rows)
     if wanted.ipc is None and wanted.classes is None:
-        raise DdkitError("say what is kept: --ipc N, --classes A,B or --indices 0,5,10-19")
+        raise DdkitError("say what to keep: --ipc N, --classes A,B or --indices 0,5,10-19")
     parts = []
     for name in names:
         own = (whole.classes == whole.class_names.index(name)).nonzero().flatten()
@@ -120,8 +120,8 @@ def check_columns(whole: DistilledDataset, labels: Labels, out: Path) -> None:
         raise DdkitError(f"{whole.file.path} learned labels over all of its classes: keep them all")
     if not isinstance(labels, HardLabels):
         raise DdkitError(
-            f"the labels of {whole.file.path} are over all of its classes, and would be others "
-            f"over some of them: {way_out(out)}"
+            f"the labels of {whole.file.path} are over all of its classes, and would differ over "
+            f"some of them: {way_out(out)}"
         )
 
 
@@ -153,7 +153,7 @@ def way_out(out: Path) -> str:
     """Return what to do about labels that cannot be cut."""
     labelled = out.with_stem(f"{out.stem}-labelled")
     command = shlex.join(["ddkit", "relabel", str(out), "-o", str(labelled)])
-    return f"--labels hard leaves them out, and then `{command}` labels the images anew"
+    return f"drop them with --labels hard, and then label the images with `{command}`"
 
 
 def described(whole: DistilledDataset, kept: Synthetic, names: list[str]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def described(whole: DistilledDataset, kept: Synthetic, names: list[str]) -> dic
         if training_images(data, config["pool_seed"]).fingerprint != about["data_fingerprint"]:
             raise DdkitError(
                 f"the data '{data.name}' are not those that {whole.file.path} was distilled from, "
-                "so that those of some classes cannot be found: put them where they were"
+                "so the images of some classes cannot be found: put the data back where they were"
             )
         data = data.model_copy(update={"classes": tuple(names)})
         about["data_fingerprint"] = training_images(data, config["pool_seed"]).fingerprint

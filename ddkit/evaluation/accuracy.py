@@ -5,10 +5,7 @@ Only this module opens the test split.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from statistics import fmean, stdev
-from typing import Any
 
 import torch
 
@@ -18,6 +15,7 @@ from ddkit.data.sources import load as sources
 from ddkit.data.sources import selection
 from ddkit.distilled.dataset import DistilledDataset
 from ddkit.evaluation.protocols import PROTOCOLS, Protocol
+from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.training import (
     Started,
     at_once,
@@ -29,7 +27,7 @@ from ddkit.evaluation.training import (
 )
 from ddkit.run import Run
 from ddkit.runtime import seeds
-from ddkit.runtime.arithmetic import Precision, usual
+from ddkit.runtime.arithmetic import usual
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.machine import device_name
 from ddkit.runtime.memory import PeakMemory
@@ -39,65 +37,6 @@ from ddkit.training.loop import Diverged
 
 TUNING_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 TUNING_SHARE = 0.1  # of the training data, where the run set no holdout aside
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The accuracies of networks trained on one set.
-
-    Attributes:
-        accuracies: 0 … 1, one per evaluation seed.
-        network, protocol: what was trained, and how; `own` marks a method's own protocol.
-        labels: the kind of labels trained towards.
-        learning_rate: the one used; `tuned` where the holdout chose it.
-        seconds: training and testing, all seeds, on `device`, and choosing the rate.
-        together: how many networks were trained at once; batched training rounds otherwise.
-        peak_bytes: of live tensors in the first two steps, with weights and images.
-        precision: of training and testing: fp32, or tf32, which CUDA alone rounds to.
-        learned_on: the network that the learning rate was learned for, where it is another one.
-    """
-
-    accuracies: tuple[float, ...]
-    network: str
-    protocol: str
-    labels: str
-    learning_rate: float
-    seconds: float
-    device: str = "cpu"
-    tuned: bool = False
-    own: bool = False
-    together: int = 1
-    peak_bytes: int = 0
-    precision: Precision = "fp32"
-    learned_on: str | None = None
-
-    @property
-    def note(self) -> str:
-        """What a reader must know of the learning rate; "" for nothing."""
-        if self.learned_on is None or self.tuned:
-            return ""
-        return f"learned rate {self.learning_rate:.3g} from {self.learned_on}"
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.accuracies)
-
-    @property
-    def std(self) -> float:
-        """The standard deviation over seeds (n - 1); NaN for one seed."""
-        return stdev(self.accuracies) if len(self.accuracies) > 1 else float("nan")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all figures, for `--json` and for results under benchmarks/."""
-        return {
-            **self.__dict__,
-            "torch": torch.__version__,
-            "note": self.note,
-            "accuracies": list(self.accuracies),
-            "n": len(self.accuracies),
-            "mean": self.mean,
-            "std": None if len(self.accuracies) < 2 else self.std,
-        }
 
 
 def protocol_for(name: str) -> Protocol:

@@ -18,8 +18,9 @@ import torch
 from ddkit import networks
 from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import DistilledDataset
-from ddkit.evaluation.accuracy import Evaluation, evaluate_real, evaluate_with, tuned, tuning_split
+from ddkit.evaluation.accuracy import evaluate_real, evaluate_with, tuned, tuning_split
 from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.training import at_once
 from ddkit.run import Run
 from ddkit.runtime.cache import by_content, cache_folder, settled, stable_hash

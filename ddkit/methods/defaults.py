@@ -11,7 +11,7 @@ from ddkit.methods.options import MethodOptions
 
 if TYPE_CHECKING:
     from ddkit.distilled.dataset import DistilledDataset
-    from ddkit.evaluation.accuracy import Evaluation
+    from ddkit.evaluation.result import Evaluation
     from ddkit.pools.pool import Pool
     from ddkit.pools.tasks import MemberTask
     from ddkit.run import Run

@@ -13,7 +13,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from ddkit.distilled.dataset import DistilledDataset
-    from ddkit.evaluation.accuracy import Evaluation
+    from ddkit.evaluation.result import Evaluation
     from ddkit.labels import Labels
     from ddkit.methods.options import MethodOptions
     from ddkit.pools.pool import Pool

@@ -12,7 +12,7 @@ from ddkit.runtime.registry import Registry, origin
 
 if TYPE_CHECKING:
     from ddkit.distilled.dataset import DistilledDataset
-    from ddkit.evaluation.accuracy import Evaluation
+    from ddkit.evaluation.result import Evaluation
     from ddkit.labels import Labels
     from ddkit.methods.options import MethodOptions
     from ddkit.pools.pool import Pool
@@ -62,7 +62,7 @@ def steps_setting(method: str, steps: int) -> tuple[str, int]:
     """
     option = options_model(lookup(method)[0]).steps_option
     if option is None:
-        raise DdkitError(f"the method '{method}' takes no steps: leave out --steps")
+        raise DdkitError(f"the method '{method}' has no steps: leave out --steps")
     if steps < 1:
         raise DdkitError(f"--steps must be 1 or more (got {steps})")
     return option, steps
@@ -121,7 +121,7 @@ class Plugin:
     def evaluate(
         self, run: "Run", distilled: "DistilledDataset", network: str, seeds: Sequence[int]
     ) -> "Evaluation":
-        from ddkit.evaluation.accuracy import Evaluation
+        from ddkit.evaluation.result import Evaluation
 
         return self._checked(  # type: ignore[no-any-return]
             "evaluate", Evaluation, run=run, distilled=distilled, network=network, seeds=seeds

@@ -14,8 +14,8 @@ from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
 from ddkit.distilled.writing import IMPORTED
 from ddkit.evaluation import accuracy as evaluation
-from ddkit.evaluation.accuracy import Evaluation
 from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.units import Evaluations
 from ddkit.networks import parse
 from ddkit.pipeline import distill as pipeline
@@ -181,7 +181,7 @@ def run_of(distilled: DistilledDataset, config: RunConfig, folder: Path, progres
     run = prepare(config, folder, progress)
     moved = reordered(distilled.class_names, run.classes)
     if moved:
-        progress.note(f"classes of '{config.data.name}' are matched by name, for {moved} there")
+        progress.note(f"classes of '{config.data.name}' are matched by name, because {moved} there")
         data = config.data.model_copy(update={"classes": tuple(distilled.class_names)})
         run = prepare(config.model_copy(update={"data": data}), folder, progress)
     if run.train.fingerprint != distilled.metadata.get("data_fingerprint"):

@@ -71,7 +71,7 @@ def fit(config: RunConfig, data: Data, progress: Progress) -> RunConfig:
         for key, asked in short.fitted.items()
     ]
     progress.note(
-        f"--minutes {minutes:g}: {', '.join(less) or 'all as it is'}; "
+        f"--minutes {minutes:g}: {', '.join(less) or 'nothing is lowered'}; "
         f"about {max(pace.seconds(short), 1) / 60:.1f} minutes"
     )
     return short
@@ -126,8 +126,8 @@ def shortened(pace: Pace, seconds: float) -> RunConfig:
     taken = pace.seconds(config)
     if taken > seconds:
         raise DdkitError(
-            f"--minutes {config.minutes:g}: with the least of everything the run takes about "
-            f"{taken / SHARE / 60:.1f} minutes here: give it more, or take fewer or smaller images "
+            f"--minutes {config.minutes:g}: even with the least of everything the run takes about "
+            f"{taken / SHARE / 60:.1f} minutes here: allow more, or use fewer or smaller images "
             "(--classes, --resize), a smaller --network or another method"
         )
     return config

@@ -6,8 +6,9 @@ from inspect import Parameter, cleandoc, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ddkit.flags import RUN_FLAGS, Described, MethodFlags, described
+from ddkit.flags import RUN_FLAGS, MethodFlags
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.flag import Described, described
 from ddkit.runtime.progress import Progress, Silent
 
 if TYPE_CHECKING:

@@ -109,12 +109,12 @@ def start_of(
     if order is None or (counts != config.ipc).any():
         raise DdkitError(
             f"--init {config.init} holds other classes than this run distils, or not "
-            f"{config.ipc} images of each: {_some(distilled.class_names)} against "
+            f"{config.ipc} images of each: {_some(distilled.class_names)} instead of "
             f"{_some(train.classes)}; use a set of the same classes"
         )
     moved = reordered(train.classes, distilled.class_names)
     if moved and progress is not None:
-        progress.note(f"--init {config.init}: classes are matched by name, for {moved} there")
+        progress.note(f"--init {config.init}: classes are matched by name, because {moved} there")
     rows = torch.cat([(distilled.classes == label).nonzero()[:, 0] for label in order])
     return lambda slots: distilled.pixels(rows[slots])
 

@@ -66,7 +66,7 @@ def resolve(request: Request, note: Note = _unsaid) -> RunConfig:
     if request.steps is not None:
         name, count = steps_setting(request.method, request.steps)
         if name in settings["synthesis"]:
-            raise DdkitError(f"--steps {count} is --set {name}={count}: say one of the two")
+            raise DdkitError(f"--steps {count} is --set {name}={count}: give one of the two")
         settings["synthesis"][name] = count
 
     layers = [_alias_options(alias), preset.get("options", {}), settings["synthesis"]]
@@ -223,8 +223,8 @@ def _fitting(preset: dict[str, Any], data: DataOptions, note: Note) -> dict[str,
     if not differing:
         return preset
     note(
-        f"preset {preset['name']} is left out, for {data.name} has {' and '.join(differing)}: "
-        "--preset takes it by its name"
+        f"preset {preset['name']} is not applied, because {data.name} has "
+        f"{' and '.join(differing)}: --preset applies it by name"
     )
     return {}
 

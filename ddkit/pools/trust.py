@@ -36,7 +36,7 @@ def trained_accuracy(network: nn.Module, train: Split, space: InputSpace, where:
     chance = 1 / len(train.classes)
     order, reordered = best_order(predicted, labels, len(train.classes))
     text = f"{where} gets {right:.0%} of {len(rows)} training images right"
-    goes_on = "or --trust-base to go on"
+    goes_on = "or use --trust-base to accept it"
     half = slice(None, None, 2)
     others = {
         share(predictions(network, pixels[half], encode), labels[half]): inputs
@@ -45,14 +45,14 @@ def trained_accuracy(network: nn.Module, train: Split, space: InputSpace, where:
     best = max(others, default=0.0)
     if best > max(right + APART, reordered):
         raise DdkitError(
-            f"{text}, and {best:.0%} with {others[best]}: it was trained with another "
+            f"{text}, but {best:.0%} with {others[best]}: it was trained with another "
             f"normalisation than this run has; train it on what --space gives, {goes_on}"
         )
     if reordered > right + APART:
         moved = [name for i, name in enumerate(train.classes) if order[i] != i]
         raise DdkitError(
-            f"{text}, and {reordered:.0%} if its classes stood in another order than "
-            f"{', '.join(train.classes[:4])}, … (otherwise: {', '.join(moved[:4])}): were they "
+            f"{text}, but {reordered:.0%} if its classes were in another order than "
+            f"{', '.join(train.classes[:4])}, … (these differ: {', '.join(moved[:4])}): were they "
             "sorted as numbers there, and as text here? Name them in the weights' order "
             f"(--classes), {goes_on}"
         )

@@ -58,7 +58,7 @@ class OptionPromises(MethodUnderTest):
     def test_the_work_to_do_is_said(self, subject: Subject) -> None:
         check_work(subject.options)
 
-    @promise("method_config", "what makes a run shorter are options, lowered to values they take")
+    @promise("method_config", "`shorter` names options, and values that they accept")
     def test_a_run_can_be_made_shorter(self, subject: Subject) -> None:
         options = subject.options
         for name, least in options.shorter:

@@ -9,7 +9,7 @@ from ddkit import DdkitError, MethodOptions, SoftLabels
 from ddkit.bench.harness import Harness
 from ddkit.data.sources import load as sources
 from ddkit.evaluation import accuracy as evaluation
-from ddkit.evaluation.accuracy import Evaluation
+from ddkit.evaluation.result import Evaluation
 from ddkit.pools.tasks import Member, MemberTask
 
 WAYS = {

@@ -98,7 +98,7 @@ def test_a_file_that_is_no_artifact(ddkit, refused, small, tmp_path, damage):
     expected = {
         "truncated": "truncated",
         "foreign": "not written by ddkit",
-        "pool": "no distilled set",
+        "pool": "not a distilled set",
     }
     assert expected[damage] in line
 

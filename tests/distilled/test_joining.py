@@ -83,9 +83,9 @@ def test_a_joined_set_is_evaluated_beside_random_images_of_all_classes(part, tmp
 def test_soft_labels_are_not_joined_and_the_way_out_is_named(part, tmp_path):
     paths = [part("01"), part("23", 10, labels=SoftLabels(torch.zeros(4, 2)))]
     assert refusal(paths, tmp_path / "out.safetensors") == (
-        "the soft labels of 23.safetensors say nothing of the other sets' classes: `ddkit relabel "
-        f"{paths[1]} --relabel-from random -o {tmp_path}/23-hard.safetensors` makes them hard, "
-        "and the merged set can be labelled anew"
+        "the soft labels of 23.safetensors do not cover the other sets' classes: `ddkit relabel "
+        f"{paths[1]} --relabel-from random -o {tmp_path}/23-hard.safetensors` makes hard labels, "
+        "and the merged set can be relabelled"
     ).replace(f"{tmp_path}/", "")
 
 
@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_refused(part, tmp_path):
         "subset --ipc`"
     )
     learned = part("23", 10, label_logits=torch.zeros(4, 2))
-    assert "learned say nothing of the other sets' classes" in refusal([part("01"), learned], out)
+    assert "learned do not cover the other sets' classes" in refusal([part("01"), learned], out)
     assert "differ in the name of class 0" in refusal([part("01"), part("12", 10)], out)
     assert "would only be repeated" in refusal([part("01"), part("45")], out)
     drawn = [part("01", holdout=0.2), part("23", 10, holdout=0.2)]

@@ -128,8 +128,8 @@ def test_labels_of_images_that_are_mixed_with_others_are_not_cut(whole, cut, tmp
     path = whole(EpochLabels(randn(2, 12, 3), drawn(mix)))
     assert refusal(path, tmp_path / "c.st", ipc=2) == (
         f"the labels of whole.safetensors are of images that {mix} mixes with others, which would "
-        "be left out: --labels hard leaves them out, and then `ddkit relabel c.st -o "
-        "c-labelled.st` labels the images anew"
+        "be left out: drop them with --labels hard, and then label the images with `ddkit relabel "
+        "c.st -o c-labelled.st`"
     )
     found, _ = cut(path, ipc=2, hard=True)
     assert found.labels.kind == "hard"
@@ -138,7 +138,7 @@ def test_labels_of_images_that_are_mixed_with_others_are_not_cut(whole, cut, tmp
 def test_a_recipe_is_not_cut(whole, tmp_path):
     space = InputSpace(torch.zeros(1), torch.ones(1))
     path = whole(RecipeLabels(Ensemble("pool", "hash", (0,), "logits"), drawn("none"), 3, space))
-    assert "are a recipe, drawn for all of its images: --labels hard" in refusal(
+    assert "are a recipe, drawn for all of its images: drop them" in refusal(
         path, tmp_path / "c.st", ipc=2
     )
 
@@ -146,12 +146,12 @@ def test_a_recipe_is_not_cut(whole, tmp_path):
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ({}, "say what is kept: --ipc N, --classes A,B or --indices"),
+        ({}, "say what to keep: --ipc N, --classes A,B or --indices"),
         ({"ipc": 5}, "--ipc 5: whole.safetensors has 4 images of class 'a'"),
-        ({"indices": [0, 12]}, "once each, from 0 to 11"),
-        ({"indices": [1, 1]}, "once each"),
-        ({"indices": []}, "once each"),
-        ({"indices": [1], "ipc": 1}, "leave --ipc and --classes out"),
+        ({"indices": [0, 12]}, "only once, from 0 to 11"),
+        ({"indices": [1, 1]}, "only once"),
+        ({"indices": []}, "only once"),
+        ({"indices": [1], "ipc": 1}, "leave out --ipc and --classes"),
         ({"classes": ["a"]}, "name two or more"),
         ({"classes": ["a", "x"]}, "unknown class 'x'"),
     ],
@@ -162,7 +162,7 @@ def test_what_is_not_there_is_refused(whole, tmp_path, wanted, words):
 
 def test_other_labels_than_hard_ones_are_not_cut_by_class(whole, tmp_path):
     path = whole(SoftLabels(randn(12, 3)))
-    assert "over all of its classes, and would be others" in refusal(
+    assert "over all of its classes, and would differ" in refusal(
         path, tmp_path / "c.st", classes=["a", "c"]
     )
     path = whole(images=images(label_logits=randn(12, 3)))
@@ -175,7 +175,7 @@ def test_nothing_is_replaced_unasked_and_never_the_set_itself(whole, cut, tmp_pa
         with pytest.raises(DdkitError, match="would replace the set itself"):
             cut(path, path.name, overwrite, ipc=1)
     cut(path, ipc=2)
-    with pytest.raises(DdkitError, match="exists already"):
+    with pytest.raises(DdkitError, match="already exists"):
         cut(path, ipc=1)
     assert len(cut(path, overwrite=True, ipc=1)[0]) == 3
 
@@ -212,6 +212,7 @@ def test_classes_of_a_set_are_a_set_of_these_data(distil, tmp_path):
     assert said.splitlines()[0] == (
         "cut.safetensors: 2 images of 2 classes, 128 B; labels hard, 0 B"
     )
+    assert "a set of 20 images" in distil("inspect", "cut.safetensors")
     found, direct, run = (load(tmp_path / name) for name in ("cut.safetensors", "two", "run"))
     assert found.class_names == ["1", "7"]
     assert torch.equal(found.pixels(torch.arange(2)), run.pixels(torch.tensor([2, 14])))

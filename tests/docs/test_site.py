@@ -15,8 +15,9 @@ from ddkit_cli.main import COMMANDS
 
 import ddkit
 from ddkit.evaluation.protocols import PROTOCOLS
-from ddkit.flags import DistillFlags, described
+from ddkit.flags import DistillFlags
 from ddkit.methods.plugin import ALIASES, METHODS, Plugin, lookup
+from ddkit.runtime.flag import described
 
 ROOT = Path(__file__).parents[2]
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}

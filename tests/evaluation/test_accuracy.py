@@ -13,7 +13,6 @@ from ddkit.data.space import InputSpace
 from ddkit.distilled.dataset import load
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.accuracy import (
-    Evaluation,
     evaluate_with,
     own_protocol_name,
     protocol_for,
@@ -22,6 +21,7 @@ from ddkit.evaluation.accuracy import (
     tuning_split,
 )
 from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.training import create, train_on
 from ddkit.labels import EpochLabels, SoftLabels, joined
 from ddkit.pipeline import distill as pipeline

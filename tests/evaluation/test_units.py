@@ -7,7 +7,8 @@ import pytest
 
 from ddkit.distilled.dataset import load
 from ddkit.evaluation import units as evaluation_units
-from ddkit.evaluation.accuracy import Evaluation, evaluate_with, open_test, protocol_for
+from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
+from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.units import Evaluations, groups, joined
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import evaluate as comparison

@@ -24,7 +24,7 @@ def test_steps_are_the_option_that_counts_them(method, option):
 
 @pytest.mark.parametrize("method", ["random", "herding", "selection"])
 def test_methods_that_only_choose_images_refuse_steps(method):
-    with pytest.raises(DdkitError, match=f"^the method '{method}' takes no steps: leave out --ste"):
+    with pytest.raises(DdkitError, match=f"^the method '{method}' has no steps: leave out --steps"):
         steps_setting(method, 7)
 
 

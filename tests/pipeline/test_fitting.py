@@ -63,7 +63,9 @@ def test_the_labels_of_another_method_are_lowered_too():
 
 
 def test_less_than_the_least_is_refused():
-    with pytest.raises(DdkitError, match=r"--minutes 30: with the least of everything .* minutes"):
+    with pytest.raises(
+        DdkitError, match=r"--minutes 30: even with the least of everything .* minutes"
+    ):
         shortened(pace(asked()), 0.5)
 
 

@@ -51,7 +51,7 @@ def test_classes_sorted_as_numbers_there_and_as_text_here_are_told(train, space)
     texts = sorted(range(CLASSES), key=str)  # 0, 1, 10, 11, 2, …
     with pytest.raises(DdkitError) as caught:
         trained_accuracy(Brightness(texts, space), train, space, "base.pt")
-    assert str(caught.value).startswith("base.pt gets 17% of 504 training images right, and 100% ")
+    assert str(caught.value).startswith("base.pt gets 17% of 504 training images right, but 100% ")
     assert "sorted as numbers there, and as text here" in str(caught.value)
     assert "--trust-base" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -13,7 +13,8 @@ from benchmarks.device.rows.until import distilled_until
 from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import DistilledDataset, load
-from ddkit.evaluation.accuracy import Evaluation, evaluate_with, open_test, protocol_for, rated
+from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for, rated
+from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.training import train_on
 from ddkit.evaluation.units import joined
 from ddkit.pipeline.prepare import prepare

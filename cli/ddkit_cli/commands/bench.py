@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit.flags import DataFlags, described
+from ddkit.flags import DataFlags
+from ddkit.runtime.flag import described
 from ddkit_cli.options import data_options, executor_options, output_options
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.name
     "--trust",
     type=click.Choice(["pixels", "labels"]),
     multiple=True,
-    help="take them as they are, where they seem to be other than you say",
+    help="accept them as they are, even if they seem to be something else",
 )
 @output_options
 def import_(

@@ -91,6 +91,8 @@ def made_by(about: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     if origin := about.get("imported"):
         rows.append(("imported", f"{origin.get('name')}, format {origin.get('format')}"))
+    if cut := about.get("cut_from"):
+        rows.append(("cut from", f"a set of {cut.get('images')} images"))
     if config := about.get("config"):
         made = f"{config['method']} on {config['data']['name']}, ipc {config['ipc']}"
         rows.append(("method", f"{made}, seed {config['seed']}"))

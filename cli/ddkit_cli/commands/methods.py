@@ -98,7 +98,7 @@ def _show(name: str, as_json: bool) -> None:
         )
         return
     summary = facts.summary or (alias.summary if alias else "")
-    display.say(f"{name}: {summary or 'a method that says nothing of itself'}")
+    display.say(f"{name}: {summary or 'no description'}")
     if alias:
         said = {**alias.options, **({"init": alias.init} if alias.init else {})}
         display.say(

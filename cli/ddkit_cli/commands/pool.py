@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddkit.flags import DataFlags, described
+from ddkit.flags import DataFlags
+from ddkit.runtime.flag import described
 from ddkit.runtime.sizes import readable
 from ddkit_cli.options import data_options, output_options
 
@@ -102,7 +103,7 @@ def inspect(
         return
     display.say(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
     if not stages and opened.description["plugin"] == "imported":
-        titles = ["expert", "role", "epochs", "training images right at last"]
+        titles = ["expert", "role", "epochs", "training images right at the end"]
         display.table("experts", titles, trajectory_rows(opened))
         return
     display.table(

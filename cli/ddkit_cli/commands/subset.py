@@ -11,10 +11,12 @@ LARGEST = 10**7  # index; no set has so many images
 
 @click.command(short_help="keep some images of a distilled set")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--ipc", type=click.IntRange(1), help="the first so many of each class, as stored")
+@click.option("--ipc", type=click.IntRange(1), help="keep the first N images of each class")
 @click.option("--classes", metavar="A,B | N", help="keep these classes, or the first N")
-@click.option("--indices", metavar="0,5,10-19", help="of the images, as stored; alone")
-@click.option("--labels", type=click.Choice(["hard"]), help="leave soft labels out")
+@click.option(
+    "--indices", metavar="0,5,10-19", help="keep these images; without --ipc and --classes"
+)
+@click.option("--labels", type=click.Choice(["hard"]), help="drop soft labels")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="a new file")
 @click.option("--overwrite", is_flag=True, help="replace the distilled set that --out holds")
 @output_options

@@ -63,20 +63,20 @@ def eight_bit(
         depth = bits(largest)
         if depth < 16 and largest:
             raise DdkitError(
-                f"{place} has more than 8 bits a channel, unlike the first image, and fills "
-                f"{depth}: say how many count, --bit-depth {depth} or 16"
+                f"{place} has more than 8 bits per channel, unlike the first image, and uses "
+                f"{depth}: give --bit-depth {depth} or 16"
             )
     if least < 0:
         raise DdkitError(f"{place} has values below 0 ({least}): write them as 0 to 65535")
     if largest >> depth:
         raise DdkitError(
-            f"{place} holds the value {largest}, beyond the {depth} bits that count: say "
+            f"{place} holds the value {largest}, beyond the bit depth {depth}: give "
             f"--bit-depth {bits(largest)}"
         )
     if form == "upper" and depth < 16:
         raise DdkitError(
-            f"{place} has {depth} bits a colour, of which pillow gives {max(0, depth - 8)} in this "
-            "format: save it as PNG"
+            f"{place} has {depth} bits per colour, of which pillow reads {max(0, depth - 8)} in "
+            "this format: save it as PNG"
         )
     return (values >> depth - 8).astype(np.uint8)
 

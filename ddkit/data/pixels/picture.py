@@ -105,8 +105,8 @@ class Picture:
         """
         if self.is_huge:
             raise DdkitError(
-                f"{self.place} is of {self.image.width}x{self.image.height} pixels, too many to "
-                "decode: scale it down, or take a small --resize"
+                f"{self.place} has {self.image.width}x{self.image.height} pixels, too many to "
+                "decode: scale it down, or use a small --resize"
             )
         with self._named():
             image = self._composed(reading)
@@ -142,8 +142,8 @@ class Picture:
         if not self.content:
             return "the file is empty"
         if re.match(rb"....ftyp(he|mif1|msf1)", self.content, re.DOTALL):
-            return "HEIC, which pillow does not know: save it as JPEG"
-        return "of no format that pillow knows"
+            return "HEIC, which pillow does not read: save it as JPEG"
+        return "not in a format that pillow knows"
 
     def _composed(self, reading: Reading) -> Image.Image:
         alpha, image = self._alpha(), self._colours(reading)

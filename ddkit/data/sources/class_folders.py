@@ -58,5 +58,5 @@ def class_folders(root: Path) -> list[str]:
     names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     for name in names:
         if any("\udc80" <= character <= "\udcff" for character in name):  # bytes that are no text
-            raise DdkitError(f"the class folder {name!r} in {root} is no UTF-8: rename it")
+            raise DdkitError(f"the class folder {name!r} in {root} is not UTF-8: rename it")
     return names

@@ -161,9 +161,9 @@ def _jsonl(table: Path) -> Iterator[tuple[int, Row]]:
         try:
             row = json.loads(text)
         except ValueError as error:
-            raise DdkitError(f"line {line} of {table} is no JSON ({cause(error)})") from error
+            raise DdkitError(f"line {line} of {table} is not JSON ({cause(error)})") from error
         if not isinstance(row, dict):
-            raise DdkitError(f"line {line} of {table} is no JSON object")
+            raise DdkitError(f"line {line} of {table} is not a JSON object")
         yield line, {str(k): "" if v is None else str(v) for k, v in row.items()}
 
 

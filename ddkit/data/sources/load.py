@@ -98,7 +98,7 @@ def _whole(options: DataOptions, split: SplitName, detail: int | None, progress:
     own = is_registered(name)
     source: Source = registered if own else DATA.load(name)
     if options.test_share is not None and not (own and not has_test(name)):
-        raise DdkitError(f"'{name}' has a test split of its own: leave --test-share out")
+        raise DdkitError(f"'{name}' has a test split of its own: leave out --test-share")
     found = choose_classes(source(options, split), options.classes)
     if options.space == "zca":
         check_values(found.shape[0] * (side**2 if side else prod(found.shape[1:])))
@@ -173,7 +173,10 @@ def with_one_size(options: DataOptions, note: Callable[[str], None]) -> DataOpti
     side = common_side(options)
     if side is None:
         return options
-    note(f"the images of {options.name} differ in size: scaled to {side}x{side} (or --resize)")
+    note(
+        f"the images of {options.name} differ in size: scaled to {side}x{side} "
+        "(--resize chooses another size)"
+    )
     return options.model_copy(update={"resize": side})
 
 
@@ -192,8 +195,8 @@ def _files(
         depth = trained.images.depth(progress)
         if depth not in (None, 16) and split == "train":
             progress.note(
-                f"{listing.images.title}: pixels of more than 8 bits fill {depth}, of which the "
-                "upper 8 are used (--bit-depth says otherwise)"
+                f"{listing.images.title}: pixels of more than 8 bits use {depth}, of which the "
+                "upper 8 are kept (--bit-depth chooses another depth)"
             )
     reading = Reading(options.resize, options.colour, depth)
     if options.space == "zca":

@@ -116,11 +116,11 @@ def read_header(path: Path, info: zipfile.ZipInfo) -> Member:
         offset = file.tell()
     problem = None
     if dtype.kind not in "uibfU":
-        problem = f"holds values of {dtype}: only numbers and text are read"
+        problem = f"holds values of {dtype}: only numbers and text can be read"
     elif by_columns and len(shape) > 1:
         problem = "is stored column by column: store np.ascontiguousarray of it"
     elif not shape or 0 in shape[1:]:
-        problem = f"is of shape {shape}: the first dimension counts images, and none is 0"
+        problem = f"is of shape {shape}: the first dimension counts images, and none may be 0"
     elif info.file_size != offset + prod(shape) * dtype.itemsize:
         problem = "is damaged: it holds fewer or more values than its shape says"
     if problem:

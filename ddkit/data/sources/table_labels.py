@@ -29,7 +29,9 @@ def labels_of(rows: Rows, column: str, place: str) -> Iterator[Any]:
         if isinstance(value, float):  # whole numbers of which some are missing become floats
             value = None if value != value else int(value) if value.is_integer() else value
             if isinstance(value, float):
-                raise DdkitError(f"row {row} of {place} has the label {value}, which is no class")
+                raise DdkitError(
+                    f"row {row} of {place} has the label {value}, which is not a class"
+                )
         yield None if value in (-1, "") else value
 
 
@@ -66,7 +68,7 @@ def coded(
             bare.append(row)
         elif label not in codes:
             raise DdkitError(
-                f"row {row} of {place} has the label '{label}', which is none of the classes"
+                f"row {row} of {place} has the label '{label}', which is not one of the classes"
             )
         new.append(codes.get(label, -1))
     if bare and chosen is None:

@@ -95,7 +95,7 @@ def split_names(
         tests = named(names, SPLIT_NAMES["test"])
         if present and tests:
             raise DdkitError(
-                f"{where} has a test split of its own ({tests[0]}): leave --test-share out"
+                f"{where} has a test split of its own ({tests[0]}): leave out --test-share"
             )
         present = present or (names if len(names) == 1 else [])
     if not present:

@@ -35,8 +35,8 @@ def check_labels(labels: Labels, classes: Tensor, names: Sequence[str], path: Pa
         "1, 10, 2, or belong to different images",
     )
     raise DdkitError(
-        f"the labels of {path} say the class of the image for {share:.0%} of its images only: "
-        f"{cause}; save it again with both in one order, or --trust labels takes it as it is"
+        f"the labels of {path} agree with the class of only {share:.0%} of its images: {cause}; "
+        "save it again with both in the same order, or accept it as it is with --trust labels"
     )
 
 
@@ -70,7 +70,7 @@ def orders(said: Tensor, classes: Tensor, names: Sequence[str]) -> Iterator[tupl
         for other, who in ((places.argsort()[classes], "labels"), (places[classes], "images")):
             yield f"its {who} seem to be in the order of {what} ({first}, …)", other
     turns = torch.arange(len(classes)) % len(names)
-    yield "its images seem to lie one of each class in turn, not class by class", turns
+    yield "its images seem to be one of each class in turn, not sorted by class", turns
 
 
 def natural(name: str) -> list[tuple[int, str]]:

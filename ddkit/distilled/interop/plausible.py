@@ -58,7 +58,7 @@ class Plausible:
         wrong = self.problem(pixels[rows]) or (None if seen is None else self.mistaken(seen))
         if wrong is not None:
             advice = self.advice(seen)
-            raise DdkitError(f"{path} {wrong}: {advice}; --trust pixels takes it as it is")
+            raise DdkitError(f"{path} {wrong}: {advice}; or accept it as it is with --trust pixels")
 
     def problem(self, pixels: Tensor) -> str | None:
         """Return what is wrong with pixels by themselves, and beside the data."""
@@ -68,7 +68,7 @@ class Plausible:
         mean, data = pixels.mean((0, 2, 3)), self.data
         if data is not None:
             if ((mean - data.mean).abs() > OFF * data.std).any():
-                return f"would have the mean {listed(mean)}, and the data have {listed(data.mean)}"
+                return f"would have the mean {listed(mean)}, but the data have {listed(data.mean)}"
         elif min(mean.mean(), 1 - mean.mean()) < BLACK * pixels.std():
             return f"would have the mean {listed(mean)}, of pixels in 0 to 1"
         return None
@@ -78,7 +78,7 @@ class Plausible:
         if self.space is None or self.space.kind != "standard":
             return None
         if 0 <= inputs.min() < inputs.max():
-            return "would have no pixel that is darker than --mean, as if it held pixels already"
+            return "would have no pixel darker than --mean, as if it held pixels already"
         if self.whitening is None or self.contrast(self.space.decode(inputs)) > FLAT:
             return None
         if not self.fits(self.whitening.decode(inputs)):
@@ -88,7 +88,7 @@ class Plausible:
     def advice(self, inputs: Tensor | None) -> str:
         """Return what to say instead, as far as that makes pixels of the inputs that can be."""
         if inputs is None:
-            return "pixels in 0 to 1 belong there, neither normalised nor whitened"
+            return "save pixels in 0 to 1 there, neither normalised nor whitened"
         channels = inputs.shape[1]
         spaces = {
             "--space unit": InputSpace(torch.zeros(channels), torch.ones(channels)),
@@ -101,12 +101,12 @@ class Plausible:
             if space is not None and self.fits(space.decode(inputs))
         ]
         if ways:
-            return f"it can be with {' or '.join(ways)}"
+            return f"plausible with {' or '.join(ways)}"
         if inputs.min() >= 0 and inputs.max() > 2:
-            return "bytes of 0 to 255 are divided by 255 first, and then --space unit"
+            return "if it holds bytes of 0 to 255, divide them by 255 and use --space unit"
         return (
-            "say how the tool made its inputs of pixels: its --mean and --std, --data NAME --space "
-            "zca if it whitens, --space unit if it saved pixels"
+            "describe how the tool made its inputs from pixels: its --mean and --std, --data NAME "
+            "--space zca if it whitens, --space unit if it saved pixels"
         )
 
     def fits(self, pixels: Tensor) -> bool:

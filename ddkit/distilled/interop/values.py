@@ -78,7 +78,7 @@ def soft_of(vectors: Tensor, kind: str | None, path: Path) -> Tensor:
         return log_of(vectors, path)
     if len(vectors[0]) > 1 and vectors.min() >= 0 and ((vectors.sum(1) - 1).abs() < 1e-3).all():
         raise DdkitError(
-            f"{path} has labels that sum to 1 as probabilities do, and no logits: say --labels "
+            f"{path} has labels that sum to 1 as probabilities do, not logits: give --labels "
             "probabilities"
         )
     return vectors

@@ -14,7 +14,7 @@ def check_run(run: Run) -> None:
             "itself: leave --init out"
         )
     if run.config.short_classes == "noise":
-        raise DdkitError("--short-classes noise: noise cannot be chosen; repeat the images instead")
+        raise DdkitError("--short-classes noise: noise cannot be selected; repeat images instead")
     if run.options.features == "network":
         check_network(run)
         _check_source(run)

@@ -90,7 +90,7 @@ def test_as_many_bits_count_as_the_training_images_fill(tree, largest, depth, ch
         assert torch.equal(
             image if channels == 3 else image[0], each.movedim(-1, 0) if channels == 3 else each
         )
-    assert [f"fill {depth}, of which" in note for note in notes] == [True] * (depth != 16)
+    assert [f"use {depth}, of which" in note for note in notes] == [True] * (depth != 16)
     test, notes = opened(root, "test")  # as the training images say
     assert torch.equal(test.take(torch.tensor([0]))[0], split.take(torch.tensor([0]))[0])
     assert notes == []
@@ -115,7 +115,7 @@ def test_a_value_beyond_the_depth_is_named_with_the_depth_that_holds_it(tree):
     opened(root)
     with pytest.raises(
         DdkitError,
-        match=r"test/a/000.png holds the value 5000, beyond the 12 bits .* --bit-depth 14",
+        match=r"test/a/000.png holds the value 5000, beyond the bit depth 12: give --bit-depth 14",
     ):
         opened(root, "test")
     assert opened(root, "test", bit_depth=14)[0].images.max() == 5000 >> 6
@@ -164,7 +164,9 @@ def test_floats_from_0_to_1_are_pixels_and_others_have_no_range():
 def test_colours_whose_lower_bits_pillow_drops_are_refused_where_they_count():
     """Grey with alpha: pillow reads its upper bytes alone."""
     array = np.stack([values(4095), values(65535)[::-1]], 2)
-    with pytest.raises(DdkitError, match="x has 12 bits a colour, of which pillow gives 4 in this"):
+    with pytest.raises(
+        DdkitError, match="x has 12 bits per colour, of which pillow reads 4 in this"
+    ):
         plain(png16(array), depth=12)
     whole = np.stack([values(65535), np.full((6, 5), 65535)], 2)
     assert np.array_equal(plain(png16(whole))[..., 0], values(65535) >> 8)

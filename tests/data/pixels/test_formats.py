@@ -121,7 +121,7 @@ def test_a_jpeg_beyond_the_limit_is_read_smaller(at_most, make_picture, orientat
 def test_one_that_stays_beyond_it_is_named_with_the_way_on(at_most, make_picture, side):
     content = saved(make_picture(1, 320, 240), "JPEG")
     at_most(1000)
-    with pytest.raises(DdkitError, match=r"big.jpg is of 320x240 pixels, too many .* --resize"):
+    with pytest.raises(DdkitError, match=r"big.jpg has 320x240 pixels, too many .* --resize"):
         read(content, side)
 
 
@@ -153,8 +153,8 @@ def test_the_scaled_size_keeps_the_shorter_side(size):
 def test_what_pillow_does_not_know_is_said_in_words():
     for content, words in [
         (b"", "the file is empty"),
-        (b"hello", "of no format that pillow knows"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC, which pillow does not know: save it as JPEG"),
+        (b"hello", "not in a format that pillow knows"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC, which pillow does not read: save it as JPEG"),
     ]:
         with pytest.raises(DdkitError) as caught:
             Picture(content, "x.jpg")

@@ -115,7 +115,7 @@ def outcome(command, *arguments):
 def test_one_class_is_refused_wherever_data_are_opened(pets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = str(pets("ab"))
-    words = "class to tell apart, and two is the least: add images of another class, or name more"
+    words = "class to tell apart, but needs at least two: add images of another class, or name more"
     small = ("--resize", "8", "--ipc", "1")
     for command in (("distill", "-m", "random"), ("bench", "-m", "random,herding", "--dry-run")):
         name, *rest = command

@@ -130,5 +130,5 @@ def test_control_characters_in_the_name_of_a_class_are_told(pets, heard):
 def test_a_class_whose_name_is_no_text_is_refused(pets):
     (pets / "train/dog").rename(pets / "train" / os.fsdecode(b"d\xffg"))
     (pets / "val/dog").rename(pets / "val" / os.fsdecode(b"d\xffg"))
-    with pytest.raises(DdkitError, match=r"class folder 'd\\udcffg' in .* is no UTF-8: rename it"):
+    with pytest.raises(DdkitError, match=r"class folder 'd\\udcffg' in .* is not UTF-8: rename it"):
         load(pets)

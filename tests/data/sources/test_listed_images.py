@@ -126,8 +126,8 @@ def test_images_that_are_not_listed_are_counted(laid_out, heard):
         ("train.csv", CSV + "gone.png,cat\n", "train.csv lists gone.png, which is not in "),
         ("train.csv", CSV + ",cat\n", "line 5 of train.csv has no 'file_name'"),
         ("train.csv", CSV + "a.png,\n", "line 5 of train.csv has no 'label'"),
-        ("train.jsonl", JSONL + "\n{", "line 4 of train.jsonl is no JSON (JSONDecodeError"),
-        ("train.jsonl", JSONL + "\n[1]", "line 4 of train.jsonl is no JSON object"),
+        ("train.jsonl", JSONL + "\n{", "line 4 of train.jsonl is not JSON (JSONDecodeError"),
+        ("train.jsonl", JSONL + "\n[1]", "line 4 of train.jsonl is not a JSON object"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_named_by_its_line(laid_out, table, text, message):

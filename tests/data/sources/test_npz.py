@@ -126,7 +126,7 @@ REFUSED = {
     ),
     "pickles": (
         {"x_train": grey(2, 0), "y_train": np.array([{}, {}], dtype=object)},
-        "FILE: the array y_train holds values of object: only numbers and text are read$",
+        "FILE: the array y_train holds values of object: only numbers and text can be read$",
     ),
     "lengths": (
         {"x_train": grey(3, 0), "y_train": np.zeros(2, int)},

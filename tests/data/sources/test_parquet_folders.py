@@ -116,7 +116,7 @@ def test_the_training_split_defines_the_classes(tmp_path, table):
 def test_a_label_that_training_never_saw_is_refused(tmp_path, table):
     table([1], [5], datasets.Value("int64")).to_parquet(tmp_path / "train.parquet")
     table([4, 4], [5, 9], datasets.Value("int64")).to_parquet(tmp_path / "test.parquet")
-    with pytest.raises(DdkitError, match=r"row 1 .* label '9', which is none of the classes"):
+    with pytest.raises(DdkitError, match=r"row 1 .* label '9', which is not one of the classes"):
         load(tmp_path, "test")
 
 

@@ -95,7 +95,9 @@ def test_a_train_folder_alone_is_divided_and_told_of(flat, heard):
 def test_a_set_with_a_test_split_of_its_own_keeps_it(parquet, tree, png):
     folder = tree({f"{split}/cat/{n}.png": png(n) for split in ("train", "val") for n in (1, 2)})
     for name, own in ((str(parquet), "validation"), (str(folder), "val")):
-        with pytest.raises(DdkitError, match=rf"a test split of its own \({own}\): leave --test-s"):
+        with pytest.raises(
+            DdkitError, match=rf"a test split of its own \({own}\): leave out --test-s"
+        ):
             greys(name, "train", test_share=0.2)
     with pytest.raises(DdkitError, match="'digits' has a test split of its own"):
         greys("digits", "test", test_share=0.2)

@@ -71,7 +71,7 @@ def test_datasets_loads_pixels_classes_names_and_soft_labels(
     assert again.class_names == distilled.class_names
     torch.testing.assert_close(again.labels.logits.softmax(1), logits[ORDER].softmax(1))
     if kind == "probabilities":  # as logits they would be next to uniform
-        with pytest.raises(DdkitError, match="say --labels probabilities"):
+        with pytest.raises(DdkitError, match="give --labels probabilities"):
             bring(out, unit=True)
 
 

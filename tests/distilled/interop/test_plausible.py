@@ -52,7 +52,7 @@ def refused(pixels: Tensor, said: InputSpace, was: InputSpace, train: Split | No
     inputs = was.encode(pixels)
     with pytest.raises(DdkitError) as caught:
         Plausible(said, train).check(said.decode(inputs), "file", inputs)
-    assert "; --trust pixels takes it as it is" in str(caught.value)
+    assert "; or accept it as it is with --trust pixels" in str(caught.value)
     return str(caught.value)
 
 
@@ -63,8 +63,8 @@ def refused(pixels: Tensor, said: InputSpace, was: InputSpace, train: Split | No
         ("unit", "standard", False, "of pixels in 0 to 1", "--mean and --std"),
         ("unit", "zca", True, "would have the mean", "--space zca"),
         ("unit", "zca", False, "of pixels in 0 to 1", "--data NAME --space zca if it whitens"),
-        ("standard", "unit", True, "no pixel that is darker than --mean", "--space unit"),
-        ("standard", "unit", False, "no pixel that is darker than --mean", "--space unit"),
+        ("standard", "unit", True, "no pixel darker than --mean", "--space unit"),
+        ("standard", "unit", False, "no pixel darker than --mean", "--space unit"),
         ("standard", "zca", True, "less than half the contrast", "--space zca"),
         ("zca", "unit", True, "would have the mean", "--space unit"),
     ],
@@ -96,7 +96,7 @@ def test_noise_and_averages_of_images_are_taken(spaces, train):
 
 def test_bytes_and_pixels_that_belong_there_as_they_are(spaces):
     line = refused(photographs(6) * 255, spaces["standard"], spaces["unit"], None)
-    assert "bytes of 0 to 255 are divided by 255 first" in line
+    assert "bytes of 0 to 255, divide them by 255" in line
     with pytest.raises(DdkitError, match="neither normalised nor whitened"):
         Plausible(spaces["unit"], None).check(spaces["standard"].encode(photographs(6)), "file")
 
@@ -127,7 +127,7 @@ def test_an_import_is_refused_leaves_nothing_and_takes_what_is_trusted(tmp_path,
     pixels = photographs(6)
     save(tmp_path, pixels)
     said = {"classes": NAMES, "mean": MEAN.tolist(), "std": STD.tolist()}
-    with pytest.raises(DdkitError, match="it can be with --space unit"):
+    with pytest.raises(DdkitError, match="plausible with --space unit"):
         bring(tmp_path, **said)
     assert not list(tmp_path.glob("imported*"))
     trusted = bring(tmp_path, trust=("pixels",), **said)
@@ -157,7 +157,7 @@ def test_pixels_of_idc_are_looked_at_too(tmp_path, bring):
 def test_the_data_of_a_set_are_asked(tmp_path, bring):
     """A set of bright digits is no set of digits, however plausible it is by itself."""
     save(tmp_path, torch.rand(20, 1, 8, 8) * 0.2 + 0.75, torch.arange(10).repeat_interleave(2))
-    with pytest.raises(DdkitError, match=r"would have the mean 0\.8\d, and the data have 0\.3"):
+    with pytest.raises(DdkitError, match=r"would have the mean 0\.8\d, but the data have 0\.3"):
         bring(tmp_path, data=DataOptions(name="digits"), unit=True)
 
 
@@ -177,7 +177,7 @@ def test_classes_in_the_order_of_text_are_recognised():
     text = torch.tensor(sorted(range(20), key=str))  # 0, 1, 10, 11, …
     columns = one_hot(classes, 20)[:, text]  # column k is that of class text[k]
     line = complaint(columns, classes, names)
-    assert "for 10% of its images only" in line  # those of 0 and 1
+    assert "only 10% of its images" in line  # those of 0 and 1
     assert "its labels seem to be in the order of the numbers of classes as text" in line
     assert "(class 0, class 1, class 10, …)" in line
     rows = one_hot(text[classes], 20)  # images of the folders 0, 1, 10, … beside labels 0, 1, 2, …
@@ -195,7 +195,7 @@ def test_classes_in_the_order_of_their_names_are_recognised():
 def test_images_one_of_each_class_in_turn_are_recognised():
     turns = torch.arange(12) % 4
     line = complaint(one_hot(turns, 4), torch.arange(4).repeat_interleave(3), "abcd")
-    assert "one of each class in turn, not class by class" in line
+    assert "one of each class in turn, not sorted by class" in line
     other = torch.tensor([3, 0, 0, 2, 3, 1, 1, 3, 0, 1, 2, 2])
     line = complaint(one_hot(other, 4), torch.arange(4).repeat_interleave(3), "abcd")
     assert "different orders, perhaps numbers sorted as text" in line
@@ -208,7 +208,7 @@ def test_a_weak_teacher_is_taken(count, right, taken):
     if taken:
         check_labels(SoftLabels(one_hot(said, count)), classes, list(map(str, range(count))), "f")
     else:
-        assert f"for {right:.0%}" in complaint(one_hot(said, count), classes, "abcdefghij")
+        assert f"only {right:.0%}" in complaint(one_hot(said, count), classes, "abcdefghij")
 
 
 def test_of_many_classes_fewer_labels_must_be_right():
@@ -216,7 +216,7 @@ def test_of_many_classes_fewer_labels_must_be_right():
     names = [f"n{number}" for number in range(200)]
     said = torch.where(torch.arange(len(classes)) % 10 < 2, classes, (classes + 7) % 200)
     check_labels(SoftLabels(one_hot(said, 200)), classes, names, "file")
-    assert "for 0%" in complaint(one_hot((classes + 7) % 200, 200), classes, names)
+    assert "of only 0%" in complaint(one_hot((classes + 7) % 200, 200), classes, names)
 
 
 def test_labels_of_epochs_count_together_and_hard_ones_not():
@@ -224,14 +224,14 @@ def test_labels_of_epochs_count_together_and_hard_ones_not():
     epochs = torch.stack([one_hot(CLASSES, 3), one_hot(CLASSES, 3), one_hot(2 - CLASSES, 3)])
     check_labels(EpochLabels(epochs, views), CLASSES, NAMES, "file")
     check_labels(HardLabels(CLASSES), CLASSES, NAMES, "file")
-    with pytest.raises(DdkitError, match="for 33%"):
+    with pytest.raises(DdkitError, match="of only 33%"):
         check_labels(EpochLabels(epochs.flip(2), views), CLASSES, NAMES, "file")
 
 
 def test_an_import_of_labels_in_another_order_is_refused_or_trusted(tmp_path, bring):
     save(tmp_path, photographs(6), one_hot((CLASSES + 1) % 3, 3))
     said = {"classes": NAMES, "unit": True, "labels": "logits"}
-    with pytest.raises(DdkitError, match=r"the labels of .* for 0% of its images only"):
+    with pytest.raises(DdkitError, match=r"the labels of .* only 0% of its images"):
         bring(tmp_path, **said)
     assert not list(tmp_path.glob("imported*"))
     assert bring(tmp_path, trust=("labels",), **said).labels.kind == "soft"

@@ -94,7 +94,7 @@ def test_classes_that_stand_in_another_order_by_now_are_matched_by_name(distille
     moved = torch.tensor([0, 2, 1])[labels]  # as text "10" stands before "2"
     ddkit.register_data("mine", (images, moved), (images, moved), classes=["0", "10", "2"])
     assert accuracies(progress=heard) == before
-    said = "classes of 'mine' are matched by name, for class 1 is '2' and '10' there"
+    said = "classes of 'mine' are matched by name, because class 1 is '2' and '10' there"
     assert said in heard.notes
     ddkit.register_data("mine", (images, moved), (images, moved), classes=["0", "10", "3"])
     with pytest.raises(ddkit.DdkitError, match="the data 'mine' are not those"):

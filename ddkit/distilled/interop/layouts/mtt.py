@@ -37,8 +37,8 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
     plain = path.with_name(f"images_zca_{name[2]}.pt")
     if given.check and name[1] is None and space.kind != "zca" and plain.exists():
         raise DdkitError(
-            f"{path} holds whitened images, for {plain.name} lies beside it: say --data NAME "
-            f"--space zca, as it was distilled; --trust pixels takes it as you say"
+            f"{path} seems to hold whitened images, because {plain.name} is beside it: give --data "
+            "NAME --space zca, as it was distilled, or accept it as it is with --trust pixels"
         )
     images = given.checked(images, path) if name[1] else given.pixels(images, path)
     beside = path.with_name(f"labels_{name[2]}.pt")
