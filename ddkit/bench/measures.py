@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import e, exp, isnan, nan
 from statistics import fmean, stdev
+from typing import TypeVar
 
 from scipy.stats import ttest_rel
 
+T = TypeVar("T")
 SIGNIFICANT = 0.05
 ROUNDING = 1e-12  # of differences of means
 
@@ -96,9 +98,14 @@ def significant(values: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], 
         for a, b in combinations(values, 2)
         if len(values[a]) == len(values[b])
     }
-    known = sorted((p, pair) for pair, p in found.items() if not isnan(p))
-    highest = 0.0
-    for rank, (p, pair) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
-        found[pair] = highest
-    return found
+    return holm(found)
+
+
+def holm(found: Mapping[T, float]) -> dict[T, float]:
+    """Return the p of several tests after Holm's correction for all of them; NaN is no test."""
+    corrected, highest = dict(found), 0.0
+    known = sorted((key for key in found if not isnan(found[key])), key=found.__getitem__)
+    for rank, key in enumerate(known):
+        highest = max(highest, min(1.0, found[key] * (len(known) - rank)))
+        corrected[key] = highest
+    return corrected

@@ -80,19 +80,21 @@ class _Figures:
         }
 
     def evaluated(self) -> list[Key]:
-        """Return what was evaluated, what is compared side by side; methods as they were asked for.
+        """Return what was evaluated, what is compared side by side, in the order asked for.
 
         The order of the store is that in which workers happened to finish.
         """
         asked = [entry.about for entry in self.store.all("bench")]
         methods = [name for about in asked for name in about.get("methods", ())]
+        networks = [name for about in asked for name in about.get("networks", ())]
         protocols = [name for about in asked for name in about.get("protocols", ())]
 
         def place(key: Key) -> tuple[Any, ...]:
             protocol, method = _rank(protocols, key.protocol), _rank(methods, key.method)
             first = re.match(r"\d*", key.recipe)  # 2 of 10 classes come before 10 of 10
             recipe = int(first[0] or 0) if first else 0, key.recipe
-            return key.data, key.ipc, key.network, protocol, recipe, method
+            network = _rank(networks, key.network), key.network
+            return key.data, key.ipc, network, protocol, recipe, method
 
         return sorted((key for key in self.found if self.found[key]["set"]), key=place)
 

@@ -2,14 +2,17 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
 from math import isnan
 from typing import Any
 
+from ddkit.bench.config import OWN
 from ddkit.bench.measures import Spread
 from ddkit.bench.result_rows import Difference, Row, Scores
 from ddkit.bench.results import Results
+from ddkit.bench.summary import summaries
 from ddkit.runtime.shown import shown
 from ddkit.runtime.sizes import readable
 
@@ -22,10 +25,11 @@ HOW_TO_READ = (
     "own learning rate was learned or tuned, theirs is tuned on held-out training data. Networks "
     "on all real data see hard labels. Nothing is chosen on the test split.",
     "p comes from a paired t-test over distillation seeds: between methods with Holm's correction "
-    "for all pairs that are compared under the same conditions, against random images without a "
-    "correction. A single distillation seed allows no test. “Behind” is a method where another is "
-    "better beyond noise (p < 0.05). “Not told apart” from the highest is no claim of being as "
-    "good: two or three seeds can seldom show a difference.",
+    "for all pairs that are compared under the same conditions; against random images with Holm's "
+    "correction for all methods in the summary, without one in the tables. A single distillation "
+    "seed allows no test. “Behind” is a method where another is better beyond noise (p < 0.05). "
+    "“Not told apart” from the highest is no claim of being as good: two or three seeds can seldom "
+    "show a difference.",
 )
 
 Fields = Sequence[tuple[str, Callable[[Row], Any]]]
@@ -108,9 +112,31 @@ def csv_text(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """Return the report as Markdown; it renders alike wherever tables do."""
-    parts = ["# Bench", *HOW_TO_READ, *map(_markdown_cell, results.notes)]
-    if not results.rows:
-        parts.append("Nothing is finished yet.")
+    found = summaries(results)
+    parts = ["# Bench"] if found else ["# Bench", "Nothing is finished yet."]
+    summary = _section(
+        "Summary",
+        ["data", "ipc", "method", "accuracy", "n", "over random", "test", "time", "recipe"],
+        [
+            [
+                each.data,
+                line.row.ipc,
+                line.row.name,
+                accuracy(line.row.accuracy),
+                trained(line.row.accuracy),
+                points(line.over_random),
+                line.verdict,
+                duration(line.seconds),
+                recipe_of(line.row),
+            ]
+            for each in found
+            for line in each.lines
+        ],
+    )
+    parts += summary[:1]
+    parts += [_markdown_cell(sentence) for each in found for sentence in each.sentences]
+    parts += summary[1:]
+    parts += [*HOW_TO_READ, *map(_markdown_cell, results.notes)]
     cells = [[value(row) for _, value in MARKDOWN_FIELDS] for row in results.rows]
     parts += _section("Accuracy", [name for name, _ in MARKDOWN_FIELDS], cells)
     parts += _section(
@@ -223,6 +249,12 @@ def conditions(protocol: str, recipe: str) -> str:
     return f"{protocol}, {recipe}" if recipe else protocol
 
 
+def recipe_of(row: Row) -> str:
+    """Return what an accuracy was measured under, in words."""
+    own = "its own recipe" if row.protocol == OWN else row.protocol
+    return f"{conditions(own, row.recipe)}; {row.network}"
+
+
 def rate_note(row: Row) -> str:
     """Return what a row says of learning rates that were learned for another network."""
     return "" if row.learned_on is None else f", learned rate from {row.learned_on}"
@@ -245,8 +277,8 @@ def _section(title: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) ->
 
 
 def _markdown_cell(value: Any) -> str:
-    """Return text that is only text in a cell: no tag, no other cell, no emphasis."""
+    """Return what is only text in a cell or a sentence: no tag, no other cell, no emphasis."""
     text = shown(" ".join(str(value).split())).replace("\\", "\\\\").replace("&", "&amp;")
     for sign in "|*_`[]":
         text = text.replace(sign, f"\\{sign}")
-    return text.replace("<", "&lt;")
+    return re.sub("<(?! )", "&lt;", text)  # before a space it begins no tag

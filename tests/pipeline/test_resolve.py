@@ -290,3 +290,17 @@ def test_other_stages_leave_it_out_too(presets, folder):
     )
     assert resolve(request, said.append).relabel_from.options == DEFAULTS
     assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "option"), [("teddy", "iterations"), ("mtt", "iterations"), ("dm", "updates")]
+)
+def test_steps_are_the_option_that_counts_them(method, option):
+    assert resolve(Request(method, steps=7)).options[option] == 7
+
+
+def test_steps_are_given_once_and_only_where_there_are_any():
+    with pytest.raises(DdkitError, match=r"--steps 7 is --set iterations=7"):
+        resolve(Request("teddy", settings=["iterations=8"], steps=7))
+    with pytest.raises(DdkitError, match="the method 'random' takes no steps"):
+        resolve(Request("random", steps=7))

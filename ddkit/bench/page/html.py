@@ -13,7 +13,7 @@ import tomli_w
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ddkit.bench.page import charts, columns, heat, images
+from ddkit.bench.page import charts, columns, first, heat, images
 from ddkit.bench.results import Results
 from ddkit.bench.store import Store
 from ddkit.bench.tables import HOW_TO_READ, as_json, csv_text, duration
@@ -21,7 +21,7 @@ from ddkit.config import RunConfig
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.settings import validated
 
-STYLES = ("base.css", "tables.css", "figures.css", "print.css")
+STYLES = ("base.css", "summary.css", "tables.css", "figures.css", "print.css")
 SCRIPTS = ("theme.js", "tables.js", "figures.js")
 
 
@@ -50,6 +50,7 @@ def render(store: Store, results: Results) -> str:
     sets = {entry.key: entry for entry in store.all("set") if entry.result}
     made_with = {key: str(entry.result["config"]["network"]) for key, entry in sets.items()}
     looks = charts.styles([row.name for row in results.rows])
+    sheets = _sheets(folder, results, sets)
     style = Markup("\n".join(_asset(name) for name in STYLES))  # noqa: S704 - our own file
     scripts = [Markup(_asset(name)) for name in SCRIPTS]  # noqa: S704 - our own files
     environment = Environment(
@@ -59,7 +60,7 @@ def render(store: Store, results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"breakable": _breakable, "whole": _whole}
     return environment.get_template("report.html.j2").render(
         title=folder.resolve().name,
         style=style,
@@ -67,6 +68,7 @@ def render(store: Store, results: Results) -> str:
         hashes=[_digest(script) for script in scripts],
         how_to_read=(*HOW_TO_READ, *results.notes),
         facts=_facts(results),
+        cards=first.cards(results, looks, sheets),
         choices=columns.choices(results),
         main=columns.main_table(results),
         scores=columns.scores_table(results),
@@ -75,7 +77,7 @@ def render(store: Store, results: Results) -> str:
         panels=charts.panels(results.rows, looks),
         chart=charts,
         heat_maps=heat.heat_maps(results.rows, made_with),
-        sheets=_sheets(folder, results, sets),
+        sheets=sheets,
         cells=_cells(folder, results, sets),
         benches=_benches(store),
         failed=results.failed,
@@ -94,6 +96,12 @@ def _asset(name: str) -> str:
 def _breakable(text: str) -> Markup:
     """Return text that may break after colons, as the specs of networks are long."""
     return Markup("<wbr>").join(escape(part) for part in re.split("(?<=:)", text))
+
+
+def _whole(text: str) -> Markup:
+    """Return text in which "(p < 0.05, Holm)" does not break."""
+    spans = re.sub(r"\(p [^()]*\)", r'<span class="whole">\g<0></span>', str(escape(text)))
+    return Markup(spans)  # noqa: S704 - escaped above
 
 
 def _digest(script: str) -> str:

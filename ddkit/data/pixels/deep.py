@@ -63,7 +63,7 @@ def eight_bit(
         depth = bits(largest)
         if depth < 16 and largest:
             raise DdkitError(
-                f"{place} has more than 8 bits per channel, unlike the first image, and uses "
+                f"{place} has more than 8 bits per channel, unlike others, and uses "
                 f"{depth}: give --bit-depth {depth} or 16"
             )
     if least < 0:

@@ -200,6 +200,31 @@ def test_no_page_is_wider_than_its_window(tab, width):
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [360, 390])
+def test_on_a_phone_every_accuracy_is_seen_without_scrolling_sideways(tab, width):
+    tab.set_viewport_size({"width": width, "height": 844})
+    cells = tab.locator("#summary .reached").all()
+    assert len(cells) == 4
+    for cell in (*cells, *tab.locator("#summary .set > *").all()):
+        box = cell.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    assert cells[0].locator("b").inner_text() == "69.5"
+    assert cells[0].locator("b").bounding_box()["y"] < 844  # on the first screen
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_summary_stays_a_table_for_those_who_hear_it(tab):
+    tab.set_viewport_size({"width": 390, "height": 844})
+    table = tab.get_by_role("table").first
+    heads = table.get_by_role("columnheader").all_inner_texts()
+    assert heads == ["method", "accuracy", "over random", "time", "images"]
+    row = table.get_by_role("row").nth(2)
+    assert row.get_by_role("rowheader").inner_text().startswith("teddy")
+    assert row.get_by_role("cell").count() == 4
+    assert row.get_by_role("img").get_attribute("aria-label").startswith("teddy, 1 per class")
+
+
 def test_it_prints_with_everything_open_and_no_controls(tab):
     tab.emulate_media(media="print", color_scheme="dark")
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")

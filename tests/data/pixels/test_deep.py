@@ -121,17 +121,21 @@ def test_a_value_beyond_the_depth_is_named_with_the_depth_that_holds_it(tree):
     assert opened(root, "test", bit_depth=14)[0].images.max() == 5000 >> 6
 
 
-def test_one_of_16_bits_among_others_is_used_whole_or_asked_about(tree):
+def test_one_of_16_bits_among_others_counts_too(tree):
     flat = saved(Image.new("L", (5, 6), 9))
-    full = opened(folder(tree, [flat, png16(values(65535))]))[0]
-    assert torch.equal(full.images[1, 0], torch.from_numpy(values(65535) >> 8).byte())
-    root = folder(tree, [flat, png16(values(4095))])
-    with pytest.raises(
-        DdkitError,
-        match=r"b/001.png has more than 8 .* fills 12: say .*, --bit-depth 12 or 16",
-    ):
-        opened(root)
-    assert opened(root, bit_depth=12)[0].images[1].max() == 255
+    for largest, depth in ((65535, 16), (4095, 12)):
+        split = opened(folder(tree, [flat, png16(values(largest))]))[0]
+        assert torch.equal(
+            split.images[1, 0], torch.from_numpy(values(largest) >> depth - 8).byte()
+        )
+        assert split.images[0].unique().tolist() == [9]
+
+
+def test_one_that_was_not_looked_at_is_used_whole_or_asked_about():
+    assert np.array_equal(plain(png16(values(65535)), depth=None), values(65535) >> 8)
+    message = "x has more than 8 bits .* uses 12: give --bit-depth 12 or 16"
+    with pytest.raises(DdkitError, match=message):
+        plain(png16(values(4095)), depth=None)
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PPM", "JPEG2000"])

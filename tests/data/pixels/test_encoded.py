@@ -126,12 +126,10 @@ def test_torchvisions_decoder_gives_the_crops_of_the_threads(photographs, in_tie
     assert crops_on(torch.device("cpu"), [(b"\xff\xd8", "x")], (16, 16), tries, flips) is None
 
 
-@pytest.mark.parametrize("length", [5, 1000])
-def test_a_broken_image_is_named_when_it_is_used(photographs, in_tier, length):
-    if not (photographs / "train").exists():
-        pytest.skip("one file holds all")
+@pytest.mark.parametrize("photographs", ["folders"], indirect=True)
+def test_a_broken_image_is_named_when_it_is_used(photographs, in_tier):
     path = photographs / "train/b/06.jpg"
-    path.write_bytes(path.read_bytes()[:length])
+    path.write_bytes(path.read_bytes()[:1000])
     data = resident(in_tier("memory", photographs, resize=16, classes="a"))
     split = in_tier("encoded", photographs, resize=16)
     with pytest.raises(DdkitError, match=r"train/b/06.jpg is not a readable image"):
@@ -139,6 +137,14 @@ def test_a_broken_image_is_named_when_it_is_used(photographs, in_tier, length):
     data = Resident(split, data.space, "cpu")
     with pytest.raises(DdkitError, match=r"train/b/06.jpg is not a readable image"):
         list(data.batches(5, gen(), augmentation="rrc-flip"))
+
+
+@pytest.mark.parametrize("photographs", ["folders"], indirect=True)
+def test_a_broken_header_is_named_as_images_are_looked_at(photographs, in_tier):
+    path = photographs / "train/b/06.jpg"
+    path.write_bytes(path.read_bytes()[:5])
+    with pytest.raises(DdkitError, match=r"train/b/06.jpg is not a readable image"):
+        in_tier("encoded", photographs, resize=16)
 
 
 def test_the_fingerprint_follows_the_content_of_the_files(photographs, in_tier, make_picture):

@@ -67,5 +67,7 @@ def test_a_link_to_nothing_is_named(tree, png, monkeypatch):
     folder = tree({"train/cat/1.png": png(1)})
     (folder / "train/cat/2.png").symlink_to("gone.png")
     monkeypatch.setenv("DDKIT_TIER", "mapped")
-    with pytest.raises(DdkitError, match=r"train/cat/2\.png can't be read \(FileNotFound"):
+    with pytest.raises(
+        DdkitError, match=r"train/cat/2\.png is not a readable image \(FileNotFound"
+    ):
         load(DataOptions(name=str(folder)), "train")

@@ -72,8 +72,9 @@ def test_a_class_that_cannot_be_divided_is_named(tree, png):
 
 
 def test_without_a_share_the_flag_is_named(flat):
-    with pytest.raises(DdkitError, match=r"not divided into train/ and test/: --test-share 0\.2"):
-        greys(flat, "train")
+    assert len(greys(flat, "train")) == 15
+    with pytest.raises(DdkitError, match=r"has no test split: --test-share 0\.2"):
+        greys(flat, "test")
 
 
 def test_a_train_folder_alone_is_divided_and_told_of(flat, heard):
