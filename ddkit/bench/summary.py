@@ -144,9 +144,9 @@ def _pairs(tested: Sequence[Difference]) -> str:
                 better, worse = worse, better
             beaten[better].append(worse)
     winners: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for better, losers in beaten.items():
-        winners[tuple(losers)].append(better)
-    said = [f"{_are(names)} above {listed(losers)}" for losers, names in winners.items()]
+    for name, others in beaten.items():
+        winners[tuple(others)].append(name)
+    said = [f"{_are(names)} above {listed(others)}" for others, names in winners.items()]
     return ", ".join(said) or ("nothing is" if tested else "nothing is tested")
 
 

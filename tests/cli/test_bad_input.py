@@ -1,7 +1,6 @@
 """Wrong input gets one clear line and exit code 1, and nothing is lost or half-written."""
 
 import pytest
-from PIL import Image
 
 TEDDY = ["distill", "--threads", "1"]
 
@@ -67,16 +66,6 @@ def test_what_cannot_begin_leaves_no_folder(refused, tmp_path, flags):
 def test_an_empty_folder_is_no_data(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty" in refused(*TEDDY, "--data", "./empty")
-
-
-def test_mixed_sizes_want_resize(refused, tmp_path):
-    for index, side in enumerate((8, 9)):
-        for split in ("train", "test"):
-            folder = tmp_path / "images" / split / "cat"
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (side, side), 100).save(folder / f"{index}.png")
-    line = refused(*TEDDY, "--data", "./images")
-    assert "--resize" in line
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "pool"])

@@ -145,7 +145,9 @@ def test_folders_are_planned_by_counts_and_some_of_their_images(tmp_path, monkey
     options = DataOptions(name=str(tmp_path))
     assert data_of(options) == Data(50, 2, (3, 10, 12))  # grey ones first, then coloured ones
     assert data_of(options.model_copy(update={"resize": 8})).shape == (3, 8, 8)
-    assert data_of(options.model_copy(update={"classes": ("cat",)})) == Data(30, 1, (1, 10, 12))
+    assert data_of(options.model_copy(update={"classes": ("dog", "cat")})) == Data(
+        50, 2, (3, 10, 12)
+    )
     assert len(opened) == 3 * 16
     Image.new("L", (20, 10)).save(tmp_path / "train" / "cat" / "0.png")
     with pytest.raises(DdkitError, match=r"images differ in size.*--resize"):

@@ -302,5 +302,5 @@ def test_steps_are_the_option_that_counts_them(method, option):
 def test_steps_are_given_once_and_only_where_there_are_any():
     with pytest.raises(DdkitError, match=r"--steps 7 is --set iterations=7"):
         resolve(Request("teddy", settings=["iterations=8"], steps=7))
-    with pytest.raises(DdkitError, match="the method 'random' takes no steps"):
+    with pytest.raises(DdkitError, match="the method 'random' has no steps"):
         resolve(Request("random", steps=7))

@@ -253,4 +253,4 @@ def show_results(out: Path, as_json: bool) -> None:
         ],
     )
     for note in results.notes:
-        click.echo(f"note: {note}")
+        display.say(f"note: {note}")

@@ -56,11 +56,11 @@ def subset(
             }
         )
         return
-    click.echo(
+    display.say(
         f"{out}: {len(found)} images of {len(found.class_names)} classes, "
         f"{readable(found.image_bytes)}; labels {found.labels.kind}, {readable(found.labels.bytes)}"
     )
-    click.echo(f"next: ddkit {'evaluate' if found.metadata.get('config') else 'show'} {out}")
+    display.say(f"next: ddkit {'evaluate' if found.metadata.get('config') else 'show'} {out}")
 
 
 def numbered(text: str) -> list[int]:

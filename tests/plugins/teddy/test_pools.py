@@ -91,7 +91,10 @@ def test_a_users_own_weights_are_the_base(teddy_run, tmp_path):
     torch.save(network.state_dict(), tmp_path / "mine.pt")
     pools = []
     for name in ("mine.safetensors", "mine.pt"):
-        run = teddy_run("pool=post", "members=1", f"base={tmp_path / name}", "recalibrate=0")
+        settings = ("pool=post", "members=1", f"base={tmp_path / name}", "recalibrate=0")
+        with pytest.raises(DdkitError, match=r"gets \d+% of 500 training images right"):
+            stage_pools.open_pool(teddy_run(*settings), "synthesis")  # it was never trained
+        run = teddy_run(*settings, trust_base=True)
         pool = stage_pools.open_pool(run, "synthesis")
         assert torch.equal(pool.state(0)[FIRST], network.state_dict()[FIRST])
         pools.append(pool.folder)
