@@ -41,5 +41,5 @@ def test_a_cache_that_is_built_says_so(called, tmp_path, monkeypatch):
                 Image.fromarray(np.full((8, 8, 3), index, np.uint8)).save(folder / f"{index}.png")
     code, _, err = called("data", "photos")
     assert code == 0
-    assert len(re.findall(r"^.*: 4/4 in \d+ s, .*$", err, re.MULTILINE)) == 2, err
+    assert len(re.findall(r"^data: images of .*: 4/4 in \d+ s, .*$", err, re.MULTILINE)) == 2, err
     assert called("data", "photos", "-q")[2] == ""

@@ -24,7 +24,7 @@ from ddkit.runtime.errors import DdkitError
 from ddkit.synthesis.objective import ImageObjective
 
 SPEC = "convnet:depth=1:width=4"
-BASE = {"method": "toy", "plugin": "toy", "ipc": 1, "network": SPEC}
+BASE = {"method": "toy", "plugin": "toy", "ipc": 1, "network": SPEC, "trust_base": True}
 
 
 @pytest.fixture

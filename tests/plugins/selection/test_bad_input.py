@@ -20,7 +20,7 @@ def make(classes, shape):
             ["--init noise: the method 'herding' chooses the real images itself: leave --init out"],
         ),
         (["--short-classes", "noise"], ["noise cannot be selected; repeat images instead"]),
-        (["--ipc", "1000"], ["class '0' has ", "fewer than --ipc 1000: lower --ipc"]),
+        (["--ipc", "1000"], ["class '8' has ", "fewer than --ipc 1000: lower --ipc"]),
         (
             ["--memory-budget", "9kB"],
             [
