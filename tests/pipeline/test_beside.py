@@ -89,7 +89,7 @@ def test_classes_need_no_more_real_images_than_the_set_has_of_them(compared, dat
     data["train"] = replace(data["train"], images=data["train"].take(keep), labels=labels[keep])
     compared(UNEVEN)
     assert load(baselines()[0]).classes.tolist() == [0, 0, 0, 1, 2, 2]
-    with pytest.raises(DdkitError, match=r"class 'b' has 1 training images.*or --no-random"):
+    with pytest.raises(DdkitError, match=r"class 'b' has 1 training images.*or use --no-random"):
         compared(torch.tensor([0, 1, 1, 2]))
 
 
