@@ -133,7 +133,7 @@ def made_by(tmp_path) -> Callable[..., dict[str, bytes]]:
 @pytest.fixture(scope="session")
 def long_run(tmp_path_factory) -> tuple[RunConfig, dict[str, bytes]]:
     """Return a run that takes seconds per shard, and what it ends in here."""
-    config = configured("teddy", "iterations=1500")
+    config = configured("teddy", "iterations=900")
     return config, distilled(tmp_path_factory.mktemp("long"), config)
 
 

@@ -54,17 +54,15 @@ def test_a_machine_that_is_killed_in_the_middle_changes_no_byte(
     made_by, long_run, on_ray, cluster, tmp_path
 ):
     config, expected = long_run
-    finished = []
 
-    def kill():
-        finished.extend(tmp_path.glob("ray/run/shards/shard-?????.safetensors"))
+    def kill():  # two shards are in the middle then, whatever was finished before
         cluster.remove_node(min(cluster.worker_nodes, key=str), allow_graceful=False)
 
     killer = when_shards_are_begun(2, tmp_path / "ray", kill)
     try:
         found = made_by("ray", config, executor=on_ray)
         killer.join(timeout=1)
-        assert finished == []
+        assert not killer.is_alive()
         assert len(cluster.worker_nodes) == 1
         assert found == expected
     finally:
