@@ -15,6 +15,7 @@ from website import tables
 from website.commands import commands
 from website.mathematics import Mathematics
 from website.places import RESULTS, ROOT, relinked
+from website.published import published
 
 SHOWN = (".md", ".png", ".csv", ".json")
 PART = re.compile(r"^<!-- (\w+)(?:: (\S+))? -->$", re.MULTILINE)
@@ -23,6 +24,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     "aliases": tables.aliases,
     "presets": tables.preset_table,
     "protocols": tables.protocols,
+    "published": published,
     "results": tables.results,
     "commands": commands,
     "names": tables.public_names,

@@ -9,13 +9,13 @@ from pydantic import BeforeValidator, Field, model_validator
 from ddkit.bench.ranking import FAMILY
 from ddkit.data.options import DataOptions
 from ddkit.evaluation.protocols import PROTOCOLS
+from ddkit.methods.own import OWN
 from ddkit.methods.plugin import lookup
 from ddkit.networks import parse
 from ddkit.runtime.arithmetic import Compiled, Precision
 from ddkit.runtime.errors import unknown
 from ddkit.runtime.settings import Strict, read_toml, validated
 
-OWN = "own"  # the protocol for the kind of labels that a set has
 NONE = "none"  # no selection baseline
 
 TaskName = Literal["accuracy", "continual", "ranking", "imbalanced"]

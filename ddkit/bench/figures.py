@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddkit.bench.cells import Cell, Figure, Role, companion, make_cell, run_folder, run_key
-from ddkit.bench.config import NONE, OWN, BenchConfig
+from ddkit.bench.config import NONE, BenchConfig
 from ddkit.bench.notes import note_repeated
 from ddkit.bench.store import Store
 from ddkit.config import RunConfig
@@ -19,6 +19,8 @@ from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.units import VERSION, Evaluations
+from ddkit.methods.own import OWN, in_words
+from ddkit.methods.published import published_for
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.evaluate import protocol_of, recipe_for
 from ddkit.pipeline.prepare import device_of, prepare
@@ -30,6 +32,7 @@ from ddkit.runtime.process import settle, usual_precision
 from ddkit.runtime.progress import Progress
 
 PLAIN = "plain"
+OWN_RECIPE = "own_recipe"
 
 
 class Figures:
@@ -117,7 +120,11 @@ class Figures:
 
     def is_stored(self, figure: Figure) -> bool:
         """Return whether the store has a figure, of as many networks as the bench asks for."""
-        return self._is_known("figure", self.figure_key(figure))
+        key = self.figure_key(figure)
+        result = self.store.result("figure", key)
+        if figure.protocol == OWN and result and result["evaluation"] and OWN_RECIPE not in result:
+            return False  # of when methods did not say what theirs is
+        return self._is_known("figure", key)
 
     def _is_known(self, kind: str, key: str) -> bool:
         result = self.store.result(kind, key)
@@ -134,10 +141,11 @@ class Figures:
         about: dict[str, Any],
         found: Evaluation | None,
         runs: Sequence[str] = (),
+        **more: Any,
     ) -> None:
         """Store what came of a figure; None where there are no labels for its protocol."""
         reached = found and {**found.to_json(), "version": VERSION}
-        self.store.put(kind, key, about, {"evaluation": reached, "runs": runs})
+        self.store.put(kind, key, about, {"evaluation": reached, "runs": runs, **more})
 
     def _measure(self, figure: Figure) -> None:
         cell = figure.cell
@@ -171,8 +179,7 @@ class Figures:
         return figure.cell.method == beside
 
     def protocol(self, name: str, config: RunConfig, distilled: DistilledDataset) -> Protocol:
-        name = evaluation.own_protocol_name(distilled) if name == OWN else name
-        return protocol_of(name, config, {"epochs": self.bench.epochs})
+        return protocol_of(name, config, distilled, {"epochs": self.bench.epochs})
 
     def evaluate(
         self,
@@ -196,7 +203,20 @@ class Figures:
         found = self._evaluations(config, path, self._wait).of_set(
             dataset, recipe, figure.network, range(self.bench.evaluation_seeds), tune=tune
         )
-        self._keep("figure", self.figure_key(figure), figure.about(), found, runs)
+        more = self._said(figure, distilled, protocol)
+        self._keep("figure", self.figure_key(figure), figure.about(), found, runs, **more)
+
+    def _said(
+        self, figure: Figure, distilled: DistilledDataset, protocol: Protocol
+    ) -> dict[str, Any]:
+        """Return what a report says of a figure that its numbers do not tell."""
+        config, told = figure.cell.config, None
+        if figure.role == "set" and not self.bench.tune:
+            told = published_for(config, distilled, protocol, figure.network)
+        own = ""
+        if figure.protocol == OWN:
+            own = in_words(protocol_of(OWN, config, distilled, {}))
+        return {OWN_RECIPE: own, "published": told and told.to_json()}
 
     def real_key(self, cell: Cell, network: str) -> str:
         """Return the key of the figure on all real data, one for all methods and ipc."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ddkit.bench.cells import Cell, cells, run_key, steps_option
-from ddkit.bench.config import OWN, BenchConfig
+from ddkit.bench.cells import Cell, Figure, cells, run_key, steps_option
+from ddkit.bench.config import BenchConfig
 from ddkit.bench.figures import Figures
 from ddkit.bench.harness import figures_of, settled_paces
 from ddkit.bench.store import NAME, Store
@@ -19,6 +19,8 @@ from ddkit.distilled.writing import write_distilled
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.training import train_on
 from ddkit.labels import HardLabels
+from ddkit.methods.own import OWN, own_epochs
+from ddkit.methods.plugin import options_of
 from ddkit.pipeline.estimate import Data, Estimate
 from ddkit.pipeline.prepare import describe, prepare
 from ddkit.pipeline.rehearse import Rehearsal, rehearse
@@ -80,7 +82,7 @@ class Forecaster:
             return Forecast(cell, 0, 0.0, 0.0, 0.0, 0, 0)
         data = Data.of(sources.load(cell.asked, "train", seed=0))
         seconds = sum(
-            self._epoch_seconds(cell, data, figure.network) * self._epochs_of(figure.protocol)
+            self._epoch_seconds(cell, data, figure.network) * self._epochs_of(figure)
             for figure in missing
         )
         left = [
@@ -126,10 +128,14 @@ class Forecaster:
         self._pools |= untrained
         return bool(untrained)
 
-    def _epochs_of(self, protocol: str) -> int:
-        """Return the epochs of a protocol; of a set's own labels, those of soft ones."""
-        name = "soft" if protocol == OWN else protocol
-        return self.bench.epochs or evaluation.protocol_for(name).recipe.epochs
+    def _epochs_of(self, figure: Figure) -> int:
+        """Return the epochs that a figure's networks are trained for."""
+        if self.bench.epochs:
+            return self.bench.epochs
+        if figure.protocol == OWN:
+            config = figure.cell.config
+            return own_epochs(options_of(config.stage("evaluate")), config.protocol)
+        return evaluation.protocol_for(figure.protocol).recipe.epochs
 
     def _epoch_seconds(self, cell: Cell, data: Data, network: str) -> float:
         """Measure an epoch of a training on as many images as the cell has."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddkit.bench.measures import SIGNIFICANT, Spread
+from ddkit.methods.own import OWN
+from ddkit.methods.published import Beside
 
 BySeed = dict[int, list[float]]
 """Accuracies (0 … 1) over evaluation seeds, by distillation seed."""
@@ -42,6 +44,8 @@ class Row(Conditions):
         name: the method, with a mark of its settings where it is there with several.
         tuned: whether a learning rate was chosen on the holdout.
         learned_on: the network that learning rates were learned for, where it is another one.
+        own_recipe: what the method's own recipe is, where it is trained by it.
+        published: what a paper reports of it, beside all networks of all sets.
     """
 
     method: str
@@ -64,6 +68,8 @@ class Row(Conditions):
     name: str
     tuned: bool
     learned_on: str | None = None
+    own_recipe: str = ""
+    published: Beside | None = None
 
 
 @dataclass(frozen=True)
@@ -109,3 +115,13 @@ class Key(Conditions):
 
     method: str
     settings: str
+
+
+def recipe_name(protocol: str) -> str:
+    """Return whose recipe networks are trained by, in words."""
+    return "own recipe" if protocol == OWN else f"common recipe {protocol}"
+
+
+def conditions(protocol: str, recipe: str) -> str:
+    """Return a recipe in words, with what is not as there."""
+    return ", ".join(filter(None, [recipe_name(protocol), recipe]))

@@ -16,12 +16,13 @@ from ddkit.bench.comparing import (
     place_of,
     shown_name,
 )
-from ddkit.bench.config import OWN
 from ddkit.bench.measures import augmentation_robust_score, label_robust_score, paired_p, spread
 from ddkit.bench.notes import notes_of
 from ddkit.bench.ranking import Ranking, rankings
 from ddkit.bench.result_rows import BySeed, Difference, Key, Row, Scores
 from ddkit.bench.store import Store
+from ddkit.methods.own import OWN
+from ddkit.methods.published import Beside, Told
 
 EARLIER = "by an earlier ddkit"
 
@@ -62,6 +63,7 @@ class _Figures:
         self.sets = {entry.key: entry.result for entry in store.all("set") if entry.result}
         self.found: dict[Key, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
         self.runs: dict[Key, dict[int, list[str]]] = defaultdict(dict)
+        self.said: dict[Key, dict[str, Any]] = {}
         figures = list(store.evaluated("figure"))
         newest = max((entry.result["evaluation"]["version"] for entry in figures), default=0)
         for entry in figures:
@@ -73,6 +75,7 @@ class _Figures:
             self.found[key][about["role"]][about["seed"]] = found
             if about["role"] == "set":
                 self.runs[key][about["seed"]] = entry.result["runs"]
+                self.said[key] = entry.result
         self.real = {
             (e.about["data"], e.about["network"], *_measured_in(found)): found["accuracies"]
             for e in store.evaluated("real")
@@ -163,7 +166,14 @@ class _Figures:
             name,
             any(e["tuned"] for e in evaluations),
             next((e["learned_on"] for e in evaluations if e.get("note")), None),
+            self.said[key].get("own_recipe", ""),
+            _published(self.said[key], [each for found in ours.values() for each in found]),
         )
+
+
+def _published(said: Mapping[str, Any], accuracies: Sequence[float]) -> Beside | None:
+    told = said.get("published")
+    return Told.of_json(told).beside(accuracies) if told else None
 
 
 def _measured_in(evaluation: Mapping[str, Any]) -> tuple[str, int]:

@@ -8,10 +8,10 @@ from itertools import groupby
 from math import isnan, nan
 from typing import Any
 
-from ddkit.bench.config import OWN
 from ddkit.bench.measures import SIGNIFICANT, holm
-from ddkit.bench.result_rows import Difference, Row
+from ddkit.bench.result_rows import Difference, Row, conditions
 from ddkit.bench.results import EARLIER, Results
+from ddkit.methods.own import OWN
 
 RANDOM = "random"  # the method that is what stands beside the others
 
@@ -97,7 +97,7 @@ def _summary(data: str, rows: Sequence[Row], differences: Sequence[Difference]) 
         lines += judged
         pairs = [d for d in differences if d.group == group and {d.first, d.second} <= {*tests}]
         alone = sum(other[:2] == group[:2] for other in groups) == 1
-        where = "" if alone else f" ({', '.join(filter(None, group[2:]))})"
+        where = "" if alone else f" ({group[2]}, {conditions(*group[3:])})"
         if tests:
             claim = _claim([line for line in judged if line.row.name in tests], pairs)
             said[where, claim].append(str(group[1]))

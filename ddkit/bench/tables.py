@@ -8,9 +8,8 @@ from dataclasses import asdict, astuple
 from math import isnan
 from typing import Any
 
-from ddkit.bench.config import OWN
 from ddkit.bench.measures import Spread
-from ddkit.bench.result_rows import Difference, Row, Scores
+from ddkit.bench.result_rows import Difference, Row, Scores, conditions, recipe_name
 from ddkit.bench.results import Results
 from ddkit.bench.summary import summaries
 from ddkit.runtime.shown import shown
@@ -21,6 +20,8 @@ HOW_TO_READ = (
     "distilled, each from a seed of its own, and how many networks were trained on each of them. "
     "± is the standard deviation over distillation seeds, that is of the means of the sets; how "
     "much networks differ that were trained on one and the same set stands apart.",
+    "Own recipe: networks are trained as the authors of a method train them, on the labels that it "
+    "gives; common recipe: all sets are trained on alike. "
     "Random real images and the selection are trained under the identical recipe. Where a set's "
     "own learning rate was learned or tuned, theirs is tuned on held-out training data. Networks "
     "on all real data see hard labels. Nothing is chosen on the test split.",
@@ -32,6 +33,7 @@ HOW_TO_READ = (
     "show a difference.",
 )
 
+PUBLISHED = "published"  # shown where a paper reports one of the rows
 Fields = Sequence[tuple[str, Callable[[Row], Any]]]
 
 
@@ -49,6 +51,7 @@ CSV_FIELDS: Fields = (
     ("network", lambda row: row.network),
     ("protocol", lambda row: row.protocol),
     ("recipe", lambda row: row.recipe),
+    ("own_recipe", lambda row: row.own_recipe),
     ("labels", lambda row: row.labels),
     ("accuracy", lambda row: row.accuracy.mean),
     ("sd_sets", lambda row: row.accuracy.between),
@@ -64,6 +67,8 @@ CSV_FIELDS: Fields = (
     ("over_random", lambda row: row.over_random),
     ("p_random", lambda row: row.p_random),
     ("over_selection", lambda row: row.over_selection),
+    ("published", lambda row: row.published and row.published.published.accuracy / 100),
+    ("published_in", lambda row: row.published and row.published.source),
     ("standing", standing_of),
     ("pool_seconds", lambda row: row.seconds["pool"]),
     ("synthesis_seconds", lambda row: row.seconds["synthesis"]),
@@ -85,7 +90,7 @@ MARKDOWN_FIELDS: Fields = (
     ("data", lambda row: row.data),
     ("ipc", lambda row: row.ipc),
     ("network", lambda row: row.network),
-    ("protocol", lambda row: conditions(row.protocol, row.recipe) + rate_note(row)),
+    ("protocol", lambda row: recipe_words(row) + rate_note(row)),
     ("labels", lambda row: row.labels),
     ("accuracy", lambda row: accuracy(row.accuracy)),
     ("n", lambda row: trained(row.accuracy)),
@@ -94,6 +99,7 @@ MARKDOWN_FIELDS: Fields = (
     ("all real", lambda row: accuracy(row.real)),
     ("over random", lambda row: points(row.over_random)),
     ("p", lambda row: p_value(row.p_random)),
+    (PUBLISHED, lambda row: row.published.text if row.published else ""),
     ("standing", standing_of),
     ("synthesis", lambda row: duration(row.seconds["synthesis"])),
     ("peak", lambda row: memory(row.peak_bytes["synthesis"])),
@@ -136,9 +142,11 @@ def markdown(results: Results) -> str:
     parts += summary[:1]
     parts += [_markdown_cell(sentence) for each in found for sentence in each.sentences]
     parts += summary[1:]
-    parts += [*HOW_TO_READ, *map(_markdown_cell, results.notes)]
-    cells = [[value(row) for _, value in MARKDOWN_FIELDS] for row in results.rows]
-    parts += _section("Accuracy", [name for name, _ in MARKDOWN_FIELDS], cells)
+    parts += [*HOW_TO_READ, *map(_markdown_cell, [*results.notes, *sources(results)])]
+    told = bool(sources(results))
+    fields = [(name, value) for name, value in MARKDOWN_FIELDS if told or name != PUBLISHED]
+    cells = [[value(row) for _, value in fields] for row in results.rows]
+    parts += _section("Accuracy", [name for name, _ in fields], cells)
     parts += _section(
         "Scores",
         ["method", "data", "ipc", "network", "recipe", "HLR", "IOR", "LRS", "ARS"],
@@ -178,7 +186,10 @@ def markdown(results: Results) -> str:
 
 def as_json(results: Results) -> dict[str, Any]:
     """Return all figures as JSON values; what is not known is null."""
-    found: dict[str, Any] = plain(asdict(results), None)
+    values = asdict(results)
+    for row, shown in zip(results.rows, values["rows"], strict=True):
+        shown["published"] = row.published and row.published.to_json()
+    found: dict[str, Any] = plain(values, None)
     return found
 
 
@@ -245,14 +256,21 @@ def verdict(found: Difference) -> str:
     return f"{found.first if found.difference > 0 else found.second} is better"
 
 
-def conditions(protocol: str, recipe: str) -> str:
-    return f"{protocol}, {recipe}" if recipe else protocol
+def sources(results: Results) -> list[str]:
+    """Return where published figures stand, a sentence for each."""
+    said = [(row, row.published) for row in results.rows]
+    return list(dict.fromkeys(f"{r.name}, IPC {r.ipc}: {p.source}." for r, p in said if p))
+
+
+def recipe_words(row: Row) -> str:
+    """Return the recipe of a row; of its own also what that is: "own recipe (l1, lr 0.1)"."""
+    name = recipe_name(row.protocol) + (f" ({row.own_recipe})" if row.own_recipe else "")
+    return ", ".join(filter(None, [name, row.recipe]))
 
 
 def recipe_of(row: Row) -> str:
     """Return what an accuracy was measured under, in words."""
-    own = "its own recipe" if row.protocol == OWN else row.protocol
-    return f"{conditions(own, row.recipe)}; {row.network}"
+    return f"{recipe_words(row)}; {row.network}"
 
 
 def rate_note(row: Row) -> str:

@@ -45,7 +45,9 @@ def relabel(run: Run, pool: Pool, images: Synthetic) -> Labels:
 def evaluate(
     run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
 ) -> Evaluation:
-    """The core's protocol for the kind of labels the set has."""
-    from ddkit.evaluation.accuracy import default_protocol, evaluate_on_test
+    """The method's own recipe, from its options, with the rate that the set brings."""
+    from ddkit.evaluation.accuracy import evaluate_on_test, rated
+    from ddkit.methods.own import own_recipe
 
-    return evaluate_on_test(default_protocol(distilled), run, distilled, network, seeds)
+    protocol = rated(own_recipe(run.options, run.config.protocol, distilled), distilled)
+    return evaluate_on_test(protocol, run, distilled, network, seeds)

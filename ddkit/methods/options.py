@@ -44,6 +44,14 @@ class MethodOptions(Strict):
     to. One that is named again is lowered further when the others did not suffice."""
 
     @property
+    def own_protocol(self) -> tuple[str, Mapping[str, Any]] | None:
+        """The core's protocol by which its authors evaluate, and what they change of its recipe.
+
+        Such as ("l1", {"lr": 0.1}). None: the protocol for the kind of labels, as it is.
+        """
+        return None
+
+    @property
     def inner_loop(self) -> tuple[str, int] | None:
         """The option that counts the inner loops of a step, and a small number of them.
 

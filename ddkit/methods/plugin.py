@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from ddkit.config import StageConfig
 from ddkit.methods import hookspecs
 from ddkit.runtime.errors import DdkitError, unknown
 from ddkit.runtime.registry import Registry, origin
+from ddkit.runtime.settings import validated
 
 if TYPE_CHECKING:
     from ddkit.distilled.dataset import DistilledDataset
@@ -52,6 +54,12 @@ def lookup(name: str) -> tuple[str, Alias | None]:
 def options_model(plugin: str) -> "type[MethodOptions]":
     """Return the model of a plugin's options."""
     return Plugin(plugin).options_model()
+
+
+def options_of(stage: StageConfig) -> "MethodOptions":
+    """Return the options of a stage as its plugin's own model."""
+    model = options_model(stage.plugin)
+    return validated(model, stage.options, f"the method '{stage.plugin}'")
 
 
 def steps_setting(method: str, steps: int) -> tuple[str, int]:

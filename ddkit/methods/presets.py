@@ -10,7 +10,7 @@ from ddkit.methods.plugin import METHODS, Alias, lookup
 from ddkit.runtime.errors import DdkitError, unknown
 from ddkit.runtime.settings import read_toml
 
-PRESET_KEYS = ("source", "notes", "network", "init", "data", "options", "protocol")
+PRESET_KEYS = ("source", "notes", "network", "init", "data", "options", "protocol", "published")
 
 
 def find_preset(
@@ -34,6 +34,17 @@ def find_preset(
     return _read_preset(Path(str(folder / f"{name}.toml")), name)
 
 
+def applied_preset(method: str, applied: str | None) -> dict[str, Any]:
+    """Return the preset that a run applied, by the name and source that it stored.
+
+    Raises:
+        DdkitError: the method has none of this name any more.
+    """
+    if applied is None:
+        return {}
+    return find_preset(method, *lookup(method), tag="", ipc=1, choice=applied.partition(" (")[0])
+
+
 def _read_preset(path: Path, name: str) -> dict[str, Any]:
     preset = read_toml(path)
     for key in preset:
@@ -41,6 +52,8 @@ def _read_preset(path: Path, name: str) -> dict[str, Any]:
             raise unknown("key", key, PRESET_KEYS, hint=f"in the preset {path}")
         if key in ("data", "options", "protocol") and not isinstance(preset[key], dict):
             raise DdkitError(f"'{key}' in the preset {path} must be a table: [{key}]")
+        if key == "published" and not isinstance(preset[key], list):
+            raise DdkitError(f"'published' in the preset {path} must be tables: [[published]]")
     return {**preset, "name": f"{name} ({preset.get('source', 'no source given')})"}
 
 

@@ -17,6 +17,9 @@ from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.units import Evaluations
+from ddkit.methods.own import OWN, in_words, own_recipe
+from ddkit.methods.plugin import options_of
+from ddkit.methods.published import Beside, published_for
 from ddkit.networks import parse
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.prepare import baseline_config, prepare
@@ -38,13 +41,19 @@ from ddkit.synthesis.initial import rows_of_counts
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the comparison; `over_random` is the difference of mean accuracies, or None."""
+    """One line of the comparison; `over_random` is the difference of mean accuracies, or None.
+
+    `recipe` is the protocol with what it does not do as the core's of that name; `published` what a
+    paper reports of the same method, recipe and network, where one does.
+    """
 
     title: str
     evaluation: Evaluation
     over_random: float | None = None
     image_bytes: int | None = None
     label_bytes: int | None = None
+    recipe: str = ""
+    published: Beside | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +61,8 @@ class Row:
             "over_random": self.over_random,
             "image_bytes": self.image_bytes,
             "label_bytes": self.label_bytes,
+            "recipe": self.recipe or self.evaluation.protocol,
+            "published": self.published and self.published.to_json(),
             **self.evaluation.to_json(),
         }
 
@@ -76,8 +87,8 @@ def compare(
     """Return the rows of a comparison table for the artifact at `path`.
 
     Args:
-        protocols: names; one that needs soft labels is left out for a set without any. None for
-            hard labels and the set's own.
+        protocols: names; one that needs soft labels is left out for a set without any. "own" is
+            the method's own recipe. None for that and `dsa`, which all sets are compared by.
         networks: specs; None for the run's own.
         seeds: evaluation seeds.
         recipe: fields of `Recipe` that replace the protocol's; None values are left out.
@@ -86,7 +97,7 @@ def compare(
             labels of random images are made in any case. Without effect on a CPU.
         random, real: whether the baselines are trained too.
         tune_lr: choose the learning rate of the set, and of random images, on the holdout.
-        own: also the method's own protocol, marked as such.
+        own: also what the method's hook `evaluate` does, marked as such.
         executor: where networks are trained.
 
     Raises:
@@ -94,8 +105,9 @@ def compare(
     """
     distilled = load(path)
     config = config_of(distilled, data, device)
-    names = protocols or dict.fromkeys(["dsa", evaluation.own_protocol_name(distilled)])
-    chosen = [protocol_of(name, config, recipe or {}) for name in names]
+    names = protocols or ["dsa", OWN]
+    chosen = [protocol_of(name, config, distilled, recipe or {}) for name in names]
+    chosen = [p for n, p in enumerate(chosen) if p not in chosen[:n]]
     chosen = [p for p in chosen if p.labels == "hard" or distilled.labels.kind != "hard"]
     specs = [named_network(spec) for spec in networks] if networks else [own_network(distilled)]
     if own or (random and distilled.labels.kind != "hard"):  # which may train a pool
@@ -116,12 +128,16 @@ def compare(
         asked, tune = recipe_for(protocol, dataset, distilled, tune=tune_lr, fixed=fixed)
         found = evaluations.of_set(dataset, asked, network, seeds, tune=tune)
         labels = 0 if found.labels == "hard" else dataset.labels.bytes  # where they were used
-        return Row(title, found, None, dataset.image_bytes, labels)
+        return Row(title, found, None, dataset.image_bytes, labels, in_words(protocol))
 
     rows = []
     for network in specs:
         for protocol in chosen:
-            rows.append(ours := row(config.method, distilled, protocol, network))
+            ours = row(config.method, distilled, protocol, network)
+            told = published_for(config, distilled, protocol, network)
+            if told is not None:
+                ours = replace(ours, published=told.beside(ours.evaluation.accuracies))
+            rows.append(ours)
             if baseline is not None and comparable(config, protocol):
                 beside = row("random real images", baseline, protocol, network)
                 over = ours.evaluation.mean - beside.evaluation.mean
@@ -145,11 +161,18 @@ def comparable(config: RunConfig, protocol: Protocol) -> bool:
     return protocol.labels == "hard" or not foreign
 
 
-def protocol_of(name: str, config: RunConfig, recipe: Mapping[str, Any]) -> Protocol:
-    """Return a protocol with what the run's preset changes of `soft`, and what the user does."""
-    preset = config.protocol if name == "soft" else {}
-    changes = {key: value for key, value in recipe.items() if value is not None}
-    return evaluation.protocol_for(name).with_recipe(**{**preset, **changes})
+def protocol_of(
+    name: str, config: RunConfig, distilled: DistilledDataset, recipe: Mapping[str, Any]
+) -> Protocol:
+    """Return a protocol with what the user changes of it; "own" is the method's own recipe.
+
+    So is one by name that trains towards the set's own labels, if the method's authors use it.
+    """
+    own = own_recipe(options_of(config.stage("evaluate")), config.protocol, distilled)
+    chosen = own if name == OWN else evaluation.protocol_for(name)
+    if chosen.name == own.name and own.labels == "own":
+        chosen = own
+    return chosen.with_recipe(**{k: v for k, v in recipe.items() if v is not None})
 
 
 def named_network(spec: str) -> str:

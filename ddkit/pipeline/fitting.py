@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ddkit.config import RunConfig, StageConfig, load_config
+from ddkit.methods.plugin import options_of
 from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.plan import Plan, data_of, plan
 from ddkit.pipeline.rehearse import images_seen
-from ddkit.pipeline.stages import options_of
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Progress
 

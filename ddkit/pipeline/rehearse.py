@@ -20,11 +20,11 @@ from ddkit.data.loading.batching import batch_count
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.methods.options import MethodOptions
-from ddkit.methods.plugin import Plugin
+from ddkit.methods.plugin import Plugin, options_of
 from ddkit.pipeline.estimate import Data, Estimate
 from ddkit.pipeline.prepare import device_of
 from ddkit.pipeline.shortage import ways_out
-from ddkit.pipeline.stages import Stage, options_of, pool_description
+from ddkit.pipeline.stages import Stage, pool_description
 from ddkit.pools.cache import size
 from ddkit.pools.pool import Pool
 from ddkit.pools.training import train_pool

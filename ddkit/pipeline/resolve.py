@@ -10,7 +10,7 @@ from ddkit.config import RECIPE, RunConfig, StageConfig, StageName
 from ddkit.data.options import DataOptions
 from ddkit.data.sources.load import peek, with_one_size
 from ddkit.data.sources.names import SIZES
-from ddkit.methods.plugin import Alias, lookup, options_model, steps_setting
+from ddkit.methods.plugin import Alias, lookup, options_model, options_of, steps_setting
 from ddkit.methods.presets import find_preset
 from ddkit.pools import named
 from ddkit.runtime.errors import DdkitError
@@ -121,8 +121,7 @@ def _check_abilities(config: RunConfig) -> None:
 def _check_labels(config: RunConfig) -> None:
     """Raise `DdkitError` where who labels makes none that can be stored as asked for."""
     stage = config.stage("relabel")
-    options = validated(options_model(stage.plugin), stage.options, f"the method '{stage.plugin}'")
-    if config.labels_as == RECIPE and not options.labels_epochs:
+    if config.labels_as == RECIPE and not options_of(stage).labels_epochs:
         raise DdkitError(
             f"--labels-as recipe: '{stage.plugin}' does not make new labels for every epoch with "
             "these options, so there is nothing to make while training; choose int8 or another "

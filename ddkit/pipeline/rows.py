@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ddkit.pipeline.evaluate import Row as Row
     from ddkit.runtime.loggers import Logger
 
+PUBLISHED = "published"  # shown where a paper reports one of the rows
 HEADINGS = (
     "set",
     "network",
@@ -24,6 +25,7 @@ HEADINGS = (
     "test accuracy",
     "n",
     "over random",
+    PUBLISHED,
     "seconds",
 )
 WIDTH = 140  # characters of a table that is no terminal's
@@ -40,9 +42,20 @@ class Rows(list["Row"]):
         super().__init__(rows)
         self.title = title
 
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """What stands over the columns."""
+        told = any(row.published for row in self)
+        return tuple(name for name in HEADINGS if told or name != PUBLISHED)
+
+    @property
+    def notes(self) -> list[str]:
+        """Where the published figures stand, a line for each; none where none is shown."""
+        return list(dict.fromkeys(row.published.source for row in self if row.published))
+
     def cells(self) -> list[tuple[str, ...]]:
-        """Return what stands under each of `HEADINGS`, row by row."""
-        return [_cells(row) for row in self]
+        """Return what stands under each of `headings`, row by row."""
+        return [tuple(_cells(row)[name] for name in self.headings) for row in self]
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return all figures of all rows, as JSON values."""
@@ -59,31 +72,36 @@ class Rows(list["Row"]):
     def __repr__(self) -> str:
         console = Console(file=StringIO(), force_jupyter=False, width=WIDTH)
         with console.capture() as captured:
-            console.print(table(self.title, HEADINGS, self.cells()), highlight=False)
+            console.print(table(self.title, self.headings, self.cells()), highlight=False)
+            for note in self.notes:
+                console.print(Text(shown(note)))
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(heading)}</th>" for heading in HEADINGS)
+        head = "".join(f"<th>{escape(heading)}</th>" for heading in self.headings)
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(shown(text))}</td>" for text in cells) + "</tr>"
             for cells in self.cells()
         )
         caption = f"<caption>{escape(shown(self.title))}</caption>"
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        notes = "".join(f"<p>{escape(shown(note))}</p>" for note in self.notes)
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
 
-def _cells(row: "Row") -> tuple[str, ...]:
+def _cells(row: "Row") -> dict[str, str]:
     found = row.evaluation
-    return (
+    texts = (
         row.title,
         found.network,
-        ", ".join(filter(None, [found.protocol, found.note])),
+        ", ".join(filter(None, [row.recipe or found.protocol, found.note])),
         found.labels,
         percent(found.accuracies),
         str(len(found.accuracies)),
         "" if row.over_random is None else f"{100 * row.over_random:+.1f}",
+        row.published.text if row.published else "",
         f"{found.seconds:.0f}",
     )
+    return dict(zip(HEADINGS, texts, strict=True))
 
 
 def percent(accuracies: Sequence[float]) -> str:

@@ -10,7 +10,7 @@ from ddkit import networks
 from ddkit.config import RunConfig, StageConfig, StageName
 from ddkit.labels import Labels
 from ddkit.labels.converting import in_form
-from ddkit.methods.plugin import METHODS, Plugin, options_model
+from ddkit.methods.plugin import METHODS, Plugin, options_model, options_of
 from ddkit.pipeline.shortage import enough_memory_for
 from ddkit.pools import named
 from ddkit.pools.pool import POOL_VERSION, Pool
@@ -24,7 +24,6 @@ from ddkit.runtime.execution.local import LOCAL
 from ddkit.runtime.execution.units import Executor
 from ddkit.runtime.files import locked, remove_temporaries
 from ddkit.runtime.registry import origin
-from ddkit.runtime.settings import validated
 from ddkit.synthesis.images import Synthetic
 from ddkit.synthesis.objective import Objective
 
@@ -177,12 +176,6 @@ class Stage:
         """Return the labels of finished images, in the form that the run asks for."""
         labels = self.plugin.relabel(self.run, pool, images)
         return in_form(labels, self.whole.config.labels_as, self.whole.config.label_views)
-
-
-def options_of(stage: StageConfig) -> Any:
-    """Return the options of a stage as its plugin's own model."""
-    model = options_model(stage.plugin)
-    return validated(model, stage.options, f"the method '{stage.plugin}'")
 
 
 def open_pool(run: Run, name: StageName) -> Pool:

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module, util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "ddkit": "from ddkit_cli.main import main; main()",
     "pip": "from runpy import run_module; run_module('pip', run_name='__main__')",
@@ -60,3 +63,18 @@ def shell(own_environment) -> Callable[[str, Path], str]:
         return result.stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def website() -> Iterator[Callable[[str], ModuleType]]:
+    """Import a module of website/, which is no part of what is installed."""
+    folder = ROOT / "website"
+    places = [str(folder)]
+    spec = util.spec_from_file_location(
+        "website", folder / "__init__.py", submodule_search_locations=places
+    )
+    assert spec is not None
+    sys.modules["website"] = util.module_from_spec(spec)
+    yield lambda name: import_module(f"website.{name}")
+    for name in [name for name in sys.modules if name.split(".")[0] == "website"]:
+        del sys.modules[name]

@@ -6,9 +6,7 @@ import sys
 from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
-from importlib import import_module, util
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 
 import pytest
 from ddkit_cli.main import COMMANDS
@@ -45,21 +43,6 @@ def site(tmp_path_factory) -> Path:
 @pytest.fixture
 def page(site) -> Callable[[str], str]:
     return lambda name: (site / name).read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def website() -> Callable[[str], ModuleType]:
-    """Import a module of website/, which is no part of what is installed."""
-    folder = ROOT / "website"
-    places = [str(folder)]
-    spec = util.spec_from_file_location(
-        "website", folder / "__init__.py", submodule_search_locations=places
-    )
-    assert spec is not None
-    sys.modules["website"] = util.module_from_spec(spec)
-    yield lambda name: import_module(f"website.{name}")
-    for name in [name for name in sys.modules if name.split(".")[0] == "website"]:
-        del sys.modules[name]
 
 
 class Loaded(HTMLParser):

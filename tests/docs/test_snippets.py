@@ -15,9 +15,8 @@ import click
 import pytest
 from ddkit_cli.main import ddkit
 
-from ddkit.data.options import DataOptions
 from ddkit.methods.plugin import Plugin, lookup
-from ddkit.methods.presets import find_preset, preset_names
+from ddkit.methods.presets import preset_names
 from ddkit.runtime.settings import parse_setting
 
 ROOT = Path(__file__).parents[2]
@@ -259,18 +258,3 @@ def test_python_of_a_page_runs(block, at_home):
 @pytest.mark.parametrize("block", blocks(slow=True))
 def test_python_that_distils_runs(block, at_home, one_core):
     run_python(block, at_home)
-
-
-def test_each_row_of_a_paper_has_a_preset_with_settings_of_a_paper():
-    rows = [c for c in INLINE.findall(text_of("docs/reproducing.md")) if "distill" in c]
-    assert len(rows) > 40
-    for row in rows:
-        _, values = parsed(words_of(row)[1:])
-        method = str(values["method"])
-        data = {"name": values["data"], "resize": values.get("resize")}
-        tag = DataOptions.model_validate(data).tag
-        preset = find_preset(
-            method, *lookup(method), tag, int(str(values["ipc"])), values.get("preset")
-        )
-        assert preset, f"{row} finds no preset"
-        assert not preset["source"].startswith("ddkit's own"), row

@@ -97,7 +97,7 @@ def test_a_rate_that_was_learned_for_another_network_is_said(compared):
     rows = compared(torch.arange(3), networks=(NET, OTHER), rate=0.0123)
     notes = [row.evaluation.note for row in rows]
     assert notes == ["", "", f"learned rate 0.0123 from {NET}", ""]  # random images tune theirs
-    assert rows.cells()[2][2] == f"dsa, learned rate 0.0123 from {NET}"
-    assert rows.cells()[0][2] == "dsa"
+    assert rows.cells()[2][2] == f"dsa, epochs 1, learned rate 0.0123 from {NET}"
+    assert rows.cells()[0][2] == "dsa, epochs 1"
     assert rows.to_json()[2]["note"] == notes[2]
     assert compared(torch.arange(3), networks=(OTHER,))[0].evaluation.note == ""

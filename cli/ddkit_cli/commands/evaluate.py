@@ -43,11 +43,12 @@ def evaluate(artifact: Path, as_json: bool, quiet: bool, **flags: Any) -> None:
     Results are kept: the same command continues where it stopped.
     """
     from ddkit.pipeline import library
-    from ddkit.pipeline.rows import HEADINGS
     from ddkit_cli import display
 
     rows = library.evaluate(artifact, **flags, progress=not (quiet or as_json))
     if as_json:
         display.as_json(rows.to_json())
     else:
-        display.table(str(artifact), HEADINGS, rows.cells())
+        display.table(str(artifact), rows.headings, rows.cells())
+        for note in rows.notes:
+            display.say(note)

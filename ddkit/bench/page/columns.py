@@ -8,11 +8,11 @@ from statistics import fmean
 from typing import Any
 
 from ddkit.bench.measures import Spread
-from ddkit.bench.result_rows import Row
+from ddkit.bench.result_rows import Row, conditions, recipe_name
 from ddkit.bench.results import Results
 from ddkit.bench.tables import (
+    PUBLISHED,
     accuracy,
-    conditions,
     duration,
     measured,
     memory,
@@ -120,7 +120,12 @@ MAIN: Sequence[tuple[Column, Callable[[Row], Cell]]] = (
         Column("network", number=False, note="trained on the set and tested"),
         lambda r: Cell(r.network),
     ),
-    (Column("protocol", number=False), lambda r: Cell(r.protocol, small=r.recipe)),
+    (
+        Column("recipe", number=False, note="common to all sets, or as the method's authors train"),
+        lambda r: Cell(
+            recipe_name(r.protocol), small=", ".join(filter(None, [r.own_recipe, r.recipe]))
+        ),
+    ),
     (
         Column("labels", number=False, note="what networks are trained towards"),
         lambda r: Cell(r.labels),
@@ -128,6 +133,16 @@ MAIN: Sequence[tuple[Column, Callable[[Row], Cell]]] = (
     (
         Column("accuracy", note="percent, ± standard deviation over distillation seeds"),
         lambda r: Cell(accuracy(r.accuracy), r.accuracy.mean, share=r.accuracy.mean),
+    ),
+    (
+        Column(PUBLISHED, note="by a paper, and measured minus published"),
+        lambda r: (
+            Cell(
+                r.published.text, r.published.published.accuracy, small=r.published.published.where
+            )
+            if r.published
+            else Cell("")
+        ),
     ),
     (
         Column("standing", number=False, note="behind: another is better beyond noise"),
@@ -181,14 +196,16 @@ MAIN: Sequence[tuple[Column, Callable[[Row], Cell]]] = (
 
 
 def main_table(results: Results) -> Table:
+    told = any(row.published for row in results.rows)
+    fields = [field for field in MAIN if told or field[0].title != PUBLISHED]
     lines = [
         Line(
-            [cell(row) for _, cell in MAIN],
+            [cell(row) for _, cell in fields],
             found_by([row.name], row.data, row.ipc, row.protocol, row.recipe, row.network),
         )
         for row in results.rows
     ]
-    return Table("accuracy-table", "Accuracy and cost", [column for column, _ in MAIN], lines)
+    return Table("accuracy-table", "Accuracy and cost", [column for column, _ in fields], lines)
 
 
 def scores_table(results: Results) -> Table:
@@ -247,7 +264,7 @@ def differences_table(results: Results) -> Table:
             Cell(data),
             Cell(str(ipc), ipc),
             Cell(network),
-            Cell(protocol, small=recipe),
+            Cell(recipe_name(protocol), small=recipe),
         ]
         by = found_by([d.first, d.second], data, ipc, protocol, recipe, network)
         lines.append(Line(cells, by))
@@ -272,7 +289,7 @@ def rankings_table(results: Results) -> Table:
             Cell(r.method),
             Cell(r.data),
             Cell(str(r.ipc), r.ipc),
-            Cell(r.protocol, small=r.recipe),
+            Cell(recipe_name(r.protocol), small=r.recipe),
             Cell(text, value),
             Cell(str(r.networks), r.networks),
         ]

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ddkit.bench.result_rows import Row
-from ddkit.bench.tables import accuracy, conditions
+from ddkit.bench.result_rows import Row, conditions
+from ddkit.bench.tables import accuracy
 
 
 @dataclass(frozen=True)

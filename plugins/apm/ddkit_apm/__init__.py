@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 from ddkit import (
-    DistilledDataset,
-    Evaluation,
     Labels,
     MemberTask,
     MethodOptions,
@@ -14,7 +12,6 @@ from ddkit import (
     Synthetic,
     hookimpl,
 )
-from ddkit_apm.evaluating import own_protocol
 from ddkit_apm.memory import check_budget
 from ddkit_apm.objective import ApmObjective
 from ddkit_apm.options import ApmOptions
@@ -45,10 +42,3 @@ def synthesis_loss(run: Run, pool: Pool) -> Objective:
 @hookimpl
 def relabel(run: Run, pool: Pool, images: Synthetic) -> Labels:
     return label(run, pool, images)
-
-
-@hookimpl
-def evaluate(
-    run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
-) -> Evaluation:
-    return own_protocol(run, distilled, network, seeds)

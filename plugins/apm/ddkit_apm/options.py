@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from ddkit import StageName, TrainingOptions, option
+from ddkit import Recipe, StageName, TrainingOptions, option
 from ddkit_apm.matching import checkpoint_epochs
 
 POOL: tuple[StageName, ...] = ("pool",)
@@ -117,12 +117,31 @@ class ApmOptions(TrainingOptions, train_epochs=100, train_lr=0.05):
     )
     label_teachers: int = option(0, "teachers in the ensemble; 0: all", stages=RELABEL, ge=0)
     evaluation_epochs: int = option(
-        1000, "epochs of the method's own protocol", stages=("evaluate",), ge=1
+        1000, "epochs of the method's own recipe", stages=("evaluate",), ge=1
     )
 
     @property
     def inner_loop(self) -> tuple[str, int]:
         return "student_epochs", self.checkpoints
+
+    @property
+    def own_protocol(self) -> tuple[str, Mapping[str, Any]] | None:
+        """L1 on logits, as students are trained; classes as labels have none."""
+        if self.labels == "hard":
+            return None
+        return "l1", self.student_recipe(self.evaluation_epochs).model_dump()
+
+    def student_recipe(self, epochs: int) -> Recipe:
+        """Return how students are trained: ×0.1 from the middle on."""
+        return Recipe(
+            epochs=epochs,
+            batch_size=self.student_batch,
+            optimiser="sgd",
+            lr=self.lr_student,
+            momentum=self.student_momentum,
+            weight_decay=self.student_decay,
+            schedule="half",
+        )
 
     def rehearsed(self) -> Mapping[str, Any]:
         return {"teachers": 1, "label_teachers": 1, "train_epochs": 2, "together": 1}

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ddkit import (
     Batches,
-    Recipe,
     Run,
     apply_dsa,
     batch_count,
@@ -24,19 +23,6 @@ from ddkit_apm.matching import checkpoint_epochs
 from ddkit_apm.options import ApmOptions
 
 State = dict[str, Tensor]
-
-
-def recipe(options: ApmOptions, epochs: int) -> Recipe:
-    """Return how students are trained: ×0.1 from the middle on."""
-    return Recipe(
-        epochs=epochs,
-        batch_size=options.student_batch,
-        optimiser="sgd",
-        lr=options.lr_student,
-        momentum=options.student_momentum,
-        weight_decay=options.student_decay,
-        schedule="half",
-    )
 
 
 def train_student(
@@ -69,7 +55,7 @@ def train_student(
     for position in fit(
         network,
         batches,
-        recipe(options, options.student_epochs),
+        options.student_recipe(options.student_epochs),
         steps_per_epoch=batch_count(len(inputs), size),
         seed=derive(seed, "student"),
         loss=lambda guess, target: distance(target, guess).mean(),

@@ -1,7 +1,7 @@
 """The options of matching: the papers', with the numbers of the released code."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from ddkit import MethodOptions, StageName, option
 
@@ -10,6 +10,7 @@ LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: 
 """Outer and inner loop by images per class, as the released code of DC has them."""
 GRADIENT_NETWORKS = 1000
 DISTRIBUTION_NETWORKS = 20_000
+DC_EPOCHS = 300  # of an evaluation in DC's released code
 
 
 class MatchingOptions(MethodOptions):
@@ -65,6 +66,11 @@ class MatchingOptions(MethodOptions):
     )
     lr_network: float = option(0.01, "learning rate of this network", stages=SYNTHESIS, gt=0)
     batch_network: int = option(256, "batch size of its training", stages=SYNTHESIS, ge=1)
+
+    @property
+    def own_protocol(self) -> tuple[str, Mapping[str, Any]] | None:
+        """DC's code trains for 300 epochs without augmentation; with it, all do as DSA's."""
+        return ("plain", {"epochs": DC_EPOCHS}) if self.augmentation == "none" else None
 
     @property
     def real_per_class(self) -> int:

@@ -24,7 +24,7 @@ def row_of(rows, **wanted):
 def test_the_main_table_has_the_means_of_the_store(filled, page, tables):
     rows = tables(page(filled))["accuracy-table"]
     assert len(rows) == 2 * 2 * 2 * 2
-    row = row_of(rows, method="teddy", ipc="1", network="convnet", protocol="dsa")
+    row = row_of(rows, method="teddy", ipc="1", network="convnet", recipe="common recipe dsa")
     means = [fmean([0.70, 0.72]), 0.68]
     assert row["accuracy"] == f"{100 * fmean(means):.1f} ± {100 * stdev(means):.1f}"
     assert row["n"] == "2 × 2"

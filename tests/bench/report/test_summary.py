@@ -143,10 +143,10 @@ def test_a_row_stands_for_its_own_recipe_the_first_network_and_the_whole_trainin
     )
     assert rows["apm"].recipe == "10 of 10 classes"
     assert found.sentences == [  # each under its own conditions, which is said
-        "On digits at IPC 1 (resnet18, own), one distillation seed: no test, nothing is called "
-        "better.",
-        "On digits at IPC 1 (resnet18, dsa, 10 of 10 classes), one distillation seed: no test, "
-        "nothing is called better.",
+        "On digits at IPC 1 (resnet18, own recipe), one distillation seed: no test, nothing is "
+        "called better.",
+        "On digits at IPC 1 (resnet18, common recipe dsa, 10 of 10 classes), one distillation "
+        "seed: no test, nothing is called better.",
     ]
 
 
@@ -194,6 +194,6 @@ def test_markdown_begins_with_the_same_sentences_and_rows(add, filler):
     line = next(line for line in head.splitlines() if line.startswith("| digits | 1 | teddy |"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[3] == f"{100 * fmean(sets):.1f} ± {100 * stdev(sets):.1f}"
-    assert cells[4:] == ["4 × 1", "+30.1", "beyond noise", "4.0 s", "its own recipe; convnet"]
+    assert cells[4:] == ["4 × 1", "+30.1", "beyond noise", "4.0 s", "own recipe; convnet"]
     assert "Figures are mean test accuracies" in head
     assert "| teddy | digits | 1 |" in rest
