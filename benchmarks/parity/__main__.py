@@ -96,8 +96,8 @@ def report(
         ["what", "agreement", "time, ours / theirs", "peak memory, theirs / ours", "executed"],
         f"{NETWORK} unless another network is named, images of {data} at 32 px, no DSA unless it "
         "is named. Differences are relative norms, those of DSA's operations the largest of a "
-        "pixel. Times are medians over rounds of theirs and ours in turn, there and back, in one "
-        "process that keeps freed memory; memory is that of live tensors. Lines were executed as "
+        "pixel. Times are processor seconds of one thread, medians over rounds of theirs and ours "
+        "in turn, there and back, in one process that keeps freed memory; memory is that of live tensors. Lines were executed as "
         f"they stand, with names of ours; released code: {commits}."
         + (f" Left out: {left_out}." if left_out else ""),
         results,

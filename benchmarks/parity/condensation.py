@@ -1,7 +1,7 @@
 """DC, DSA and DM: a step of all images, and each operation of DSA; evaluation under DSA."""
 
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import fmean, median, stdev
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.device.made_up import set_of
 from benchmarks.parity.foreign import Checkout, Repository, quiet
 from benchmarks.parity.inputs import CPU, NETWORK, Inputs, twin
-from benchmarks.parity.rows import Pair, Row, apart, compared, furthest
+from benchmarks.parity.rows import Pair, Row, apart, compared, furthest, timed
 from ddkit.data.augmentation import dsa
 from ddkit.data.loading.resident import Resident
 from ddkit.evaluation.accuracy import evaluate_with, protocol_for
@@ -192,14 +192,15 @@ def evaluation_row(checkout: Checkout, inputs: Inputs) -> Row:
     def ours(seed: int) -> float:
         return evaluate_with(protocol, chosen, test, NETWORK, [seed], CPU, together=False).mean
 
+    def train(name: str, side: Callable[[int], float], seed: int) -> None:
+        accuracies[name].append(100 * side(seed))
+
     accuracies: dict[str, list[float]] = {"theirs": [], "ours": []}
     taken: dict[str, list[float]] = {"theirs": [], "ours": []}
     for seed in range(inputs.seeds):
         sides = [("theirs", theirs), ("ours", ours)]
         for name, side in sides[:: -1 if seed % 2 else 1]:
-            began = time.perf_counter()
-            accuracies[name].append(100 * side(seed))
-            taken[name].append(time.perf_counter() - began)
+            taken[name].append(timed(partial(train, name, side, seed)))
     ratios = [b / a for a, b in zip(taken["theirs"], taken["ours"], strict=True)]
     seconds = (median(taken["theirs"]), median(taken["ours"]))
     said = [
