@@ -97,9 +97,9 @@ def report(
         f"{NETWORK} unless another network is named, images of {data} at 32 px, no DSA unless it "
         "is named. Differences are relative norms, those of DSA's operations the largest of a "
         "pixel. Times are processor seconds of one thread, medians over rounds of theirs and ours "
-        "in turn, there and back, in one process that keeps freed memory; memory is that of live tensors. Lines were executed as "
-        f"they stand, with names of ours; released code: {commits}."
-        + (f" Left out: {left_out}." if left_out else ""),
+        "in turn, there and back, in one process that keeps freed memory; memory is that of live "
+        "tensors. Lines were executed as they stand, with names of ours; released code: "
+        f"{commits}." + (f" Left out: {left_out}." if left_out else ""),
         results,
     )
 

@@ -42,7 +42,9 @@ def step_row(checkout: Checkout, inputs: Inputs, name: str) -> Row:
     """Compare the first step of a method: the same network, real and synthetic images."""
     file, within = PLACES[name]
     lines = checkout.lines(file, within, "loss", "loss")
-    run = Stage(inputs.run(name.lower(), IPC, f"batch_real={REAL}"), "synthesis").run
+    augmentation = "dsa" if name == "DSA" else "none"
+    settings = (f"batch_real={REAL}", f"augmentation={augmentation}")
+    run = Stage(inputs.run(name.lower(), IPC, *settings), "synthesis").run
     objective = MatchingObjective(run)
     shard = objective.shards()[0]
     start = objective.initialise(shard)["images"].value.detach()

@@ -75,10 +75,12 @@ class Inputs:
             settings=settings,
         )
 
-    def images(self, ipc: int) -> tuple[Tensor, Tensor]:
-        """Return the first images of each class as network inputs, and their classes."""
+    def images(self, ipc: int, first: int = 0) -> tuple[Tensor, Tensor]:
+        """Return images of each class from the `first` on as network inputs, and their classes."""
         labels = self.train.labels
-        rows = torch.cat([(labels == c).nonzero().flatten()[:ipc] for c in range(self.classes)])
+        rows = torch.cat(
+            [(labels == c).nonzero().flatten()[first : first + ipc] for c in range(self.classes)]
+        )
         return self.resident.inputs(rows), labels[rows]
 
     @cached_property
