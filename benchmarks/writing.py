@@ -30,11 +30,12 @@ def write(
     rows: Iterable[Sequence[str]],
     columns: Sequence[str],
     note: str = "",
+    results: Path = RESULTS,
 ) -> None:
-    """Write results/<name>.json and results/<name>.md, and print the latter."""
-    RESULTS.mkdir(exist_ok=True)
+    """Write <name>.json and <name>.md into `results`, and print the latter."""
+    results.mkdir(parents=True, exist_ok=True)
     about = machine()
-    (RESULTS / f"{name}.json").write_text(
+    (results / f"{name}.json").write_text(
         json.dumps({"machine": about, **figures}, indent=2, sort_keys=True) + "\n"
     )
     lines = [
@@ -44,7 +45,7 @@ def write(
         "Measured on: " + ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
     ]
     text = "\n".join(lines) + "\n"
-    (RESULTS / f"{name}.md").write_text(text)
+    (results / f"{name}.md").write_text(text)
     print(text)
 
 

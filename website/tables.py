@@ -106,11 +106,13 @@ def first_line(result: str) -> str:
     Results are called like a module of benchmarks/, but those of accuracies (after their data), of
     `ddkit bench`, and of whole machines (after these).
     """
-    module = ROOT / "benchmarks" / f"{result}.py"
-    if not module.exists():
+    folder = ROOT / "benchmarks"
+    modules = (folder / f"{result}.py", folder / result / "__init__.py")
+    module = next((path for path in modules if path.exists()), None)
+    if module is None:
         if result.startswith("bench_"):
             return "methods head to head: `ddkit bench`"
-        module = module.parent / ("accuracy.py" if "-ipc" in result else "device/__init__.py")
+        module = folder / ("accuracy.py" if "-ipc" in result else "device/__init__.py")
     text = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
     return text.split("\n")[0]
 

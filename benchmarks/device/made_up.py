@@ -45,10 +45,11 @@ def run_of(
     classes: int = 10,
     ipc: int = 1,
     images: int = 0,
+    train: Split | None = None,
     settings: Sequence[str] = (),
     **flags: Any,
 ) -> Run:
-    """Return a run on so many random training images; by default twice those that it distils."""
+    """Return a run on `train`, or so many random images; by default twice those that it distils."""
     common = {
         "ipc": ipc,
         "network": network,
@@ -57,7 +58,7 @@ def run_of(
         **flags,
     }
     config = resolve(Request(method, common, {"name": "digits"}, settings, "none"))
-    train = split_of(images or 2 * classes * ipc, shape, classes)
+    train = train or split_of(images or 2 * classes * ipc, shape, classes)
     space = InputSpace.fit(train, "standard").to(device)
     return Run(config, MethodOptions(), train, None, space, device, folder)
 

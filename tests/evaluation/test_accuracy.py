@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
 from ddkit.data.augmentation.views import draw_views
 from ddkit.data.loading.resident import Resident
 from ddkit.data.sources import load as sources
@@ -29,6 +30,7 @@ from ddkit.pipeline import evaluate as comparison
 from ddkit.pipeline.prepare import prepare
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Silent
+from ddkit.runtime.seeds import generator
 from ddkit.synthesis.images import Synthetic
 from ddkit.training import loop as training
 from ddkit.training.recipe import Recipe
@@ -115,31 +117,37 @@ def test_mean_and_deviation_done_by_hand():
     assert alone.to_json()["std"] is None
 
 
-@pytest.mark.parametrize("batch", [2, 5, 100])
-def test_training_on_a_set_is_a_plain_loop(artifact, batch):
-    from ddkit import networks
-    from ddkit.runtime import seeds
-
-    plain = Protocol(
-        name="plain",
-        labels="own",
-        recipe=Recipe(epochs=3, batch_size=batch, lr=0.1, schedule="constant"),
-    )
+@pytest.mark.parametrize("batch", [2, 5, 256])
+def test_accuracy_is_that_of_the_published_recipe_line_by_line(artifact, test_set, batch):
+    assert DSA.recipe.batch_size == 256
     distilled = load(artifact())
-    found = train_on(distilled, plain, NET, 7, CPU)
-    model = networks.create(
-        NET, classes=3, shape=(1, 8, 8), generator=seeds.generator(7, "evaluation network")
-    )
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    for epoch in range(3):
-        order = torch.randperm(6, generator=seeds.generator(7, "order", epoch))
-        for rows in [order] if batch == 5 else order.split(batch):  # a last image joins the others
-            optimiser.zero_grad()
-            images = (distilled.pixels(rows) - distilled.space.mean) / distilled.space.std
-            torch.nn.functional.cross_entropy(model(images), distilled.classes[rows]).backward()
-            optimiser.step()
-    ours, theirs = found.state_dict(), model.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    found = evaluate_with(DSA.with_recipe(batch_size=batch), distilled, test_set, NET, [7], CPU)
+
+    model = create(NET, distilled.class_names, distilled.shape, 7, CPU)
+    weights = [(weight, torch.zeros_like(weight)) for weight in model.parameters()]
+    images = (distilled.pixels(torch.arange(6)) - distilled.space.mean) / distilled.space.std
+    for epoch in range(4):
+        rate = 0.01 if epoch < 2 else 0.001
+        order = torch.randperm(6, generator=generator(7, "order", epoch))
+        for index, rows in enumerate([order] if batch == 5 else order.split(batch)):
+            # a last image joins the others
+            drawn = draw_dsa(len(rows), (8, 8), generator(7, "dsa", epoch, index))
+            logits = model(apply_dsa(images[rows], drawn))
+            log_shares = logits - logits.exp().sum(1, keepdim=True).log()
+            loss = -sum(log_shares[i, distilled.classes[row]] for i, row in enumerate(rows))
+            slopes = torch.autograd.grad(loss / len(rows), list(model.parameters()))
+            with torch.no_grad():
+                for (weight, momentum), slope in zip(weights, slopes, strict=True):
+                    momentum.mul_(0.9).add_(slope + 5e-4 * weight)
+                    weight -= rate * momentum
+
+    trained = train_on(distilled, DSA.with_recipe(batch_size=batch), NET, 7, CPU)
+    for own, (weight, _) in zip(trained.parameters(), weights, strict=True):
+        torch.testing.assert_close(own, weight, rtol=1e-5, atol=1e-6)
+    inputs = test_set.inputs(torch.arange(len(test_set)))
+    guesses = [int(model(image.unsqueeze(0)).argmax()) for image in inputs]
+    right = sum(guess == label for guess, label in zip(guesses, test_set.labels, strict=True))
+    assert found.accuracies == (int(right) / len(test_set),)
 
 
 def test_labels_of_each_epoch_come_with_their_augmentation(artifact, monkeypatch):
