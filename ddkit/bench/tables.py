@@ -187,10 +187,10 @@ def markdown(results: Results) -> str:
 def as_json(results: Results) -> dict[str, Any]:
     """Return all figures as JSON values; what is not known is null."""
     values = asdict(results)
-    for row, shown in zip(results.rows, values["rows"], strict=True):
-        shown["published"] = row.published and row.published.to_json()
-    found: dict[str, Any] = plain(values, None)
-    return found
+    for row, found in zip(results.rows, values["rows"], strict=True):
+        found["published"] = row.published and row.published.to_json()
+    whole: dict[str, Any] = plain(values, None)
+    return whole
 
 
 def plain(value: Any, unknown: Any) -> Any:
