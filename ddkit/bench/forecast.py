@@ -13,6 +13,7 @@ from ddkit.bench.harness import figures_of, settled_paces
 from ddkit.bench.store import NAME, Store
 from ddkit.config import RunConfig, StageName
 from ddkit.data.access import keeping_splits, sealed_test
+from ddkit.data.loading.batching import batch_count
 from ddkit.data.sources import load as sources
 from ddkit.distilled.dataset import ARTIFACT, load
 from ddkit.distilled.writing import write_distilled
@@ -80,7 +81,8 @@ class Forecaster:
             return Forecast(cell, 0, 0.0, 0.0, 0.0, 0, 0)
         data = Data.of(sources.load(cell.asked, "train", seed=0))
         seconds = sum(
-            self._epoch_seconds(cell, data, figure.network) * self._epochs_of(figure.protocol)
+            self._epoch_seconds(cell, data, figure.network)
+            * self._epochs_of(figure.protocol, cell.ipc * data.classes)
             for figure in missing
         )
         left = [
@@ -126,10 +128,11 @@ class Forecaster:
         self._pools |= untrained
         return bool(untrained)
 
-    def _epochs_of(self, protocol: str) -> int:
-        """Return the epochs of a protocol; of a set's own labels, those of soft ones."""
-        name = "soft" if protocol == OWN else protocol
-        return self.bench.epochs or evaluation.protocol_for(name).recipe.epochs
+    def _epochs_of(self, protocol: str, images: int) -> int:
+        """Return the epochs of a protocol on so many images; of own labels, those of soft ones."""
+        recipe = evaluation.protocol_for("soft" if protocol == OWN else protocol).recipe
+        steps = batch_count(images, recipe.batch_size)
+        return self.bench.epochs or recipe.for_set(images, steps).epochs
 
     def _epoch_seconds(self, cell: Cell, data: Data, network: str) -> float:
         """Measure an epoch of a training on as many images as the cell has."""

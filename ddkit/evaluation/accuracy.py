@@ -95,8 +95,8 @@ def evaluate_with(
     """
     start = time.perf_counter()
     labels = labels_for(protocol, distilled).kind
-    recipe, _ = protocol.served(len(distilled), bool(distilled.metadata["mirror"]))
-    title, epochs = f"{protocol.name} on {network}", recipe.epochs
+    protocol = protocol.for_set(distilled)
+    title, epochs = f"{protocol.name} on {network}", protocol.recipe.epochs
 
     def accuracies(size: int, memory: PeakMemory) -> tuple[float, ...]:
         found: list[float] = []

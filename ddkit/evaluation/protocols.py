@@ -1,6 +1,6 @@
 """Evaluation protocols by name: how a network is trained on a distilled set before it is tested."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -8,6 +8,9 @@ from ddkit.data.loading.batching import batch_count
 from ddkit.runtime.registry import Registry
 from ddkit.runtime.settings import Strict, validated
 from ddkit.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ddkit.distilled.dataset import DistilledDataset
 
 PROTOCOLS = Registry(
     "protocol",
@@ -54,15 +57,15 @@ class Protocol(Strict):
         )
         return self.model_copy(update={"recipe": recipe})
 
-    def served(self, images: int, mirror: bool) -> tuple[Recipe, int]:
-        """Return the recipe for a set of so many images, in epochs, and the steps of an epoch.
+    def for_set(self, distilled: "DistilledDataset") -> "Protocol":
+        """Return this protocol with as many epochs as take the steps for a set of that size."""
+        images, recipe = len(distilled), self.recipe
+        steps = batch_count(self.copies(distilled) * images, recipe.batch_size)
+        return self.model_copy(update={"recipe": recipe.for_set(images, steps)})
 
-        Args:
-            mirror: whether a mirrored image keeps its class.
-        """
-        copies = 2 if self.augmentation == "mirror" and mirror else 1
-        steps = batch_count(copies * images, self.recipe.batch_size)
-        return self.recipe.for_set(images, steps), steps
+    def copies(self, distilled: "DistilledDataset") -> int:
+        """Return 2 where a set is trained on with its mirror images, if they keep their classes."""
+        return 2 if self.augmentation == "mirror" and distilled.metadata["mirror"] else 1
 
 
 DSA = Protocol(  # the trajectory-matching line's: DSA on, ×0.1 at half (MTT, released code)

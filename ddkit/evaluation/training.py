@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ddkit import networks
 from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
-from ddkit.data.loading.batching import batches_of
+from ddkit.data.loading.batching import batch_count, batches_of
 from ddkit.distilled.dataset import DistilledDataset
 from ddkit.evaluation.protocols import Protocol
 from ddkit.labels import HardLabels, Labels, RegressionTargets
@@ -55,11 +55,12 @@ class TrainingSet:
         self.images = self.space.encode(pixels) if self.labels.plain else pixels
         self.dsa = protocol.augmentation == "dsa"
         self.mirror = bool(distilled.metadata["mirror"])
-        self.recipe, self.steps = protocol.served(len(distilled), self.mirror)
-        self._copies = 2 if protocol.augmentation == "mirror" and self.mirror else 1
-        count = self._copies * len(distilled)
-        batch = min(protocol.recipe.batch_size, count)
-        self._sizes = [len(rows) for rows in batches_of(torch.arange(count), batch)]
+        self.recipe = protocol.for_set(distilled).recipe
+        self._copies = protocol.copies(distilled)
+        rows = everything.repeat(self._copies)
+        batch = min(self.recipe.batch_size, len(rows))
+        self._sizes = [len(part) for part in batches_of(rows, batch)]
+        self.steps = len(self._sizes)
         if protocol.loss == "l1":
             check_exact(self.labels)
         self.loss = F.l1_loss if protocol.loss == "l1" else self.labels.loss
@@ -175,8 +176,9 @@ def at_once(
     size = ceil(len(seeds) / ceil(len(seeds) / MOST_TOGETHER))
     if together:
         return size
-    recipe, steps = protocol.served(len(distilled), bool(distilled.metadata["mirror"]))
-    if recipe.epochs * steps < FEWEST_STEPS:
+    recipe = protocol.for_set(distilled).recipe
+    served = protocol.copies(distilled) * len(distilled)
+    if recipe.epochs * batch_count(served, recipe.batch_size) < FEWEST_STEPS:
         return 1
     form = (
         network,

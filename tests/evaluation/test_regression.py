@@ -1,6 +1,7 @@
 """The protocol of FRePo and RCIG: squared error towards targets, images and their mirror images."""
 
 from math import cos, pi
+from typing import ClassVar
 
 import pytest
 import torch
@@ -78,20 +79,30 @@ def test_batches_hold_no_image_twice_and_leave_none_out(path):
     )
 
 
+class Sized(list):
+    """Stands for a set of so many images that may be mirrored."""
+
+    metadata: ClassVar = {"mirror": True}
+
+    def __init__(self, count: int):
+        super().__init__(range(count))
+
+
 @pytest.mark.parametrize(
     ("count", "steps"),
     [(1, 1000), (10, 1000), (50, 1000), (100, 2000), (200, 20000), (500, 5000), (1000, 10000)],
 )
 def test_steps_are_those_of_the_papers_code(count, steps):
-    recipe, per_epoch = protocol_for("regression").served(count, mirror=True)
+    recipe = protocol_for("regression").for_set(Sized(count)).recipe
+    per_epoch = -(-2 * count // 256)
     assert recipe.epochs * per_epoch == steps
     assert recipe.factor(250 / per_epoch, per_epoch) * recipe.lr == pytest.approx(5e-5)
     assert recipe.factor(recipe.epochs, per_epoch) * recipe.lr == pytest.approx(1e-6)
 
 
 def test_epochs_that_are_said_replace_the_steps():
-    recipe, _ = protocol_for("regression").with_recipe(epochs=7).served(10, mirror=True)
-    assert recipe.epochs == 7
+    found = protocol_for("regression").with_recipe(epochs=7).for_set(Sized(10))
+    assert found.recipe.epochs == 7
 
 
 @pytest.mark.parametrize("protocol", ["soft", "dsa-soft", "l1"])
