@@ -12,7 +12,14 @@ from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.evaluation.accuracy import default_protocol, evaluate_on_test, protocol_for
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.result import Evaluation
-from ddkit.labels import Ensemble, EpochLabels, HardLabels, Labels, SoftLabels
+from ddkit.labels import (
+    Ensemble,
+    EpochLabels,
+    HardLabels,
+    Labels,
+    RegressionTargets,
+    SoftLabels,
+)
 from ddkit.labels.making import LABEL_BATCH, label_epochs, logits_of
 from ddkit.labels.recipe import averaged_logits
 from ddkit.methods.hookspecs import hookimpl
@@ -126,6 +133,7 @@ __all__ += [
     "HardLabels",
     "Labels",
     "Protocol",
+    "RegressionTargets",
     "SoftLabels",
     "averaged_logits",
     "default_protocol",

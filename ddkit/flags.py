@@ -198,8 +198,11 @@ class DataFlags:
         bool | None, Flag("whether images may be mirrored", default="what the set says")
     ] = None
     space: Annotated[
-        Literal["standard", "zca", "unit"],
-        Flag("what networks see: standardised, ZCA-whitened, or 0 to 1"),
+        Literal["standard", "zca", "zca-relative", "unit"],
+        Flag(
+            "what networks see: standardised, ZCA-whitened (MTT's, or FRePo's with a relative "
+            "ridge), or 0 to 1"
+        ),
     ] = "standard"
     background: Annotated[
         str | None,

@@ -151,7 +151,7 @@ class Figures:
         cell = figure.cell
         distilled = load(self.artifact(cell.config, cell.about()))
         protocol = self.protocol(figure.protocol, cell.config, distilled)
-        if protocol.labels == "own" and distilled.labels.kind == "hard":
+        if protocol.labels == "own" and distilled.labels.kind in ("hard", "targets"):
             self._keep("figure", self.figure_key(figure), figure.about(), None)
             return
         config = self._config(figure, labelled=protocol.labels == "own")

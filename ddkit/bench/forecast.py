@@ -13,13 +13,14 @@ from ddkit.bench.harness import figures_of, settled_paces
 from ddkit.bench.store import NAME, Store
 from ddkit.config import RunConfig, StageName
 from ddkit.data.access import keeping_splits, sealed_test
+from ddkit.data.loading.batching import batch_count
 from ddkit.data.sources import load as sources
 from ddkit.distilled.dataset import ARTIFACT, load
 from ddkit.distilled.writing import write_distilled
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.training import train_on
 from ddkit.labels import HardLabels
-from ddkit.methods.own import OWN, own_epochs
+from ddkit.methods.own import OWN, planned_recipe
 from ddkit.methods.plugin import options_of
 from ddkit.pipeline.estimate import Data, Estimate
 from ddkit.pipeline.prepare import describe, prepare
@@ -82,7 +83,8 @@ class Forecaster:
             return Forecast(cell, 0, 0.0, 0.0, 0.0, 0, 0)
         data = Data.of(sources.load(cell.asked, "train", seed=0))
         seconds = sum(
-            self._epoch_seconds(cell, data, figure.network) * self._epochs_of(figure)
+            self._epoch_seconds(cell, data, figure.network)
+            * self._epochs_of(figure, cell.ipc * data.classes)
             for figure in missing
         )
         left = [
@@ -128,14 +130,16 @@ class Forecaster:
         self._pools |= untrained
         return bool(untrained)
 
-    def _epochs_of(self, figure: Figure) -> int:
-        """Return the epochs that a figure's networks are trained for."""
+    def _epochs_of(self, figure: Figure, images: int) -> int:
+        """Return the epochs that a figure's networks are trained for on so many images."""
         if self.bench.epochs:
             return self.bench.epochs
         if figure.protocol == OWN:
             config = figure.cell.config
-            return own_epochs(options_of(config.stage("evaluate")), config.protocol)
-        return evaluation.protocol_for(figure.protocol).recipe.epochs
+            recipe = planned_recipe(options_of(config.stage("evaluate")), config.protocol)
+        else:
+            recipe = evaluation.protocol_for(figure.protocol).recipe
+        return recipe.for_set(images, batch_count(images, recipe.batch_size)).epochs
 
     def _epoch_seconds(self, cell: Cell, data: Data, network: str) -> float:
         """Measure an epoch of a training on as many images as the cell has."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from ddkit.data.zca import Zca
 from ddkit.runtime.errors import DdkitError, unknown
 from ddkit.runtime.moving import sent
 
-Kind = Literal["standard", "zca", "unit"]
+Kind = Literal["standard", "zca", "zca-relative", "unit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class InputSpace:
     Attributes:
         mean: float32 (channels,), in units of pixels in [0, 1].
         std: float32 (channels,), above 0.
-        zca: the whitening, or None; with one, mean is 0 and std is 1.
+        zca: the whitening, or None. With one, mean is 0 and std is 1, unless pixels are
+            standardised before: it does that as well.
     """
 
     mean: Tensor
@@ -36,7 +37,8 @@ class InputSpace:
         """Return the space that `kind` makes of the training images in `split`.
 
         `standard` takes mean and std of every channel, `unit` leaves pixels as they are, `zca`
-        whitens them. The result follows from the set of images alone, not from their order.
+        whitens them, `zca-relative` whitens standardised ones with a ridge relative to their
+        variance. The result follows from the set of images alone, not from their order.
 
         Raises:
             DdkitError: an unknown `kind`, an empty split, or images that ZCA can't take.
@@ -51,14 +53,18 @@ class InputSpace:
             return cls(zeros, ones)
         if kind == "zca":
             return cls(zeros, ones, Zca.fit(split.pixels))
-        raise unknown("input space", kind, ("standard", "zca", "unit"))
+        if kind == "zca-relative":
+            mean, std = _statistics(split.pixels)
+            return cls(mean, std, Zca.fit(split.pixels, std=std))
+        raise unknown("input space", kind, get_args(Kind))
 
     @property
     def kind(self) -> Kind:
-        """The name that `fit` was given: standard, zca or unit."""
+        """The name that `fit` was given: standard, zca, zca-relative or unit."""
+        unit = bool((self.mean == 0).all() and (self.std == 1).all())
         if self.zca is not None:
-            return "zca"
-        return "unit" if (self.mean == 0).all() and (self.std == 1).all() else "standard"
+            return "zca" if unit else "zca-relative"
+        return "unit" if unit else "standard"
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the network inputs of `images` (B, channels, H, W), floating point in [0, 1].

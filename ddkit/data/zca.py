@@ -1,7 +1,8 @@
 """ZCA whitening: decorrelated pixels that still look like the image.
 
 Conventions of MTT and TESLA (kornia's `ZCAWhitening`): pixels in [0, 1], unbiased covariance,
-`eps` = 0.1 added to the eigenvalues.
+`eps` = 0.1 added to the eigenvalues. FRePo, KIP and RCIG standardise pixels first, and add `eps`
+times the mean eigenvalue.
 """
 
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ class Zca:
 
     Attributes:
         mean: float32 (D,), subtracted before whitening.
-        matrix: float32 (D, D), symmetric; whitens.
-        inverse: float32 (D, D), symmetric; undoes `matrix`.
+        matrix: float32 (D, D); whitens, and standardises before where that is wanted.
+        inverse: float32 (D, D); undoes `matrix`.
     """
 
     mean: Tensor
@@ -36,13 +37,15 @@ class Zca:
     inverse: Tensor
 
     @classmethod
-    def fit(cls, images: Tensor | Pixels, eps: float = 0.1) -> "Zca":
+    def fit(cls, images: Tensor | Pixels, eps: float = 0.1, std: Tensor | None = None) -> "Zca":
         """Return the transform W = U diag(1 / sqrt(S + eps)) U' of the covariance U diag(S) U'.
 
         Args:
             images: (N, channels, height, width), uint8, or floating point in [0, 1]; or where else
                 pixels are.
             eps: what is added to every eigenvalue; larger means less whitening of fine detail.
+            std: (channels,), above 0; pixels are divided by it first, and eps is relative: a share
+                of the mean eigenvalue.
 
         Raises:
             DdkitError: fewer than two images, images too large, or `eps` not above 0.
@@ -54,10 +57,15 @@ class Zca:
         if eps <= 0:
             raise DdkitError(f"ZCA's eps must be above 0, got {eps}")
         mean, covariance = _moments(pixels_of(images), pixels)
+        scale = covariance.new_ones(pixels)
+        if std is not None:
+            scale = std.to(covariance).repeat_interleave(pixels // len(std))
+            covariance.div_(scale[:, None]).div_(scale)
+            eps *= float(covariance.trace()) / pixels
         values, vectors = torch.linalg.eigh(covariance)
         roots = (values.clamp_min(0) + eps).sqrt()  # rounding can leave eigenvalues below 0
-        matrix = (vectors / roots) @ vectors.T
-        inverse = (vectors * roots) @ vectors.T
+        matrix = ((vectors / roots) @ vectors.T).div_(scale[:, None])
+        inverse = ((vectors * roots) @ vectors.T).mul_(scale)
         return cls(mean.float(), matrix.float(), inverse.float())
 
     def whiten(self, images: Tensor) -> Tensor:

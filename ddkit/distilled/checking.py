@@ -119,6 +119,9 @@ def check_labels(file: TensorFile, count: int, names: int, refuse: Check) -> Non
     about = file.metadata["labels"]
     if about["kind"] == "recipe":
         check_recipe(about, count, refuse)
+    if about["kind"] == "targets":
+        fit = _is(file["labels.targets"], (torch.float32,), (count, names))
+        refuse("its regression targets do not match its images", not fit)
     if about["kind"] in ("soft", "epoch"):
         epochs = check_logits(file, count, names, refuse)
         if "views" in about:

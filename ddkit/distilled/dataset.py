@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from ddkit.data.space import InputSpace
 from ddkit.distilled.checking import check_images, check_set, part_names
 from ddkit.distilled.writing import FORMAT, FORMAT_VERSION
-from ddkit.labels import labels_from
+from ddkit.labels import RegressionTargets, labels_from
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.files import replacing
 from ddkit.runtime.tensors import TensorFile
@@ -28,8 +28,9 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
     """A distilled set. Item i is (network input float32 (channels, height, width), label).
 
     The label is an int64 class for hard labels, else float32 probabilities (classes,), so that
-    `F.cross_entropy` takes either. Where labels were made for each epoch, set `epoch` before the
-    epoch begins: image and label are then augmented alike.
+    `F.cross_entropy` takes either; regression targets stay as they are, for `F.mse_loss`. Where
+    labels were made for each epoch, set `epoch` before the epoch begins: image and label are then
+    augmented alike.
 
     Attributes:
         classes: int64 (N,), the class of each image.
@@ -100,7 +101,7 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
     def inputs(self, rows: Tensor, epoch: int | None = None) -> tuple[Tensor, Tensor]:
         """Return (network inputs, targets) of `rows` as the labels want them in an epoch.
 
-        Targets are int64 classes (B,) or float32 logits (B, classes).
+        Targets are int64 classes (B,), or float32 logits or regression targets (B, classes).
         """
         epoch = self.epoch if epoch is None else epoch
         images, targets = self.labels.batch(self.pixels, rows, epoch)
@@ -112,7 +113,7 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Fetch a batch at once; torch's DataLoader calls this."""
         inputs, targets = self.inputs(torch.as_tensor(indices))
-        if targets.dtype != torch.int64:
+        if targets.dtype != torch.int64 and not isinstance(self.labels, RegressionTargets):
             targets = torch.softmax(targets, dim=1)
         return list(zip(inputs, targets, strict=True))
 

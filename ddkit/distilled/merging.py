@@ -17,7 +17,7 @@ from ddkit.data.classes import reordered
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.distilled.joining import align, are_apart
 from ddkit.distilled.writing import write_distilled
-from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
+from ddkit.labels import EpochLabels, HardLabels, Labels, RegressionTargets, SoftLabels
 from ddkit.labels.codecs import codec_named
 from ddkit.labels.coded import combined
 from ddkit.runtime.errors import DdkitError
@@ -242,6 +242,11 @@ def merged_soft(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> L
     return SoftLabels(logits, labels[0].temperature)
 
 
+def merged_targets(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
+    labels = [part.labels for part in parts if isinstance(part.labels, RegressionTargets)]
+    return RegressionTargets(placed([each.values for each in labels], slots))
+
+
 def merged_epochs(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
     """Return labels per epoch whose views paste the same partners, wherever those are by now."""
     labels = [part.labels for part in parts if isinstance(part.labels, EpochLabels)]
@@ -259,7 +264,12 @@ def merged_epochs(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) ->
     return EpochLabels(logits, replace(views[0], **fields), labels[0].temperature)
 
 
-LABELS = {"hard": merged_hard, "soft": merged_soft, "epoch": merged_epochs}
+LABELS = {
+    "hard": merged_hard,
+    "soft": merged_soft,
+    "targets": merged_targets,
+    "epoch": merged_epochs,
+}
 
 
 def described(parts: Sequence[DistilledDataset]) -> dict[str, Any]:

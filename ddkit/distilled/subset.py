@@ -15,7 +15,7 @@ from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.distilled.joining import training_images
 from ddkit.distilled.merging import check_target, files_of, make_room
 from ddkit.distilled.writing import HEADER, write_distilled
-from ddkit.labels import EpochLabels, HardLabels, Labels, SoftLabels
+from ddkit.labels import EpochLabels, HardLabels, Labels, RegressionTargets, SoftLabels
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.settings import validated
 from ddkit.synthesis.images import Synthetic
@@ -131,6 +131,8 @@ def cut_labels(whole: DistilledDataset, labels: Labels, rows: Tensor, out: Path)
         return HardLabels(labels.classes[rows])
     if isinstance(labels, SoftLabels):
         return SoftLabels(labels.logits[rows], labels.temperature)
+    if isinstance(labels, RegressionTargets):
+        return RegressionTargets(labels.values[rows])
     if not isinstance(labels, EpochLabels):
         raise DdkitError(
             f"the labels of {whole.file.path} are a {labels.kind}, drawn for all of its images: "

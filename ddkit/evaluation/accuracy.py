@@ -22,6 +22,7 @@ from ddkit.evaluation.training import (
     augmented,
     create,
     followed,
+    labels_for,
     train_on,
     train_together,
 )
@@ -50,8 +51,8 @@ def own_protocol_name(distilled: DistilledDataset) -> str:
 
     One soft label per image and a rate learned for SGD steps are meant for dsa-soft.
     """
-    if distilled.labels.kind == "hard":
-        return "dsa"
+    if distilled.labels.kind in ("hard", "targets"):
+        return "dsa" if distilled.labels.kind == "hard" else "regression"
     # softened labels have gradients that are smaller by T²: a rate for SGD steps does not fit them
     for_sgd = distilled.labels.kind == "soft" and distilled.labels.temperature == 1
     return "dsa-soft" if for_sgd and distilled.learning_rate is not None else "soft"
@@ -93,6 +94,8 @@ def evaluate_with(
             measures what is faster.
     """
     start = time.perf_counter()
+    labels = labels_for(protocol, distilled).kind
+    protocol = protocol.for_set(distilled)
     title, epochs = f"{protocol.name} on {network}", protocol.recipe.epochs
 
     def accuracies(size: int, memory: PeakMemory) -> tuple[float, ...]:
@@ -126,7 +129,7 @@ def evaluate_with(
         found,
         network,
         protocol.name,
-        "hard" if protocol.labels == "hard" else distilled.labels.kind,
+        labels,
         protocol.recipe.lr,
         time.perf_counter() - start,
         device_name(device),

@@ -1,12 +1,16 @@
 """Evaluation protocols by name: how a network is trained on a distilled set before it is tested."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from ddkit.data.loading.batching import batch_count
 from ddkit.runtime.registry import Registry
 from ddkit.runtime.settings import Strict, validated
 from ddkit.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ddkit.distilled.dataset import DistilledDataset
 
 PROTOCOLS = Registry(
     "protocol",
@@ -16,6 +20,7 @@ PROTOCOLS = Registry(
         "dsa-soft": "ddkit.evaluation.protocols:DSA_SOFT",
         "plain": "ddkit.evaluation.protocols:PLAIN",
         "l1": "ddkit.evaluation.protocols:L1",
+        "regression": "ddkit.evaluation.protocols:REGRESSION",
         "soft": "ddkit.evaluation.protocols:SOFT",
     },
     hint="see `ddkit evaluate --help`",
@@ -27,29 +32,40 @@ class Protocol(Strict):
 
     Attributes:
         name: what tables call it.
-        labels: "hard" trains towards the class of each image, "own" towards the set's own labels.
+        labels: "hard" trains towards the class of each image, "own" towards the set's own logits,
+            "targets" towards its own regression targets, or those of its classes.
         loss: "labels" is the loss of the labels' kind, "l1" the mean absolute difference of logits.
         recipe: optimiser, learning rate, schedule, epochs.
-        augmentation: "dsa" on every batch, or "none" (the set's own labels bring their own).
+        augmentation: "dsa" on every batch, "mirror" trains on each image and its mirror image, or
+            "none" (the set's own labels bring their own).
         real_epochs: epochs on all real data, which has many more steps in each.
     """
 
     name: str
-    labels: Literal["hard", "own"]
+    labels: Literal["hard", "own", "targets"]
     recipe: Recipe
     loss: Literal["labels", "l1"] = "labels"
-    augmentation: Literal["dsa", "none"] = "none"
+    augmentation: Literal["dsa", "mirror", "none"] = "none"
     real_epochs: int = Field(30, ge=1)
 
     def with_recipe(self, **changes: Any) -> "Protocol":
-        """Return this protocol with some fields of its recipe changed."""
-        return self.model_copy(
-            update={
-                "recipe": validated(
-                    Recipe, {**self.recipe.model_dump(), **changes}, f"protocol '{self.name}'"
-                )
-            }
+        """Return this protocol with some fields of its recipe changed; epochs replace steps."""
+        if "epochs" in changes:
+            changes = {"steps": (), **changes}
+        recipe = validated(
+            Recipe, {**self.recipe.model_dump(), **changes}, f"protocol '{self.name}'"
         )
+        return self.model_copy(update={"recipe": recipe})
+
+    def for_set(self, distilled: "DistilledDataset") -> "Protocol":
+        """Return this protocol with as many epochs as take the steps for a set of that size."""
+        images, recipe = len(distilled), self.recipe
+        steps = batch_count(self.copies(distilled) * images, recipe.batch_size)
+        return self.model_copy(update={"recipe": recipe.for_set(images, steps)})
+
+    def copies(self, distilled: "DistilledDataset") -> int:
+        """Return 2 where a set is trained on with its mirror images, if they keep their classes."""
+        return 2 if self.augmentation == "mirror" and distilled.metadata["mirror"] else 1
 
 
 DSA = Protocol(  # the trajectory-matching line's: DSA on, ×0.1 at half (MTT, released code)
@@ -88,4 +104,22 @@ SOFT = Protocol(  # Teddy, appendix D.3; its 300 epochs are for sets of many ste
         weight_decay=0.01,
         schedule="cosine",
     ),
+)
+
+# FRePo's evaluation without its augmentation; steps by the size of its sets. RCIG's rate
+REGRESSION = Protocol(  # 3e-4 in FRePo; RCIG takes 2000 steps from 100 images on
+    name="regression",
+    labels="targets",
+    recipe=Recipe(
+        steps=((10, 1000), (100, 2000), (200, 20000), (400, 5000), (1000, 10000), (2000, 40000)),
+        batch_size=256,
+        optimiser="adam",
+        lr=1e-4,
+        momentum=0.9,
+        weight_decay=0,
+        schedule="cosine",
+        warmup=500,
+        floor=0.01,
+    ),
+    augmentation="mirror",
 )

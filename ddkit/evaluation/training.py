@@ -14,7 +14,7 @@ from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
 from ddkit.data.loading.batching import batch_count, batches_of
 from ddkit.distilled.dataset import DistilledDataset
 from ddkit.evaluation.protocols import Protocol
-from ddkit.labels import HardLabels, Labels
+from ddkit.labels import HardLabels, Labels, RegressionTargets
 from ddkit.labels.codecs import codec_named
 from ddkit.runtime.arithmetic import usual
 from ddkit.runtime.errors import DdkitError
@@ -41,13 +41,13 @@ class TrainingSet:
     """A distilled set on a device, served as a protocol trains on it.
 
     Attributes:
+        recipe: the protocol's, in epochs.
         steps: how many batches an epoch has.
         loss: (logits, targets) of one network → 0-dim tensor.
     """
 
     def __init__(self, distilled: DistilledDataset, protocol: Protocol, device: torch.device):
-        hard = protocol.labels == "hard"
-        self.labels = (HardLabels(distilled.classes) if hard else distilled.labels).to(device)
+        self.labels = labels_for(protocol, distilled).to(device)
         self.space = distilled.space.to(device)
         everything = torch.arange(len(distilled))
         pixels = sent(distilled.pixels(everything), device)
@@ -55,8 +55,11 @@ class TrainingSet:
         self.images = self.space.encode(pixels) if self.labels.plain else pixels
         self.dsa = protocol.augmentation == "dsa"
         self.mirror = bool(distilled.metadata["mirror"])
-        batch = min(protocol.recipe.batch_size, len(distilled))
-        self._sizes = [len(rows) for rows in batches_of(everything, batch)]
+        self.recipe = protocol.for_set(distilled).recipe
+        self._copies = protocol.copies(distilled)
+        rows = everything.repeat(self._copies)
+        batch = min(self.recipe.batch_size, len(rows))
+        self._sizes = [len(part) for part in batches_of(rows, batch)]
         self.steps = len(self._sizes)
         if protocol.loss == "l1":
             check_exact(self.labels)
@@ -69,12 +72,16 @@ class TrainingSet:
     def stacked(self, seeds: Sequence[int], epoch: int) -> training.Batches:
         """Serve an epoch of k trainings, each in its own order: (k, B, …) and (k, B, …)."""
         count, device = len(self.images), self.images.device
-        orders = [torch.randperm(count, generator=generator(s, "order", epoch)) for s in seeds]
+        served = self._copies * count
+        orders = [torch.randperm(served, generator=generator(s, "order", epoch)) for s in seeds]
         for index, rows in enumerate(
             torch.stack(orders).to(device, non_blocking=True).split(self._sizes, 1)
         ):
-            seen, targets = self.labels.batch(self.images, rows.flatten(), epoch)
+            flat = rows.flatten()
+            seen, targets = self.labels.batch(self.images, flat % count, epoch)
             inputs = seen if self.labels.plain else self.space.encode(seen)
+            if self._copies > 1:  # the second half of the rows are mirror images
+                inputs = inputs.where((flat < count).view(-1, 1, 1, 1), inputs.flip(3))
             inputs = inputs.unflatten(0, rows.shape)
             if self.dsa:  # seed by seed: equal operations in one call saved 4 % of a step
                 each = [
@@ -169,8 +176,9 @@ def at_once(
     size = ceil(len(seeds) / ceil(len(seeds) / MOST_TOGETHER))
     if together:
         return size
-    recipe = protocol.recipe
-    if recipe.epochs * batch_count(len(distilled), recipe.batch_size) < FEWEST_STEPS:
+    recipe = protocol.for_set(distilled).recipe
+    served = protocol.copies(distilled) * len(distilled)
+    if recipe.epochs * batch_count(served, recipe.batch_size) < FEWEST_STEPS:
         return 1
     form = (
         network,
@@ -192,6 +200,26 @@ def at_once(
         ratio = batched.time_ratio(alone, several, size, device, longest=LONGEST_STEP)
         _faster[form] = ratio >= CLEARLY_FASTER
     return size if _faster[form] else 1
+
+
+def labels_for(protocol: Protocol, distilled: DistilledDataset) -> Labels:
+    """Return what a protocol trains a set towards; raises `DdkitError` where its labels don't fit.
+
+    Regression targets of a set without any are those of its classes, as of real images.
+    """
+    own, classes = distilled.labels, distilled.classes
+    if protocol.labels == "hard":
+        return HardLabels(classes)
+    if protocol.labels == "targets":
+        if isinstance(own, RegressionTargets):
+            return own
+        return RegressionTargets.of_classes(classes, len(distilled.class_names))
+    if isinstance(own, RegressionTargets):
+        raise DdkitError(
+            f"the protocol {protocol.name} trains towards logits, but {distilled.file.path} has "
+            "regression targets: use the protocol regression, or dsa, which takes the classes"
+        )
+    return own
 
 
 def check_exact(labels: Labels) -> None:
@@ -233,7 +261,7 @@ def _start(
     data = TrainingSet(distilled, protocol, device)
     names, shape = distilled.class_names, distilled.shape
     models = [create(network, names, shape, seed, device) for seed in seeds]
-    steps, recipe, first = data.steps, protocol.recipe, seeds[0]
+    steps, recipe, first = data.steps, data.recipe, seeds[0]
     if len(seeds) == 1:
         batches = partial(data.batches, first)
         return models, training.fit(

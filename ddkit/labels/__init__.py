@@ -1,6 +1,6 @@
-"""Labels of a distilled set: hard, soft, soft for each epoch, or made while a network is trained.
+"""Labels of a distilled set: hard, soft, soft per epoch, made in training, regression targets.
 
-kinds.py     what labels are; hard ones, and one vector of logits per image
+kinds.py     what labels are; hard ones, and one vector of logits or targets per image
 epochs.py    logits of a new augmentation per epoch, with the augmentations to replay
 recipes.py   the same without storage: views from a seed, logits by members of a pool
 codecs.py    logits in fewer bytes: int8, top-k
@@ -17,6 +17,7 @@ from ddkit.labels.epochs import joined as joined
 from ddkit.labels.kinds import HardLabels as HardLabels
 from ddkit.labels.kinds import Images as Images
 from ddkit.labels.kinds import Labels as Labels
+from ddkit.labels.kinds import RegressionTargets as RegressionTargets
 from ddkit.labels.kinds import SoftLabels as SoftLabels
 from ddkit.labels.kinds import StoredLabels as StoredLabels
 from ddkit.labels.kinds import soft_cross_entropy as soft_cross_entropy

@@ -7,7 +7,7 @@ from ddkit.flags import ViewForm
 from ddkit.labels.codecs import check_codec, codec_named
 from ddkit.labels.coded import encoded
 from ddkit.labels.epochs import EpochLabels
-from ddkit.labels.kinds import Labels, SoftLabels
+from ddkit.labels.kinds import Labels, RegressionTargets, SoftLabels
 from ddkit.labels.recipe import RecipeLabels
 from ddkit.runtime.errors import DdkitError
 
@@ -42,6 +42,10 @@ def in_form(labels: Labels, form: str, views: ViewForm = "auto") -> Labels:
         raise DdkitError(
             f"labels stored as {labels.form} are not a recipe: a method that labels every epoch, "
             "such as teddy, makes one"
+        )
+    if isinstance(labels, RegressionTargets) and form != "auto":
+        raise DdkitError(
+            f"regression targets are no logits that can be stored as {form}: leave out --labels-as"
         )
     if isinstance(labels, RecipeLabels) and (form not in ("auto", RECIPE) or views == "stored"):
         raise DdkitError("a recipe has no logits or views to store: label the images with a method")

@@ -1,4 +1,4 @@
-"""Labels without augmentation: the class of each image, or one vector of logits."""
+"""Labels without augmentation: the class of each image, or one vector of logits or targets."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Labels(ABC):
         """Return what a network sees of `rows` (B,) in an epoch, and what it is trained towards.
 
         Pixels are those rows of all `images`, augmented or not, on the device of `rows`; targets
-        int64 classes (B,) or float32 logits (B, classes) of just these pixels.
+        int64 classes (B,) or float32 vectors (B, classes) of just these pixels.
         """
 
     @abstractmethod
@@ -76,7 +76,7 @@ class StoredLabels(Labels):
 
     @abstractmethod
     def targets(self, rows: Tensor, epoch: int) -> Tensor:
-        """Return int64 classes (B,) or float32 logits (B, classes) of `rows` in an epoch."""
+        """Return int64 classes (B,) or float32 vectors (B, classes) of `rows` in an epoch."""
 
     def view(self, images: Images, rows: Tensor, epoch: int) -> Tensor:
         """Return what the network sees of `rows`: of all `images`, those rows, augmented or not."""
@@ -128,6 +128,41 @@ class SoftLabels(StoredLabels):
 
     def targets(self, rows: Tensor, epoch: int) -> Tensor:
         return self.logits[rows].float()
+
+
+@dataclass
+class RegressionTargets(StoredLabels):
+    """Numbers that outputs themselves are fitted to by squared error: float32 (N, classes).
+
+    The largest says the class. They are neither logits nor probabilities: the softmax of one-hot
+    vectors minus 1 / classes, which methods start from, is almost the same for all classes.
+    """
+
+    values: Tensor
+    kind: ClassVar[str] = "targets"
+    plain: ClassVar[bool] = True
+
+    @classmethod
+    def of_classes(cls, classes: Tensor, count: int) -> "RegressionTargets":
+        """Return those of real images: one-hot of int64 `classes` (N,), minus 1 / `count`."""
+        return cls(F.one_hot(classes, count).float() - 1 / count)
+
+    @property
+    def form(self) -> str:
+        return "fp32"
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"labels.targets": self.values}
+
+    def to(self, device: torch.device) -> "RegressionTargets":
+        return RegressionTargets(sent(self.values, device))
+
+    def targets(self, rows: Tensor, epoch: int) -> Tensor:
+        return self.values[rows]
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return half the squared error, averaged over images and classes, 0-dim."""
+        return 0.5 * F.mse_loss(logits, targets)
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -10,7 +10,7 @@ from ddkit.data.space import InputSpace
 from ddkit.labels.coded import read_logits
 from ddkit.labels.drawn import DrawnViews
 from ddkit.labels.epochs import EpochLabels
-from ddkit.labels.kinds import HardLabels, Labels, SoftLabels
+from ddkit.labels.kinds import HardLabels, Labels, RegressionTargets, SoftLabels
 from ddkit.labels.recipe import Ensemble, RecipeLabels
 from ddkit.runtime.errors import DdkitError
 
@@ -28,6 +28,8 @@ def labels_from(
         return HardLabels(tensors["classes"])
     if kind == "soft":
         return SoftLabels(read_logits(tensors, "labels.logits", info), info["temperature"])
+    if kind == "targets":
+        return RegressionTargets(tensors["labels.targets"])
     if kind == "epoch":
         drawn = info.get("views")
         views = (

@@ -8,6 +8,7 @@ from ddkit.evaluation.accuracy import own_protocol_name, protocol_for
 from ddkit.evaluation.protocols import PROTOCOLS, Protocol
 from ddkit.labels.codecs import codec_named
 from ddkit.methods.options import MethodOptions
+from ddkit.training.recipe import Recipe
 
 OWN = "own"  # what flags and tables call it
 
@@ -31,13 +32,13 @@ def own_recipe(
     return protocol.with_recipe(**{**changes, **(preset if protocol.labels == "own" else {})})
 
 
-def own_epochs(options: MethodOptions, preset: Mapping[str, Any]) -> int:
-    """Return the epochs of a method's own recipe, before there is a set.
+def planned_recipe(options: MethodOptions, preset: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a method's own, before there is a set.
 
-    Where the method does not say, those for soft labels.
+    Where the method does not say, that for soft labels.
     """
     name, changes = options.own_protocol or ("soft", preset)
-    return int(changes.get("epochs", protocol_for(name).recipe.epochs))
+    return protocol_for(name).with_recipe(**changes).recipe
 
 
 def in_words(protocol: Protocol) -> str:
@@ -49,7 +50,7 @@ def in_words(protocol: Protocol) -> str:
 
 def _fits(protocol: Protocol, distilled: DistilledDataset) -> bool:
     """Return whether a set has the labels that a protocol trains towards; l1 needs exact ones."""
-    if protocol.labels == "hard":
+    if protocol.labels != "own":
         return True
     exact = codec_named(distilled.labels.form) is None
-    return distilled.labels.kind != "hard" and (exact or protocol.loss != "l1")
+    return distilled.labels.kind not in ("hard", "targets") and (exact or protocol.loss != "l1")

@@ -40,7 +40,7 @@ def save_network(
         "space": space.kind,
         **more,
     }
-    if space.kind == "zca":
+    if space.zca is not None:
         write_tensors(_space_path(path), space.tensors(), {"format": "ddkit.space"})
     write_tensors(path, network.state_dict(), about)
 
@@ -71,7 +71,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, InputSpace]:
         generator=torch.Generator(),
     )
     network.load_state_dict(file.read())
-    if about["space"] == "zca":
+    if about["space"].startswith("zca"):
         space = InputSpace.from_tensors(TensorFile(_space_path(path)).read())
     else:
         space = InputSpace(torch.tensor(about["mean"]), torch.tensor(about["std"]))

@@ -16,6 +16,7 @@ from ddkit.distilled.writing import IMPORTED
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.result import Evaluation
+from ddkit.evaluation.training import labels_for
 from ddkit.evaluation.units import Evaluations
 from ddkit.methods.own import OWN, in_words, own_recipe
 from ddkit.methods.plugin import options_of
@@ -108,7 +109,9 @@ def compare(
     names = protocols or ["dsa", OWN]
     chosen = [protocol_of(name, config, distilled, recipe or {}) for name in names]
     chosen = [p for n, p in enumerate(chosen) if p not in chosen[:n]]
-    chosen = [p for p in chosen if p.labels == "hard" or distilled.labels.kind != "hard"]
+    chosen = [p for p in chosen if p.labels != "own" or distilled.labels.kind != "hard"]
+    for protocol in chosen:  # before any is trained
+        labels_for(protocol, distilled)
     specs = [named_network(spec) for spec in networks] if networks else [own_network(distilled)]
     if own or (random and distilled.labels.kind != "hard"):  # which may train a pool
         trusted(config.network, specs)
@@ -127,7 +130,8 @@ def compare(
     def row(title: str, dataset: DistilledDataset, protocol: Protocol, network: str) -> Row:
         asked, tune = recipe_for(protocol, dataset, distilled, tune=tune_lr, fixed=fixed)
         found = evaluations.of_set(dataset, asked, network, seeds, tune=tune)
-        labels = 0 if found.labels == "hard" else dataset.labels.bytes  # where they were used
+        used = found.labels == dataset.labels.kind
+        labels = dataset.labels.bytes if used else 0
         return Row(title, found, None, dataset.image_bytes, labels, in_words(protocol))
 
     rows = []
@@ -158,7 +162,7 @@ def comparable(config: RunConfig, protocol: Protocol) -> bool:
     Who gave an imported set its soft labels is not known here.
     """
     foreign = config.method == IMPORTED and config.relabel_from is None
-    return protocol.labels == "hard" or not foreign
+    return protocol.labels != "own" or not foreign
 
 
 def protocol_of(

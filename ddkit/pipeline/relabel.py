@@ -8,7 +8,7 @@ from ddkit.config import RECIPE, LabelForm, RunConfig
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.distilled.writing import HEADER, write_distilled
 from ddkit.flags import ViewForm
-from ddkit.labels import HardLabels, Labels, RecipeLabels
+from ddkit.labels import HardLabels, Labels, RecipeLabels, RegressionTargets
 from ddkit.labels.converting import in_form, loss_of, with_epochs
 from ddkit.pipeline import distill, evaluate
 from ddkit.pipeline.resolve import with_relabel
@@ -118,10 +118,11 @@ def convert(distilled: DistilledDataset, out: Path, wanted: RelabelRequest) -> s
 def converted(distilled: DistilledDataset, wanted: RelabelRequest) -> Labels:
     """Return a set's labels in the form that is asked for."""
     labels = distilled.labels
-    if isinstance(labels, HardLabels):
+    if isinstance(labels, HardLabels | RegressionTargets):
+        kind = "hard labels" if isinstance(labels, HardLabels) else "regression targets"
         raise DdkitError(
-            f"{distilled.file.path} has hard labels, which have only one form: --relabel-from "
-            "METHOD makes soft ones"
+            f"{distilled.file.path} has {kind}, which have only one form: --relabel-from METHOD "
+            "makes soft labels"
         )
     if wanted.epochs is not None:
         labels = with_epochs(labels, wanted.epochs)

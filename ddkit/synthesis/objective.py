@@ -116,7 +116,7 @@ class ImageObjective(Objective):
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
         images = initial_inputs(self.run, shard)
         constraint = None
-        if self.clip and self.run.space.kind != "zca":
+        if self.clip and self.run.space.zca is None:
             low, high = self.run.space.valid_range()  # on the device, as the images will be
 
             def constraint(value: Tensor) -> None:

@@ -34,7 +34,7 @@ def tiny_run(tmp_path: Path) -> Callable[..., Run]:
         holdout: Split | None = None,
         options: MethodOptions | None = None,
         folder: Path | None = None,
-        space: Literal["standard", "zca", "unit"] = "standard",
+        space: Literal["standard", "zca", "zca-relative", "unit"] = "standard",
         **config: Any,
     ) -> Run:
         train = train or made_up_split()

@@ -89,7 +89,7 @@ def fit(
             if step < start:
                 continue  # it was taken before the checkpoint; its draws have to be made again
             for group in optimiser.param_groups:
-                group["lr"] = recipe.lr * recipe.factor(step / steps_per_epoch)
+                group["lr"] = recipe.lr * recipe.factor(step / steps_per_epoch, steps_per_epoch)
             if [layer.training for layer in layers] != modes:  # who looked at it changed them
                 network.train()
             for parameter in parameters:

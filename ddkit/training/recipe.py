@@ -1,24 +1,32 @@
 """How a network is trained: epochs, batch size, optimiser, learning rate and its schedule."""
 
 from collections.abc import Iterable
-from math import cos, pi
-from typing import Literal
+from math import ceil, cos, pi
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from ddkit.runtime.settings import Strict
+from ddkit.runtime.settings import Growing, Strict
 
 SCHEDULE = r"^(constant|cosine|half|step:[1-9]\d*|exponential:[\d.e+-]+)$"
 
 
-class Recipe(Strict):
+class Recipe(Strict, Growing):
     """How a network is trained. `schedule` is the factor on the learning rate over training:
 
-    constant; cosine (to 0, per step); half (×0.1 from the middle on); step:N (×0.1 every N epochs);
-    exponential:F (geometrically to F).
+    constant; cosine (to `floor`, per step); half (×0.1 from the middle on); step:N (×0.1 every N
+    epochs); exponential:F (geometrically to F).
+
+    Attributes:
+        warmup: steps in which the rate rises from 0, at most half of all; cosine begins after them.
+        floor: the factor that cosine ends with.
+        steps: (images, steps) in place of `epochs`: those of the largest number of images that a
+            set has; the first where it has fewer.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"warmup", "floor", "steps"})
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(256, ge=1)
@@ -27,6 +35,17 @@ class Recipe(Strict):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     schedule: str = Field("half", pattern=SCHEDULE)
+    warmup: int = Field(0, ge=0)
+    floor: float = Field(0.0, ge=0, le=1)
+    steps: tuple[tuple[int, int], ...] = ()
+
+    def for_set(self, images: int, steps_per_epoch: int) -> "Recipe":
+        """Return the recipe with whole epochs of at least the `steps` for so many images."""
+        if not self.steps:
+            return self
+        fitting = [steps for least, steps in self.steps if least <= images]
+        steps = fitting[-1] if fitting else self.steps[0][1]
+        return self.model_copy(update={"epochs": ceil(steps / steps_per_epoch), "steps": ()})
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimiser for a network's parameters, one kernel a step on CUDA."""
@@ -49,10 +68,14 @@ class Recipe(Strict):
             fused=fused,
         )
 
-    def factor(self, epoch: float) -> float:
+    def factor(self, epoch: float, steps_per_epoch: int = 1) -> float:
         """Return the factor on the learning rate at `epoch` (0 … epochs, with its fraction)."""
+        warm = min(self.warmup / steps_per_epoch, self.epochs / 2)
+        if epoch < warm:
+            return epoch / warm
         if self.schedule == "cosine":
-            return 0.5 * (1 + cos(pi * epoch / self.epochs))
+            wave = 0.5 * (1 + cos(pi * (epoch - warm) / (self.epochs - warm)))
+            return self.floor + (1 - self.floor) * wave
         if self.schedule == "half":
             return 0.1 if epoch >= self.epochs / 2 else 1.0
         if self.schedule.startswith("step:"):

@@ -37,7 +37,7 @@ def test_constant_channel_becomes_zero_rather_than_nan():
     torch.testing.assert_close(encoded, torch.zeros(1, 1, 2, 2))
 
 
-@pytest.mark.parametrize("kind", ["standard", "zca", "unit"])
+@pytest.mark.parametrize("kind", ["standard", "zca", "zca-relative", "unit"])
 class TestEveryKind:
     def test_decode_undoes_encode(self, kind):
         split = split_of()

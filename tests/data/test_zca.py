@@ -27,6 +27,20 @@ def test_matrix_follows_from_the_unbiased_covariance_as_numpy_finds_it():
     np.testing.assert_allclose(zca.inverse, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_relative_ridge_whitens_standardised_pixels_as_numpy_does_in_another_order():
+    images = bytes_of(500)
+    std = torch.tensor([0.2, 0.3, 0.25])
+    pixels = images.movedim(1, 3).double().numpy() / 255
+    rows = ((pixels - 0.45) / std.double().numpy()).reshape(500, -1)  # height, width, channels
+    values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False, ddof=1))
+    matrix = vectors @ np.diag((values + 0.1 * values.sum() / 48) ** -0.5) @ vectors.T
+    expected = ((rows - rows.mean(0)) @ matrix).reshape(pixels.shape).transpose(0, 3, 1, 2)
+    zca = Zca.fit(images, std=std)
+    found = zca.whiten(images.float() / 255)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(zca.unwhiten(found), images.float() / 255, atol=1e-5)
+
+
 def test_whitened_data_has_the_identity_as_covariance_when_eps_vanishes():
     images = bytes_of(1500)
     white = Zca.fit(images, eps=1e-9).whiten(images.double() / 255).flatten(1)

@@ -10,6 +10,7 @@ from ddkit.data.augmentation.views import draw_views
 from ddkit.labels import (
     EpochLabels,
     HardLabels,
+    RegressionTargets,
     SoftLabels,
     joined,
     labels_from,
@@ -52,6 +53,27 @@ def test_the_soft_loss_at_a_point_done_by_hand():
     # p = (½, ½), q = (¾, ¼): ½ ln(⅔) + ½ ln(2) = ½ ln(4/3)
     found = soft_cross_entropy(torch.tensor([[math.log(3.0), 0.0]]), torch.zeros(1, 2), 1.0)
     assert found.item() == pytest.approx(0.5 * math.log(4 / 3))
+
+
+def test_the_loss_of_targets_is_half_the_mean_squared_error_done_by_hand():
+    outputs, targets = (
+        torch.tensor([[1.0, 0.0], [0.5, 2.0]]),
+        torch.tensor([[0.0, 0.0], [0.5, 1.0]]),
+    )
+    # errors 1, 0, 0, 1: half of 2 / 4
+    assert RegressionTargets(targets).loss(outputs, targets).item() == pytest.approx(0.25)
+
+
+def test_targets_of_real_images_are_one_hot_less_their_mean():
+    found = RegressionTargets.of_classes(torch.tensor([1, 0]), 4)
+    expected = [[-0.25, 0.75, -0.25, -0.25], [0.75, -0.25, -0.25, -0.25]]
+    assert found.values.tolist() == expected
+    assert (found.kind, found.form, found.epochs, found.bytes) == ("targets", "fp32", 1, 32)
+    rows = torch.tensor([1])
+    images = random(2, 1, 2, 2)
+    seen, targets = found.batch(images, rows, 5)
+    assert torch.equal(seen, images[rows])
+    assert targets.tolist() == expected[1:]
 
 
 def test_the_soft_loss_is_least_where_the_student_is_the_teacher():

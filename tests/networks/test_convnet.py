@@ -22,6 +22,8 @@ def test_the_fields_convnet_on_cifar_has_its_known_size(build):
         ("convnet:depth=2:width=16", (1, 28, 28), 160 + 2_320 + 64 + 7_850),
         ("convnet:depth=2:width=16:norm=batch", (1, 28, 28), 160 + 2_320 + 64 + 7_850),
         ("convnet:depth=2:width=16:norm=none", (1, 28, 28), 160 + 2_320 + 7_850),
+        # 4 and 8 channels, 28 padded to 32: 1·9·4+4 + 4·9·8+8, 8·8·8·10+10
+        ("convnet:depth=2:width=4:growth=2:padding=3:norm=none", (1, 28, 28), 40 + 296 + 5_130),
         # 2·9·4+4, a norm of 2·4, and height 9 → 4, width 6 → 3: 4·4·3·10+10
         ("convnet:depth=1:width=4:norm=group", (2, 9, 6), 76 + 8 + 490),
     ],
@@ -30,6 +32,22 @@ def test_the_parameter_count_follows_from_depth_width_and_norm(build, spec, shap
     network = build(spec, shape=shape)
     assert parameters(network) == expected
     assert network(torch.zeros(2, *shape)).shape == (2, 10)
+
+
+def test_lecun_weights_have_the_variance_of_their_inputs_and_no_tails(build):
+    network = build("convnet:depth=2:width=64:growth=2:norm=none:init=lecun")
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer, inputs in zip(layers, (3 * 9, 64 * 9, 128 * 8 * 8), strict=True):
+        std = inputs**-0.5
+        assert layer.weight.std().item() == pytest.approx(std, rel=0.05)
+        assert layer.weight.abs().max() <= 2 * std / 0.8796  # before it was cut
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("option", ["growth", "padding"])
+def test_growth_and_padding_are_above_0(build, option):
+    with pytest.raises(DdkitError, match="needs growth and padding above 0, not"):
+        build(f"convnet:{option}=0")
 
 
 @pytest.mark.parametrize(

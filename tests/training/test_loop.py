@@ -105,6 +105,38 @@ def test_schedules_at_points_done_by_hand(schedule, epochs, factors):
         assert found.factor(epoch) == pytest.approx(factor, abs=1e-9)
 
 
+def test_a_rate_warms_up_and_falls_to_its_floor_at_steps_done_by_hand():
+    found = recipe(schedule="cosine", epochs=250, warmup=500, floor=0.01)
+    # four steps an epoch: warm from 0 to 1 in steps 0 … 500, then a cosine over 500 steps
+    factors = {0: 0, 100: 0.2, 499: 0.998, 500: 1, 625: 0.01 + 0.99 * 0.8535533906, 750: 0.505}
+    for step, factor in (factors | {1000: 0.01}).items():
+        assert found.factor(step / 4, 4) == pytest.approx(factor, abs=1e-9)
+
+
+def test_a_warm_up_takes_half_of_a_short_training():
+    found = recipe(schedule="cosine", epochs=8, warmup=500)
+    assert [found.factor(epoch) for epoch in (0, 2, 4, 6)] == pytest.approx([0, 0.5, 1, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("images", "per_epoch", "epochs"),
+    [(3, 1, 1000), (10, 1, 1000), (99, 1, 1000), (100, 2, 1000), (500, 4, 500), (500, 3, 667)],
+)
+def test_steps_follow_from_the_number_of_images(images, per_epoch, epochs):
+    counted = recipe(steps=((10, 1000), (100, 2000)))
+    found = counted.for_set(images, per_epoch)
+    assert (found.epochs, found.steps) == (epochs, ())
+    assert found.for_set(10, 1) == found
+
+
+def test_recipes_are_stored_as_before_they_could_warm_up():
+    stored = recipe().model_dump()
+    assert set(stored) == {
+        "epochs", "batch_size", "optimiser", "lr", "momentum", "weight_decay", "schedule",
+    }  # fmt: skip
+    assert recipe(warmup=3).model_dump()["warmup"] == 3
+
+
 def test_the_schedule_moves_within_an_epoch():
     rates = []
 

@@ -28,8 +28,8 @@ LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.name
 @click.option("--std", metavar="A,B,C", help="standard deviation, likewise")
 @click.option(
     "--labels",
-    type=click.Choice(["hard", "logits", "probabilities"]),
-    help="what the numbers per class are; hard takes the largest",
+    type=click.Choice(["hard", "logits", "probabilities", "targets"]),
+    help="what the numbers per class are; hard takes the largest, targets are a regression's",
 )
 @click.option(
     "--lr", type=click.FloatRange(0, min_open=True), help="the learning rate that the tool uses"
@@ -42,7 +42,7 @@ LIST = "\n".join(f"  {name:<12}{LAYOUTS.get(name, '')}" for name in FORMATS.name
 @click.option("--factor", type=click.IntRange(1, 16), help="factor of IDC's multi-formation")
 @click.option("--fkd", type=click.Path(path_type=Path), help="a folder of FKD soft labels")
 @click.option(
-    "--network", metavar="SPEC", default="convnet", show_default=True, help="the network to train"
+    "--network", metavar="SPEC", help="the network to train; default: convnet, or the format's own"
 )
 @click.option(
     "--store",
@@ -69,7 +69,7 @@ def import_(
     temperature: float | None,
     factor: int | None,
     fkd: Path | None,
-    network: str,
+    network: str | None,
     store: Any,
     trust: tuple[str, ...],
     as_json: bool,
@@ -150,8 +150,9 @@ def described(data: str | None, flags: dict[str, Any]) -> dict[str, Any]:
         options = validated(DataOptions, {"name": data, **said}, "the data set")
         return {"data": options, "unit": unit}
     classes, mirror, space = (said.pop(key, None) for key in ("classes", "flip", "space"))
-    if said or space == "zca":
-        flag = "--space zca" if space == "zca" else f"--{next(iter(said)).replace('_', '-')}"
+    whitened = space is not None and space.startswith("zca")
+    if said or whitened:
+        flag = f"--space {space}" if whitened else f"--{next(iter(said)).replace('_', '-')}"
         raise DdkitError(f"{flag} describes the data: name them with --data")
     return {
         "classes": None if classes is None else class_names(classes),

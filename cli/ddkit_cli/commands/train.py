@@ -56,6 +56,7 @@ def train(
         chosen = accuracy.rated(accuracy.protocol_for(protocol), distilled)
     if epochs is not None:
         chosen = chosen.with_recipe(epochs=epochs)
+    chosen = chosen.for_set(distilled)
     spec = evaluate.named_network(network) if network else evaluate.own_network(distilled)
     progress = display.progress_for(quiet or as_json)
     with (

@@ -100,7 +100,7 @@ def _whole(options: DataOptions, split: SplitName, detail: int | None, progress:
     if options.test_share is not None and not (own and not has_test(name)):
         raise DdkitError(f"'{name}' has a test split of its own: leave out --test-share")
     found = choose_classes(source(options, split), options.classes)
-    if options.space == "zca":
+    if options.space.startswith("zca"):
         check_values(found.shape[0] * (side**2 if side else prod(found.shape[1:])))
     scaled = resized(found, side)
     if detail is None:
@@ -199,7 +199,7 @@ def _files(
                 "upper 8 are kept (--bit-depth chooses another depth)"
             )
     reading = Reading(options.resize, options.colour, depth)
-    if options.space == "zca":
+    if options.space.startswith("zca"):
         check_values(prod(listing.images.shape(reading)))
     return opened(listing, reading, progress, detail)
 

@@ -78,6 +78,10 @@ def card(outgoing: Outgoing, soft: LabelKind | None) -> str:
         ),
         "unit": ("--space unit", "pixels in 0 to 1"),
         "zca": ("--data NAME --space zca", "pixels that the ZCA of the data whitens"),
+        "zca-relative": (
+            "--data NAME --space zca-relative",
+            "standardised pixels that the ZCA of the data whitens, with a relative ridge",
+        ),
     }[space.kind]
     rate = distilled.learning_rate
     return CARD.format(

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import torch
 from torch import Tensor
@@ -78,6 +79,25 @@ def read_torch(paths: list[str]) -> tuple[dict[str, Tensor], Any]:
     return flattened(value, GROWTH * Path(path).stat().st_size + 2**20)
 
 
+def read_msgpack(paths: list[str]) -> tuple[dict[str, Tensor], Any]:
+    """Return the arrays of a flax checkpoint as tensors by number, and the nesting they are in."""
+    (path,) = paths
+    content = Path(path).read_bytes()  # no length in it may be above its own, as unpackb sees to
+    value = msgpack.unpackb(content, ext_hook=flax_array, strict_map_key=False)
+    return flattened(value, GROWTH * len(content) + 2**20)
+
+
+def flax_array(code: int, content: bytes) -> Tensor:
+    """Return an array (code 1) or a number (code 3) of flax, packed as [shape, type, bytes]."""
+    if code not in (1, 3):
+        raise Refusal(f"holds a value of a kind that is not read (flax's code {code})")
+    shape, name, values = msgpack.unpackb(content)
+    array = np.frombuffer(values, np.dtype(name)).reshape(shape)
+    if array.dtype.kind == "u" and array.itemsize > 1:  # torch has no such types
+        array = array.astype(np.int64)
+    return torch.from_numpy(array.copy())
+
+
 def check_zip(path: Path) -> None:
     """Refuse a zip that claims more than the file holds; torch stores tensors as they are."""
     if not zipfile.is_zipfile(path):
@@ -131,6 +151,8 @@ def reader_of(kind: str) -> Reader:
     """Return what reads a kind of file; tables need pyarrow, which is loaded for them only."""
     if kind == "torch":
         return read_torch
+    if kind == "msgpack":
+        return read_msgpack
     from ddkit.distilled.interop import tables
 
     return tables.read

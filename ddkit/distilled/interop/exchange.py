@@ -12,14 +12,14 @@ from torch import Tensor
 
 from ddkit.data.space import InputSpace
 from ddkit.distilled.dataset import DistilledDataset
-from ddkit.labels import EpochLabels, Labels, SoftLabels
+from ddkit.labels import EpochLabels, Labels, RegressionTargets, SoftLabels
 from ddkit.runtime.errors import DdkitError
 from ddkit.synthesis.images import as_pixels
 
 PixelCheck = Callable[[Tensor, Path, Tensor | None], None]
 """Called with pixels, where they are from, and the inputs that they were made of, if they were."""
 
-LabelKind = Literal["hard", "logits", "probabilities"]
+LabelKind = Literal["hard", "logits", "probabilities", "targets"]
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 CHUNK = 512  # images whose pixels are computed at once
 FLOOR = 1e-30  # probabilities below it are stored as its logarithm; float32 holds it
@@ -90,6 +90,7 @@ class Imported:
         labels: what a network is trained towards.
         class_names: in label order.
         learning_rate: of training on the set, where it is known.
+        network: what it was made for, where the layout says it.
     """
 
     images: Tensor
@@ -97,6 +98,7 @@ class Imported:
     labels: Labels
     class_names: tuple[str, ...]
     learning_rate: float | None = None
+    network: str = "convnet"
 
 
 @dataclass
@@ -152,6 +154,24 @@ class Outgoing:
             )
         return self.classes
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether regression targets can be written: the set's own, or those of its classes."""
+        return self.is_hard or self.distilled.labels.kind == "targets"
+
+    def targets(self) -> Tensor:
+        """Return regression targets, float32 (N, classes), for a layout that holds nothing else."""
+        distilled = self.distilled
+        labels = distilled.labels
+        if self.is_hard:
+            labels = RegressionTargets.of_classes(distilled.classes, len(distilled.class_names))
+        if not isinstance(labels, RegressionTargets):
+            raise DdkitError(
+                f"{distilled.file.path} has {labels.kind} labels, but the format holds targets of "
+                "a regression: write those of its classes with --labels hard"
+            )
+        return labels.values[self.order]
+
     def soft(self, kind: LabelKind | None, *, recorded: bool = False) -> Tensor:
         """Return one vector per image, float32 (N, classes): logits or probabilities.
 
@@ -159,6 +179,11 @@ class Outgoing:
             recorded: whether the layout says their temperature.
         """
         labels = self.distilled.labels
+        if isinstance(labels, RegressionTargets):
+            raise DdkitError(
+                f"{self.distilled.file.path} has regression targets, but the format holds logits "
+                "or probabilities: drop them with --labels hard, or use --format frepo or kip"
+            )
         if not isinstance(labels, SoftLabels):
             raise DdkitError(
                 f"{self.distilled.file.path} has labels for each epoch, but the format holds one "

@@ -18,6 +18,7 @@ LAYOUTS = {
     "dc": "DC, DSA, DM: res_*.pt, {'data': [[images, labels], …], …}",
     "dd-ranking": "a folder of images.pt, labels and learning rate, with a config.yaml",
     "eccv24": "the ECCV 2024 challenge: a bare tensor, class after class",
+    "frepo": "FRePo, RCIG: a flax checkpoint of x_proto and y_proto, which are regression targets",
     "hf": "Hugging Face: parquet files or a saved set; columns image, label, soft_label",
     "idc": "IDC, NCFM: a .pt file [images, classes], each image of factor × factor small ones",
     "imagefolder": "PNG files, a folder per class; soft labels beside them in labels.safetensors",
@@ -55,6 +56,12 @@ class Layout(Protocol):
 
     def loading(self, path: Path) -> str:
         """Return the line of Python that loads what `write` wrote; a layout may have none."""
+
+    def own_space(self, shape: tuple[int, int, int]) -> str:
+        """Return the space that its sets are in where the user says none; a layout may have none.
+
+        `shape` is (channels, height, width) of the images.
+        """
 
 
 def layout_of(name: str) -> Layout:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from ddkit.data.sources import selection
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
 from ddkit.distilled.interop.exchange import Given, Imported, LabelKind, as_bytes
-from ddkit.distilled.interop.formats import LAYOUTS, layout_of, recognised
+from ddkit.distilled.interop.formats import LAYOUTS, Layout, layout_of, recognised
 from ddkit.distilled.interop.label_order import check_labels
 from ddkit.distilled.interop.plausible import Plausible
 from ddkit.distilled.interop.untrusted import UntrustedFiles
@@ -55,7 +55,7 @@ class Request:
     std: Sequence[float] | None = None
     unit: bool = False
     mirror: bool = True
-    network: str = "convnet"
+    network: str | None = None
     store: Store | None = None
     labels: LabelKind | None = None
     learning_rate: float | None = None
@@ -86,11 +86,13 @@ def import_set(
     check_target(out, [], overwrite)
     if not source.exists():
         raise DdkitError(f"no such file or folder: {source}")
-    networks.parse(request.network)
+    if request.network is not None:
+        networks.parse(request.network)
     name = request.format or recognised(source)
     layout = layout_of(name)
     check_wanted(request, name)
     train = None if request.data is None else training_split(request.data, progress)
+    request = in_own_space(request, layout, train)
     space = input_space(request, train)
     given = Given(
         class_names(request, train),
@@ -135,6 +137,15 @@ def training_split(data: DataOptions, progress: Progress | None) -> Split:
     """Return the training images without their holdout, as a run on these data has them."""
     train = sources.load(data, "train", progress=progress)
     return selection.split_holdout(train, data.holdout, 0)[0]
+
+
+def in_own_space(request: Request, layout: Layout, train: Split | None) -> Request:
+    """Return the request with the input space of the layout, where the user says none."""
+    data, own = request.data, getattr(layout, "own_space", None)
+    said = request.mean is not None or request.std is not None
+    if data is None or train is None or own is None or said or "space" in data.model_fields_set:
+        return request
+    return replace(request, data=data.model_copy(update={"space": own(train.shape)}))
 
 
 def class_names(request: Request, train: Split | None) -> tuple[str, ...] | None:
@@ -205,17 +216,18 @@ def describe(
     found: Imported, request: Request, train: Split | None, origin: dict[str, str]
 ) -> dict[str, Any]:
     """Return what the artifact says of itself; a configuration only where the data are known."""
+    network = request.network or found.network
     about: dict[str, Any] = {
         "classes": list(found.class_names),
         "mirror": request.mirror if train is None else train.mirror,
         "protocol": {},
         "config": None,
         "data_fingerprint": None if train is None else train.fingerprint,
-        "network": request.network,
+        "network": network,
         "imported": origin,
     }
     if request.data is not None:
-        about["config"] = config_of(found, request.data, request.network).model_dump(mode="json")
+        about["config"] = config_of(found, request.data, network).model_dump(mode="json")
     return about
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddkit.labels import EpochLabels, Labels, SoftLabels
+from ddkit.labels import EpochLabels, Labels, RegressionTargets, SoftLabels
 from ddkit.labels.coded import decoded
 from ddkit.runtime.errors import DdkitError
 
@@ -44,6 +44,8 @@ def classes_said(labels: Labels) -> Tensor | None:
     """Return the class that the labels of each image say: int64 (N,); None for hard labels."""
     if isinstance(labels, SoftLabels):
         return decoded(labels.logits).argmax(1)
+    if isinstance(labels, RegressionTargets):
+        return labels.values.argmax(1)
     if not isinstance(labels, EpochLabels):
         return None
     total = torch.zeros(labels.logits.shape[1:])

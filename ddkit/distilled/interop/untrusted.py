@@ -55,6 +55,10 @@ class UntrustedFiles:
         """Return what `torch.save` wrote. Raises `DdkitError` for more than plain data."""
         return self._read("torch", [path])
 
+    def msgpack(self, path: Path) -> Nested:
+        """Return what flax saved as msgpack. Raises `DdkitError` for more than plain data."""
+        return self._read("msgpack", [path])
+
     def table(self, paths: Sequence[Path]) -> Nested:
         """Return the rows of parquet or arrow files, as `tables.read` describes them."""
         return self._read("table", paths)

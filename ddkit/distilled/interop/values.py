@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ddkit.distilled.interop.exchange import FLOOR, Given, missing
-from ddkit.labels import HardLabels, Labels, SoftLabels
+from ddkit.labels import HardLabels, Labels, RegressionTargets, SoftLabels
 from ddkit.runtime.errors import DdkitError
 
 SIDE = 4096  # pixels of an image at most
@@ -67,13 +67,19 @@ def labels_of(
         classes = vectors.argmax(1)
         return classes, HardLabels(classes)
     if kind is None:
-        raise missing(path, "what its labels are", "--labels logits, probabilities or hard")
+        raise missing(
+            path, "what its labels are", "--labels logits, probabilities, targets or hard"
+        )
+    if kind == "targets":
+        return in_turn(count, names, path), RegressionTargets(vectors.float())
     labels = SoftLabels(soft_of(vectors, kind, path), given.temperature or 1.0)
     return in_turn(count, names, path), labels
 
 
 def soft_of(vectors: Tensor, kind: str | None, path: Path) -> Tensor:
     """Return vectors (N, classes) as logits, which None stands for as well."""
+    if kind == "targets":
+        raise DdkitError(f"{path} has soft labels: give --labels logits or probabilities")
     if kind == "probabilities":
         return log_of(vectors, path)
     if len(vectors[0]) > 1 and vectors.min() >= 0 and ((vectors.sum(1) - 1).abs() < 1e-3).all():

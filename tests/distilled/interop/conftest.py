@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgpack
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -77,6 +79,21 @@ def logits() -> Tensor:
 def normalised(pixels: Tensor) -> Tensor:
     """Return pixels as a tool feeds them, with the constants of these tests."""
     return (pixels - MEAN[0]) / STD[0]
+
+
+def checkpoint(inputs: Tensor, targets: Tensor, name: str = "ema_average", **more: Any) -> bytes:
+    """Return what flax saves of a set: inputs (N, C, H, W), which FRePo has as (N, H, W, C)."""
+
+    def packed(values: np.ndarray, code: int = 1) -> msgpack.ExtType:
+        parts = (values.shape, values.dtype.name, values.tobytes())
+        return msgpack.ExtType(code, msgpack.packb(parts))
+
+    proto = {
+        "x_proto": packed(inputs.movedim(1, 3).contiguous().numpy()),
+        "y_proto": packed(targets.numpy()),
+    }
+    state = {"0": {"mu": packed(np.zeros(3, np.uint32)), "count": packed(np.array(7), 3)}}
+    return msgpack.packb({"step": 5, "opt_state": state, "ema_average": None, name: proto, **more})
 
 
 def all_pixels(distilled: DistilledDataset) -> Tensor:

@@ -18,7 +18,7 @@ from ddkit.data.space import InputSpace
 from ddkit.distilled.interop.exchange import Given
 from ddkit.distilled.interop.formats import layout_of
 from ddkit.runtime.tensors import write_tensors
-from tests.distilled.interop.conftest import Reader, fuzz
+from tests.distilled.interop.conftest import Reader, checkpoint, fuzz
 
 QUICK, CHILD, SLOW = 200, 100, 10_000  # CHILD: where each file goes to the child
 NAMES = ("a", "b", "c")
@@ -178,6 +178,12 @@ def arrow(folder: Path, files) -> Reader:
     return through("hf", folder, next(folder.glob("*.arrow")), files)
 
 
+def flax(folder: Path, files) -> Reader:
+    path = folder / "checkpoint_3"
+    path.write_bytes(checkpoint(images(), torch.zeros(6, 3)))
+    return through("frepo", path, path, files, Given(NAMES, GIVEN.space))
+
+
 READERS: dict[str, Callable[[Path, object], Reader]] = {
     "npz": kip,
     "array in an npz": kip_inside,
@@ -191,6 +197,7 @@ READERS: dict[str, Callable[[Path, object], Reader]] = {
     "fkd": fkd,
     "parquet": parquet,
     "arrow": arrow,
+    "flax": flax,
 }
 
 

@@ -45,6 +45,8 @@ def write(outgoing: Outgoing, path: Path) -> None:
     if outgoing.distilled.learning_rate is not None:
         torch.save(torch.tensor(outgoing.distilled.learning_rate), path / RATE)
     (path / "config.yaml").write_text(config(outgoing), encoding="utf-8")
+    if outgoing.distilled.space.kind == "zca-relative":
+        outgoing.notes.append("DD-Ranking has no whitening with a relative ridge, as these have")
     outgoing.notes.append(
         "config.yaml does not say how students are trained: see DD-Ranking's own configs"
     )

@@ -65,11 +65,7 @@ def array(path: Path, name: str) -> Tensor:
 
 def write(outgoing: Outgoing, path: Path) -> None:
     """Write hard labels as KIP does: 1 - 1/C for the class, -1/C for the others."""
-    if outgoing.is_hard:
-        count = len(outgoing.class_names)
-        labels = torch.eye(count)[outgoing.hard()] - 1 / count
-    else:
-        labels = outgoing.soft(outgoing.labels)
+    labels = outgoing.targets() if outgoing.has_targets else outgoing.soft(outgoing.labels)
     images = outgoing.inputs.movedim(1, 3).contiguous()
     with path.open("wb") as file:  # given a name, numpy would add an ending to it
         np.savez(file, images=images.numpy(), labels=labels.numpy())

@@ -28,14 +28,14 @@ def read(path: Path, given: Given, files: UntrustedFiles) -> Imported:
     """Return the best step of a folder, or the step whose file of images is named."""
     space = given.input_space(path)
     if path.is_dir():
-        whitened = (path / "images_zca_best.pt").exists() and space.kind == "zca"
+        whitened = (path / "images_zca_best.pt").exists() and space.zca is not None
         path = path / ("images_zca_best.pt" if whitened else "images_best.pt")
     name = IMAGES.fullmatch(path.name)
     if name is None:
         raise DdkitError(f"{path} is not images_best.pt: name that file, or its folder")
     images = images_of(files.torch(path), path)
     plain = path.with_name(f"images_zca_{name[2]}.pt")
-    if given.check and name[1] is None and space.kind != "zca" and plain.exists():
+    if given.check and name[1] is None and space.zca is None and plain.exists():
         raise DdkitError(
             f"{path} seems to hold whitened images, because {plain.name} is beside it: give --data "
             "NAME --space zca, as it was distilled, or accept it as it is with --trust pixels"
@@ -54,7 +54,7 @@ def write(outgoing: Outgoing, path: Path) -> None:
     labels = outgoing.hard() if outgoing.is_hard else outgoing.soft(outgoing.labels)
     torch.save(outgoing.inputs, path / "images_best.pt")
     torch.save(labels, path / "labels_best.pt")
-    if outgoing.distilled.space.kind == "zca":
+    if outgoing.distilled.space.zca is not None:
         torch.save(outgoing.pixels, path / "images_zca_best.pt")
     if outgoing.distilled.learning_rate is not None:
         torch.save(outgoing.distilled.learning_rate, path / "lr_best.pt")
