@@ -21,11 +21,8 @@ TESLA = Repository("justincui03/tesla", ("requirements.yaml", *FILES))
 MTT = Repository("GeorgeCazenavette/mtt-distillation", ("requirements_11_3.yaml", *FILES))
 STEPS = (10, 20)
 RATE = 0.02
-IPC, FEW, DRAWS = (
-    10,
-    1,
-    5,
-)  # images per class where time is measured, and where only gradients are compared
+IPC = 5  # where time is measured
+FEW, DRAWS = 1, 5  # where only gradients are compared, each on other images
 
 Gradients = tuple[Tensor, Tensor]  # of images and β
 
