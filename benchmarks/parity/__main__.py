@@ -15,7 +15,6 @@ from benchmarks.parity.foreign import Checkout, Repository
 from benchmarks.parity.inputs import NETWORK, Inputs
 from benchmarks.parity.rows import Row
 from benchmarks.writing import RESULTS, machine, write
-from ddkit.runtime.allocator import keep_large_blocks
 from ddkit.runtime.errors import DdkitError
 
 PARTS: dict[str, tuple[Repository, Callable[[Checkout, Inputs], Iterator[Row]]]] = {
@@ -60,7 +59,6 @@ def main(
 
 def measured(checkouts: dict[str, Checkout], inputs: Inputs) -> dict[str, list[Row]]:
     """Return the rows of each repository that was named; say what was not."""
-    keep_large_blocks()  # for both sides, as a run of ddkit does
     found = {}
     for name, (repository, compare) in PARTS.items():
         if name not in checkouts:
@@ -97,8 +95,9 @@ def report(
         f"{NETWORK} unless another network is named, images of {data} at 32 px, no DSA unless it "
         "is named. Differences are relative norms, those of DSA's operations the largest of a "
         "pixel. Times are processor seconds of one thread, medians over rounds of theirs and ours "
-        "in turn, there and back, in one process that keeps freed memory; memory is that of live "
-        "tensors. Lines were executed as they stand, with names of ours; released code: "
+        "in turn, there and back, in one process; its allocator is the system's, as it is for the "
+        "released code, and not told to keep memory as a run of ddkit tells it. Memory is that of "
+        "live tensors. Lines were executed as they stand, with names of ours; released code: "
         f"{commits}." + (f" Left out: {left_out}." if left_out else ""),
         results,
     )
