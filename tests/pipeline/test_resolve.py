@@ -285,9 +285,7 @@ def test_it_is_taken_where_it_is_named_and_where_size_is_its_own(presets, folder
 
 def test_other_stages_leave_it_out_too(presets, folder):
     said = []
-    request = Request(
-        "random", {"ipc": 10}, {"name": folder(2, 8)}, sources={"relabel": "packaged"}
-    )
+    request = Request("apm", {"ipc": 10}, {"name": folder(2, 8)}, sources={"relabel": "packaged"})
     assert resolve(request, said.append).relabel_from.options == DEFAULTS
     assert len(said) == 1
 

@@ -10,7 +10,8 @@ from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.pipeline.stages import Stage
 
-ALL = [(method, name) for method in ("herding", "k-center") for name in preset_names(method)]
+SMALL = ["digits-ipc1", "digits-ipc10", "fashion-mnist-14-ipc1", "fashion-mnist-14-ipc10"]
+ALL = [(method, name) for method in ("herding", "k-center") for name in SMALL]
 
 
 @pytest.mark.parametrize("name", ["herding", "k-center"])
@@ -51,9 +52,8 @@ def test_labels_and_evaluation_are_the_cores():
 
 
 def test_both_rules_have_presets_for_small_sets():
-    names = ["digits-ipc1", "digits-ipc10", "fashion-mnist-14-ipc1", "fashion-mnist-14-ipc10"]
-    assert preset_names("herding") == names
-    assert preset_names("k-center") == names
+    for method in ("herding", "k-center"):
+        assert set(SMALL) <= set(preset_names(method))
 
 
 @pytest.mark.parametrize(("method", "name"), ALL)

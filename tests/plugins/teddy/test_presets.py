@@ -11,7 +11,12 @@ from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.tensors import TensorFile
 
-ALL = [(method, name) for method in ("teddy", "sre2l") for name in preset_names(method)]
+ALL = [
+    (method, name)
+    for method in ("teddy", "sre2l")
+    for name in preset_names(method)
+    if "table5" not in name or name == "cifar10-ipc1-table5"  # they differ in the figure alone
+]
 SHRINK = {
     "iterations": 2,
     "label_epochs": 2,
@@ -50,7 +55,7 @@ def test_preset_runs_two_steps(method, name, tmp_path, monkeypatch):
     run_folder = tmp_path / "run"
     distilled = load(pipeline.distill(config, run_folder))
     assert len(distilled) == 2
-    assert distilled.labels.kind == "epoch"
+    assert distilled.labels.kind == ("hard" if "table5" in name else "epoch")
     losses = TensorFile(run_folder / "shards" / "shard-00000.safetensors")["losses"]
     assert len(losses) == 2
     assert torch.isfinite(losses).all()

@@ -9,6 +9,7 @@ from ddkit.runtime.progress import Silent
 pytestmark = pytest.mark.timeout(180)
 
 
+@pytest.mark.slow
 def test_seeds_on_ray_reach_what_they_reach_here(config_of, on_ray, tmp_path, monkeypatch):
     config = config_of("teddy", "iterations=1", ipc=1)
 

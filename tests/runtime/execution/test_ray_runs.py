@@ -70,6 +70,7 @@ def test_a_machine_that_is_killed_in_the_middle_changes_no_byte(
             cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_on_ray_goes_on_here_and_ends_in_the_same_bytes(
     made_by, long_run, on_ray, tmp_path, request_stop
 ):

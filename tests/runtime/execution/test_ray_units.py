@@ -45,6 +45,7 @@ def test_a_unit_waits_for_those_whose_files_it_reads(do, tmp_path):
     assert second["ended"] <= third["began"]
 
 
+@pytest.mark.slow
 def test_each_unit_on_a_gpu_has_a_process_of_its_own(do, cluster, tmp_path):
     """One that stays would hold memory of the GPU: of those on a CPU it is used again."""
     machine = add_machine(cluster, num_gpus=1)  # only said to have one
