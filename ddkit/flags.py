@@ -96,6 +96,17 @@ class CommonFlags:
         ViewForm,
         Flag("how augmentations of labelled images are kept", default="as a seed where possible"),
     ] = "auto"
+    factor: Annotated[
+        int,
+        Flag(
+            "each stored image holds F x F training images (multi-formation), so --ipc N trains on "
+            "N x F x F",
+            default="the method's, mostly 1",
+            metavar="F",
+            later=True,
+            ge=1,
+        ),
+    ] = 1
     groups: Annotated[
         int, Flag("distil the set in G independent parts and merge them", metavar="G", ge=1)
     ] = 1

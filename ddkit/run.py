@@ -1,8 +1,8 @@
 """`Run`: the one argument every hook gets. It has no test split; only evaluation opens that."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ddkit import networks
 from ddkit.config import RunConfig
+from ddkit.data.formation import unpacked
 from ddkit.data.loading.resident import Resident
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
@@ -62,8 +63,24 @@ class Run:
 
     @property
     def total(self) -> int:
-        """The number of synthetic images."""
+        """The number of synthetic images, as they are stored."""
         return len(self.classes) * self.ipc
+
+    @cached_property
+    def decoded(self) -> "Run":
+        """The run as a method sees it: of each stored image, the training images that it holds."""
+        factor = self.config.factor
+        if factor == 1:
+            return self
+        parts = factor**2
+        config = self.config.model_copy(update={"ipc": self.ipc * parts, "factor": 1})
+
+        def training(start: Callable[[Tensor], Tensor], slots: Tensor) -> Tensor:
+            images = unpacked(start(slots // parts), factor)
+            return images[torch.arange(len(slots)) * parts + slots % parts]
+
+        start = None if self.start is None else partial(training, self.start)
+        return replace(self, config=config, start=start)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -35,6 +35,10 @@ class Cell:
         return self.config.ipc
 
     @property
+    def factor(self) -> int:
+        return self.config.factor
+
+    @property
     def seed(self) -> int:
         return self.config.seed
 
@@ -88,15 +92,25 @@ def cells(bench: BenchConfig, steps: Mapping[str, int] | None = None) -> list[Ce
 
 
 def make_cell(
-    bench: BenchConfig, name: str, data: DataOptions, ipc: int, seed: int, steps: Mapping[str, int]
+    bench: BenchConfig,
+    name: str,
+    data: DataOptions,
+    ipc: int,
+    seed: int,
+    steps: Mapping[str, int],
+    factor: int | None = None,
 ) -> Cell:
-    """Return one cell. Distillation seeds share a pool, so that it is trained once."""
+    """Return one cell. Distillation seeds share a pool, so that it is trained once.
+
+    `factor` is that of its multi-formation, where the bench's own variant says none.
+    """
     variant = bench.variant(name)
     common = {
         "ipc": ipc,
         "seed": seed,
         "pool_seed": 0,
         "network": variant.network or bench.network,
+        "factor": variant.factor or factor,
         "device": bench.device,
         "precision": bench.precision,
         "compile": bench.compile,

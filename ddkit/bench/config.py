@@ -42,6 +42,7 @@ class Variant(Strict):
     settings: tuple[str, ...] = Field((), description='as for --set: "key=value"')
     preset: str | None = None
     network: str | None = None
+    factor: int | None = Field(None, ge=1, description="of multi-formation")
 
 
 class BenchConfig(Strict):

@@ -78,7 +78,9 @@ class ContinualFigures(Figures):
             return config
         if figure.role == "random":
             return companion(config, labelled=False)
-        chosen = make_cell(self.bench, self.bench.selection, cell.asked, cell.ipc, cell.seed, {})
+        chosen = make_cell(
+            self.bench, self.bench.selection, cell.asked, cell.ipc, cell.seed, {}, cell.factor
+        )
         return _with_classes(chosen.config, part)
 
     def _class_names(self, cell: Cell) -> tuple[str, ...]:
@@ -109,15 +111,16 @@ def write_union(sets: Sequence[DistilledDataset], path: Path, run: Run) -> None:
 
     Networks see them in the run's input space: that of the real data of all its classes.
     """
-    images = torch.cat([part.pixels(torch.arange(len(part))) for part in sets])
+    images = torch.cat([part.stored.pixels(torch.arange(len(part.stored))) for part in sets])
     first = 0
     classes = []
     for part in sets:
-        classes.append(part.classes + first)
+        classes.append(part.stored.classes + first)
         first += len(part.class_names)
     found = torch.cat(classes)
-    synthetic = Synthetic(stored(images, run.config.store), found)
-    write_distilled(path, synthetic, HardLabels(found), run.space, describe(run))
+    synthetic = Synthetic(stored(images, run.config.store), found, factor=sets[0].factor)
+    labels = HardLabels(synthetic.decoded().classes)
+    write_distilled(path, synthetic, labels, run.space, describe(run))
 
 
 def _with_classes(config: RunConfig, classes: Sequence[str]) -> RunConfig:

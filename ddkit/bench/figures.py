@@ -171,7 +171,9 @@ class Figures:
 
     def _selected(self, cell: Cell) -> Cell:
         """Return the selection that stands beside a cell."""
-        return make_cell(self.bench, self.bench.selection, cell.asked, cell.ipc, cell.seed, {})
+        return make_cell(
+            self.bench, self.bench.selection, cell.asked, cell.ipc, cell.seed, {}, cell.factor
+        )
 
     def is_itself(self, figure: Figure) -> bool:
         """Whether a baseline stands beside itself: it is then the same figure."""

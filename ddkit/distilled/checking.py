@@ -25,12 +25,14 @@ OPTIONAL = {
     "config": dict,
     "cut_from": dict,
     "data_fingerprint": str,
+    "factor": int,
     "image_files": list,
     "imported": dict,
     "merged": list,
     "protocol": dict,
 }
 CONFIG = {"method": str, "ipc": int, "seed": int, "data": dict, "device": str}
+MOST_PARTS = 64  # of an image along a side
 PIXELS = (torch.uint8, torch.float16, torch.float32)
 FLOATS = (torch.float16, torch.float32, torch.float64)
 INTEGERS = (torch.int16, torch.int32, torch.int64)
@@ -56,6 +58,9 @@ def check_set(file: TensorFile) -> None:
     classes = file["classes"]
     count = len(classes) if classes.ndim == 1 else 0
     refuse("its classes must be a list of whole numbers", classes.dtype != torch.int64 or not count)
+    factor = file.metadata.get("factor", 1)
+    refuse("the factor of its images must be 1 to 64", not 1 <= factor <= MOST_PARTS)
+    count *= factor**2
     outside = not 0 <= int(classes.min()) <= int(classes.max()) < names
     refuse(f"it has labels beyond its {names} classes", outside)
     check_space(file, refuse)
@@ -161,6 +166,9 @@ def check_images(file: TensorFile, parts: list[Tensor]) -> None:
         "its images must have the shape (number, channels, height, width)",
         not good or not len(first),
     )
+    factor = file.metadata.get("factor", 1)
+    refuse("the factor of its images is larger than they are", min(shape[1:]) < factor)
+    refuse("images of several cannot be whitened", factor > 1 and "space.zca.mean" in file)
     alike = all(part.dtype in PIXELS and tuple(part.shape[1:]) == shape for part in parts)
     refuse("its images differ in shape", not alike)
     lengths = [len(part) for part in parts]

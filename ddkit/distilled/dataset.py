@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ddkit.data.formation import unpacked
 from ddkit.data.space import InputSpace
 from ddkit.distilled.checking import check_images, check_set, part_names
 from ddkit.distilled.writing import FORMAT, FORMAT_VERSION
@@ -27,13 +28,17 @@ ARTIFACT = "distilled.safetensors"
 class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
     """A distilled set. Item i is (network input float32 (channels, height, width), label).
 
+    Items are training images. Under multi-formation each stored image holds factor² of them, which
+    are cut out and enlarged when they are asked for; `stored` are the images as they lie there.
+
     The label is an int64 class for hard labels, else float32 probabilities (classes,), so that
     `F.cross_entropy` takes either; regression targets stay as they are, for `F.mse_loss`. Where
     labels were made for each epoch, set `epoch` before the epoch begins: image and label are then
     augmented alike.
 
     Attributes:
-        classes: int64 (N,), the class of each image.
+        classes: int64 (N,), the class of each training image.
+        factor: of multi-formation; 1 where each stored image is a training image.
         labels: how a network is trained towards them.
         space: how pixels become network inputs (mean and std, or ZCA).
         learning_rate: the student's learned learning rate, or None.
@@ -52,10 +57,14 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
             raise DdkitError(f"{file.path} was written by a newer ddkit: update yours")
         check_set(file)
         self.epoch = 0
-        self.classes = file["classes"]
+        self.factor: int = self.metadata.get("factor", 1)
+        self.classes = file["classes"].repeat_interleave(self.factor**2)
         self.space = InputSpace.from_tensors(file.read())
         self.labels = labels_from(
-            self.metadata["labels"]["kind"], file.read(), self.metadata["labels"], pool
+            self.metadata["labels"]["kind"],
+            {**file.read(), "classes": self.classes},
+            self.metadata["labels"],
+            pool,
         )
         rate = file.get("learning_rate")
         self.learning_rate = None if rate is None else float(rate)
@@ -90,12 +99,24 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
     def image_bytes(self) -> int:
         return sum(part.nbytes for part in self._images)
 
+    @property
+    def stored(self) -> "StoredImages":
+        """The images as they are stored."""
+        return StoredImages(self)
+
     def pixels(self, rows: Tensor) -> Tensor:
         """Return the images at `rows` (int64), float32 (B, channels, height, width), data space."""
+        if self.factor == 1:
+            return self._stored(rows)
+        rows, parts = rows % len(self), self.factor**2  # negative ones count from the end
+        needed, place = (rows // parts).unique(return_inverse=True)
+        return unpacked(self._stored(needed), self.factor)[place * parts + rows % parts]
+
+    def _stored(self, rows: Tensor) -> Tensor:
         if len(self._images) == 1:
             return as_pixels(self._images[0][rows])
-        size = len(self._images[0])
-        positions = (row % len(self) for row in rows.tolist())  # negative ones count from the end
+        size, count = len(self._images[0]), len(self) // self.factor**2
+        positions = (row % count for row in rows.tolist())  # negative ones count from the end
         return torch.stack([as_pixels(self._images[at // size][at % size]) for at in positions])
 
     def inputs(self, rows: Tensor, epoch: int | None = None) -> tuple[Tensor, Tensor]:
@@ -119,8 +140,9 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.shape))
+        held = f" in {len(self.stored)} stored ones" if self.factor > 1 else ""
         return (
-            f"DistilledDataset({str(self.file.path)!r}): {len(self)} images of {shape}, "
+            f"DistilledDataset({str(self.file.path)!r}): {len(self)} images of {shape}{held}, "
             f"{len(self.class_names)} classes, labels: {self.labels.kind}"
         )
 
@@ -134,7 +156,7 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
         """Return a picture of about 100 of the images at most, also written to `path` as PNG."""
         from ddkit.distilled import contact_sheet as sheets
 
-        picture = sheets.preview(self)
+        picture = sheets.preview(self.stored)
         if path is not None:
             with replacing(Path(path)) as temporary:
                 picture.save(temporary, format="PNG")
@@ -147,7 +169,8 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
     def synthetic(self) -> Synthetic:
         """Return the images without their labels, as `relabel` takes them."""
         images = torch.cat(self._images) if len(self._images) > 1 else self._images[0]
-        return Synthetic(images, self.classes, self.learning_rate, self.label_logits)
+        classes = self.stored.classes
+        return Synthetic(images, classes, self.learning_rate, self.label_logits, self.factor)
 
     def _open_images(self) -> Iterable[Tensor]:
         if "images" in self.file:
@@ -155,6 +178,30 @@ class DistilledDataset(Dataset[tuple[Tensor, Tensor]]):
             return
         for name in part_names(self.file):
             yield TensorFile(self.file.path.with_name(name))["images"]
+
+
+class StoredImages:
+    """The images of a set as they are stored: what sheets show, and what is counted by --ipc."""
+
+    def __init__(self, distilled: DistilledDataset):
+        self._distilled = distilled
+        self.class_names = distilled.class_names
+        self.classes = distilled.classes[:: distilled.factor**2]
+        self.shape = distilled.shape
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def pixels(self, rows: Tensor) -> Tensor:
+        """Return the stored images at `rows` (int64), float32 in data space."""
+        return self._distilled._stored(rows)
+
+    @property
+    def count(self) -> str:
+        """How many there are, in words, with the training images that they hold."""
+        factor = self._distilled.factor
+        held = f" of factor {factor} ({len(self._distilled)} training images)" if factor > 1 else ""
+        return f"{len(self)}{held}"
 
 
 def load(path: str | Path, pool: str | Path | None = None) -> DistilledDataset:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddkit.data.augmentation.views import STORED
 from ddkit.data.classes import reordered
+from ddkit.data.formation import parts_of
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.distilled.joining import align, are_apart
 from ddkit.distilled.writing import write_distilled
@@ -27,6 +28,7 @@ CHUNK = 256  # images that are compared at once
 SHARED = ("classes", "mirror", "protocol", "data_fingerprint", "network")  # the first one's stay
 
 SAME_DATA = "distil both from the same data with the same flags"
+SAME_FACTOR = "distil both with the same --factor"
 SAME_SPACE = "distil both with the same --space, and the same --pool if it is an imported one"
 SAME_MIRROR = "distil both with --flip, or both with --no-flip"
 SAME_LABELS = "`ddkit relabel` gives one of them labels like the other's"
@@ -69,7 +71,8 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
         about |= {name: parts[0].metadata[name] for name in (*SHARED, "config")}
     check_parts(parts)
     slots = slots_of(parts)
-    images, labels = merged_images(parts, slots), LABELS[parts[0].labels.kind](parts, slots)
+    training = [parts_of(each, parts[0].factor) for each in slots]
+    images, labels = merged_images(parts, slots), LABELS[parts[0].labels.kind](parts, training)
     if overwrite:
         make_room(out)
     write_distilled(out, images, labels, parts[0].space, about)
@@ -120,7 +123,7 @@ def check_parts(parts: Sequence[DistilledDataset]) -> None:
 def check_balance(part: DistilledDataset) -> None:
     """Raise `DdkitError` unless a set has as many images of each class as its run was to make."""
     ipc = part.config["ipc"]
-    counts = torch.bincount(part.classes, minlength=len(part.class_names)).tolist()
+    counts = torch.bincount(part.stored.classes, minlength=len(part.class_names)).tolist()
     for name, count in zip(part.class_names, counts, strict=True):
         if count != ipc:
             raise DdkitError(
@@ -161,6 +164,7 @@ def traits(part: DistilledDataset) -> Iterator[Trait]:
     for index, name in enumerate(part.class_names):
         yield Trait(f"the name of class {index}", f"'{name}'", SAME_DATA)
     yield Trait("the shape of images", part.shape, SAME_DATA)
+    yield Trait("the factor of multi-formation", part.factor, SAME_FACTOR)
     yield Trait("the fingerprint of their data", part.metadata["data_fingerprint"], SAME_DATA)
     yield Trait("whether images are mirrored", yes(part.metadata["mirror"]), SAME_MIRROR)
     yield Trait("input space", f"{part.space.kind} {part.space.fingerprint()}", SAME_SPACE)
@@ -188,16 +192,16 @@ def digests(part: DistilledDataset) -> set[bytes]:
     """Return a hash of the pixels of each image, whatever form they are stored in."""
     return {
         hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest()
-        for rows in torch.arange(len(part)).split(CHUNK)
-        for image in part.pixels(rows)
+        for rows in torch.arange(len(part.stored)).split(CHUNK)
+        for image in part.stored.pixels(rows)
     }
 
 
 def slots_of(parts: Sequence[DistilledDataset]) -> list[Tensor]:
     """Return where the images of each part go in the merged set: int64 (n,) per part."""
-    classes = torch.cat([part.classes for part in parts])
-    order = classes.argsort(stable=True)  # stable: the first file's images stay first
-    return list(order.argsort().split([len(part) for part in parts]))
+    classes = [part.stored.classes for part in parts]
+    order = torch.cat(classes).argsort(stable=True)  # stable: the first file's images stay first
+    return list(order.argsort().split([len(each) for each in classes]))
 
 
 def placed(pieces: Sequence[Tensor], slots: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -228,7 +232,8 @@ def merged_images(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) ->
         placed(pieces, slots),
         placed([each.classes for each in sets], slots),
         fmean(rates) if rates else None,
-        placed(logits, slots) if logits else None,
+        placed(logits, [parts_of(each, sets[0].factor) for each in slots]) if logits else None,
+        sets[0].factor,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddkit.data.formation import parts_of
 from ddkit.data.options import DataOptions
 from ddkit.data.sources import selection
 from ddkit.distilled.dataset import DistilledDataset, load
@@ -57,10 +58,11 @@ def subset(path: Path, out: Path, wanted: Wanted, *, overwrite: bool = False) ->
     check_target(out, [], overwrite)
     names = [whole.class_names[index] for index in chosen_classes(whole, wanted.classes)]
     rows = chosen_rows(whole, wanted, names)
+    training = parts_of(rows, whole.factor)
     labels = HardLabels(whole.classes) if wanted.hard else whole.labels
     if len(names) < len(whole.class_names):
         check_columns(whole, labels, out)
-    cut = cut_labels(whole, labels, rows, out)
+    cut = cut_labels(whole, labels, training, out)
     places = torch.full((len(whole.class_names),), -1)
     places[[whole.class_names.index(name) for name in names]] = torch.arange(len(names))
     images = whole.synthetic()
@@ -69,10 +71,11 @@ def subset(path: Path, out: Path, wanted: Wanted, *, overwrite: bool = False) ->
         images.images[rows],
         places[images.classes[rows]],
         images.learning_rate,
-        None if logits is None else logits[rows],
+        None if logits is None else logits[training],
+        whole.factor,
     )
     if isinstance(cut, HardLabels):
-        cut = HardLabels(kept.classes)
+        cut = HardLabels(kept.classes.repeat_interleave(whole.factor**2))
     about = described(whole, kept, names)
     if overwrite:
         make_room(out)
@@ -92,21 +95,22 @@ def chosen_classes(whole: DistilledDataset, wanted: Sequence[str] | None) -> lis
 
 def chosen_rows(whole: DistilledDataset, wanted: Wanted, names: Sequence[str]) -> Tensor:
     """Return the rows of the images that are kept, as they are stored: int64 (n,)."""
-    path = whole.file.path
+    path, classes = whole.file.path, whole.stored.classes
+    count = len(classes)
     if wanted.indices is not None:
         if wanted.ipc is not None or wanted.classes is not None:
             raise DdkitError("--indices says which images are kept: leave out --ipc and --classes")
         rows = sorted(wanted.indices)
-        if not rows or len(set(rows)) < len(rows) or not 0 <= rows[0] <= rows[-1] < len(whole):
+        if not rows or len(set(rows)) < len(rows) or not 0 <= rows[0] <= rows[-1] < count:
             raise DdkitError(
-                f"--indices: name each image of {path} only once, from 0 to {len(whole) - 1}"
+                f"--indices: name each image of {path} only once, from 0 to {count - 1}"
             )
         return torch.tensor(rows)
     if wanted.ipc is None and wanted.classes is None:
         raise DdkitError("say what to keep: --ipc N, --classes A,B or --indices 0,5,10-19")
     parts = []
     for name in names:
-        own = (whole.classes == whole.class_names.index(name)).nonzero().flatten()
+        own = (classes == whole.class_names.index(name)).nonzero().flatten()
         ipc = len(own) if wanted.ipc is None else wanted.ipc
         if not 0 < ipc <= len(own):
             raise DdkitError(f"--ipc {ipc}: {path} has {len(own)} images of class '{name}'")
@@ -126,7 +130,7 @@ def check_columns(whole: DistilledDataset, labels: Labels, out: Path) -> None:
 
 
 def cut_labels(whole: DistilledDataset, labels: Labels, rows: Tensor, out: Path) -> Labels:
-    """Return the labels of some images; raises `DdkitError` where these need the other images."""
+    """Return labels of some training images; raises `DdkitError` where they need the others."""
     if isinstance(labels, HardLabels):
         return HardLabels(labels.classes[rows])
     if isinstance(labels, SoftLabels):
@@ -161,7 +165,7 @@ def way_out(out: Path) -> str:
 def described(whole: DistilledDataset, kept: Synthetic, names: list[str]) -> dict[str, Any]:
     """Return what the smaller artifact says of itself."""
     about = {name: said for name, said in whole.metadata.items() if name not in HEADER}
-    about |= {"classes": names, "cut_from": {"images": len(whole)}}
+    about |= {"classes": names, "cut_from": {"images": len(whole.stored)}}
     if about.get("config") is None:
         return about
     config = whole.config | {"ipc": int(kept.classes.bincount().max())}

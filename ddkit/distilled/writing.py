@@ -15,8 +15,16 @@ from ddkit.synthesis.images import Synthetic
 
 IMPORTED = "imported"  # the method of a set that another tool distilled
 FORMAT = "ddkit.distilled"
-FORMAT_VERSION = 2  # 1: labels as tensors of float logits, their views stored
-HEADER = ("format", "format_version", "value_range", "labels", "versions", "image_files")
+FORMAT_VERSION = 3  # 1: labels as tensors of float logits, their views stored; 2: factor is 1
+HEADER = (
+    "format",
+    "format_version",
+    "value_range",
+    "labels",
+    "versions",
+    "image_files",
+    "factor",
+)
 PART_BYTES = 2**30  # images beyond this go into several files
 
 
@@ -32,6 +40,7 @@ def write_distilled(
 
     Args:
         images: already in the form in which they are stored.
+        labels: of the training images that these hold.
         metadata: what only the run knows: classes, config, data fingerprint, network.
         part_bytes: images beyond this size go into several files beside `path`.
     """
@@ -43,11 +52,13 @@ def write_distilled(
     about = labels.about()
     header = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION if about else 1,  # an older ddkit reads what it can
+        # an older ddkit reads what it can
+        "format_version": FORMAT_VERSION if images.factor > 1 else 2 if about else 1,
         "value_range": [images.images.min().item(), images.images.max().item()],
         "labels": {"kind": labels.kind, "temperature": labels.temperature, **about},
         "versions": versions(),
         **metadata,
+        **({"factor": images.factor} if images.factor > 1 else {}),
     }
     rows = max(1, part_bytes // images.images[:1].nbytes)
     if len(images) <= rows:

@@ -32,12 +32,14 @@ ALIASES = Registry("alias", "ddkit.aliases", hint="see `ddkit methods`")
 class Alias:
     """A name that stands for a method with other defaults, such as "sre2l" for "teddy".
 
-    What it is stands in the `about.toml` of its package, or in `summary`.
+    What it is stands in the `about.toml` of its package, or in `summary`. `factor` is that of its
+    multi-formation: each stored image holds so many by so many training images.
     """
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
     init: str | None = None
+    factor: int = 1
     summary: str = ""
 
 

@@ -10,7 +10,17 @@ from ddkit.methods.plugin import METHODS, Alias, lookup
 from ddkit.runtime.errors import DdkitError, unknown
 from ddkit.runtime.settings import read_toml
 
-PRESET_KEYS = ("source", "notes", "network", "init", "data", "options", "protocol", "published")
+PRESET_KEYS = (
+    "source",
+    "notes",
+    "network",
+    "init",
+    "factor",
+    "data",
+    "options",
+    "protocol",
+    "published",
+)
 
 
 def find_preset(

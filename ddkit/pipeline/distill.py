@@ -93,7 +93,7 @@ def do_stages(
         engine = engine_of(stages, pool, snapshot_every, logger)
         engine.synthesise(executor)
     files = [engine.file(shard) for shard in engine.objective.shards()]
-    images = assembled(files, run.config.store)
+    images = assembled(files, run.config.store, run.config.factor)
     with cost.measure("relabel"):
         relabel_into(stages["relabel"], images, artifact)
     cost.finish(max(file.peak_bytes for file in files), run.device)
@@ -112,10 +112,10 @@ def relabel_into(stage: Stage, images: Synthetic, path: Path, epochs: int | None
 
     Of labels for each epoch those of the first `epochs` are kept; None keeps all.
     """
-    run = stage.whole
+    run, decoded = stage.whole, images.decoded()
     with sealed_test(), enough_memory_for(run.config, "relabel"):
-        labels = stage.labels(stage.pool(), images)
+        labels = stage.labels(stage.pool(), decoded)
     if epochs is not None:
         labels = with_epochs(labels, epochs)
     write_distilled(path, images, labels, run.space, describe(run))
-    forget_saved(stage.run, images)
+    forget_saved(stage.run, decoded)

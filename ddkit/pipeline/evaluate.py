@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddkit.config import RunConfig
 from ddkit.data.classes import reordered
+from ddkit.data.formation import packed
 from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
 from ddkit.distilled.writing import IMPORTED
@@ -117,7 +118,7 @@ def compare(
         trusted(config.network, specs)
     run, test = opened(distilled, config, path.parent, progress)
     config = run.config  # with classes in the set's order
-    baseline = load(random_baseline(run, distilled.classes)) if random else None
+    baseline = load(random_baseline(run, distilled.stored.classes)) if random else None
     if baseline is not None:
         baseline.space = distilled.space  # an imported set brings its own
     tested = config.model_copy(update={"precision": precision or config.precision})
@@ -132,6 +133,7 @@ def compare(
         found = evaluations.of_set(dataset, asked, network, seeds, tune=tune)
         used = found.labels == dataset.labels.kind
         labels = dataset.labels.bytes if used else 0
+        title += f", factor {dataset.factor}" if dataset.factor > 1 else ""
         return Row(title, found, None, dataset.image_bytes, labels, in_words(protocol))
 
     rows = []
@@ -242,14 +244,14 @@ def random_baseline(run: Run, classes: Tensor) -> Path:
     """Return the artifact of random real images with a run's labelling; cached by data and run.
 
     Args:
-        classes: int64 (N,), of the set that it stands beside; it has as many images of each.
+        classes: int64 (N,), of the stored images that it stands beside; it has as many of each.
     """
     baseline = baseline_config(run.config)
     counts = classes.bincount(minlength=len(run.classes)).tolist()
     uneven = [] if set(counts) == {run.ipc} else counts
-    beside = replace(run, config=baseline, start=None)
+    beside, parts = replace(run, config=baseline, start=None), baseline.factor**2
     try:
-        rows = rows_of_counts(beside, counts)
+        rows = rows_of_counts(beside.decoded, [count * parts for count in counts])
     except DdkitError as error:  # a merged set may have more images than a class has real ones
         raise DdkitError(
             f"no random images to compare with: {error}; or use --no-random"
@@ -262,9 +264,11 @@ def random_baseline(run: Run, classes: Tensor) -> Path:
     path = folder / ARTIFACT
     with locked(folder, "the baseline", wait=True):
         if not path.exists():
-            images = stored(run.train.take(rows).float() / 255, baseline.store)
+            pixels = packed(run.train.take(rows).float() / 255, baseline.factor)
+            images = stored(pixels, baseline.store)
+            synthetic = Synthetic(images, run.train.labels[rows][::parts], factor=baseline.factor)
             stage = Stage(replace(beside, folder=folder), "relabel")
-            pipeline.relabel_into(stage, Synthetic(images, run.train.labels[rows]), path)
+            pipeline.relabel_into(stage, synthetic, path)
     return path
 
 

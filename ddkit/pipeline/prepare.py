@@ -67,9 +67,25 @@ def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Stages:
     """Return the stages of a run with its data loaded, once what can be found wrong is not."""
     run = prepare(config, folder, progress)
     stages = Stages(run)
+    check_formation(run)
     check_initial(run)
     check_stages(stages)
     return stages
+
+
+def check_formation(run: Run) -> None:
+    """Raise `DdkitError` where images of this run cannot hold several training images."""
+    factor = run.config.factor
+    if factor > 1 and run.space.zca is not None:
+        raise DdkitError(
+            f"--factor {factor}: parts of whitened images are no images: use --space standard, or "
+            "--factor 1"
+        )
+    if factor > min(run.shape[1:]):
+        raise DdkitError(
+            f"--factor {factor}: images of {run.shape[2]}x{run.shape[1]} pixels cannot be cut into "
+            "so many parts along a side"
+        )
 
 
 def check_stages(stages: Stages) -> None:
@@ -97,7 +113,13 @@ def start_of(
     """
     if config.init in ("real", "noise"):
         return None
-    distilled = load(config.init)
+    whole = load(config.init)
+    if whole.factor != config.factor:
+        raise DdkitError(
+            f"--init {config.init} has images of factor {whole.factor}, but this run distils those "
+            f"of factor {config.factor}: use --factor {whole.factor}"
+        )
+    distilled = whole.stored
     total = len(train.classes) * config.ipc
     if (len(distilled), *distilled.shape) != (total, *train.shape):
         raise DdkitError(

@@ -172,14 +172,14 @@ class Rehearsal:
         how = self.config.store
         if how == "auto" and not self._valid:
             how = "float32"
-        return Synthetic(stored(images, how), classes)
+        return Synthetic(stored(images, how), classes, factor=self.config.factor)
 
     def relabel(self, images: Synthetic) -> tuple[float, int]:
         """Return the seconds that the labels of the whole set take, and their bytes."""
         stage = self.config.stage("relabel")
         small = Stage(self.run, "relabel")
-        run = small.run
-        labels, seconds = _timed(lambda: small.labels(self.relabel_pool.pool, images))
+        run, decoded = small.run, images.decoded()
+        labels, seconds = _timed(lambda: small.labels(self.relabel_pool.pool, decoded))
         asked = options_of(stage)
         parts = self.run.total / len(images)
         more = parts * asked.volume("relabel") / run.options.volume("relabel")
@@ -187,7 +187,7 @@ class Rehearsal:
             seconds * parts * asked.work("relabel", 1) / run.options.work("relabel", 1),
             round(
                 sum(
-                    tensor.nbytes * (more if tensor.numel() >= len(images) else 1)
+                    tensor.nbytes * (more if tensor.numel() >= len(decoded) else 1)
                     for tensor in labels.tensors().values()  # some say how the others are meant
                 )
             ),
@@ -202,7 +202,7 @@ class Rehearsal:
         if each:
             run = replace(run, train=_repeated(run.train, each))
         pool = self.synthesis_pool.pool
-        return Engine(run, stage.plugin.synthesis_loss(run, pool))
+        return Engine(self.run, stage.objective(pool, run))
 
     def _step(self, engine: Engine) -> tuple[float, int]:
         stepped, peak = engine.first_step()

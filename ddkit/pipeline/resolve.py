@@ -82,7 +82,8 @@ def resolve(request: Request, note: Note = _unsaid) -> RunConfig:
     values: dict[str, Any] = {
         "network": default_network(plugin, request.sources),
         **({"init": alias.init} if alias and alias.init else {}),
-        **{key: preset[key] for key in ("network", "init") if key in preset},
+        **({"factor": alias.factor} if alias else {}),
+        **{key: preset[key] for key in ("network", "init", "factor") if key in preset},
         **finished_pool(common.get("pool")),
         "pool_seed": seed,
         "device": "cuda" if torch.cuda.is_available() else "cpu",

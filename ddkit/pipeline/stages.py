@@ -24,6 +24,7 @@ from ddkit.runtime.execution.local import LOCAL
 from ddkit.runtime.execution.units import Executor
 from ddkit.runtime.files import locked, remove_temporaries
 from ddkit.runtime.registry import origin
+from ddkit.synthesis.formed import formed
 from ddkit.synthesis.images import Synthetic
 from ddkit.synthesis.objective import Objective
 
@@ -85,10 +86,13 @@ class Stage:
 
     @cached_property
     def run(self) -> Run:
-        """The run as the stage's plugin gets it: with its options, and those of its pool."""
+        """The run as the stage's plugin gets it: with its options, and those of its pool.
+
+        Where stored images hold several, it sees these.
+        """
         config = self.whole.config
         return replace(
-            self.whole,
+            self.whole.decoded,
             options=options_of(config.stage(self.name)),
             pool_options=options_of(config.pool_stage(self.name)),
         )
@@ -168,12 +172,12 @@ class Stage:
                 "pool, or leave it out"
             )
 
-    def objective(self, pool: Pool) -> Objective:
-        """Return what the synthesis optimises."""
-        return self.plugin.synthesis_loss(self.run, pool)
+    def objective(self, pool: Pool, run: Run | None = None) -> Objective:
+        """Return what the synthesis optimises; another `run` than the stage's rehearses it."""
+        return formed(self.plugin.synthesis_loss(run or self.run, pool), self.whole)
 
     def labels(self, pool: Pool, images: Synthetic) -> Labels:
-        """Return the labels of finished images, in the form that the run asks for."""
+        """Return the labels of training images, in the form that the run asks for."""
         labels = self.plugin.relabel(self.run, pool, images)
         return in_form(labels, self.whole.config.labels_as, self.whole.config.label_views)
 

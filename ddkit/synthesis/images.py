@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ddkit.data.formation import unpacked
+
 
 def as_pixels(images: Tensor) -> Tensor:
     """Return stored images as float32 in data space: uint8 0 … 255 becomes 0 … 1."""
@@ -38,13 +40,23 @@ class Synthetic:
         images: (n, channels, height, width) float32, nominally 0 … 1, or uint8 0 … 255.
         classes: int64 (n,).
         learning_rate: the student's, where the method learned one (β of TESLA).
-        label_logits: (n, classes) float32, where the method learned labels.
+        label_logits: (n · factor², classes) float32, where the method learned labels.
+        factor: of multi-formation: each image holds factor² training images.
     """
 
     images: Tensor
     classes: Tensor
     learning_rate: float | None = None
     label_logits: Tensor | None = None
+    factor: int = 1
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    def decoded(self) -> "Synthetic":
+        """Return the training images that these hold, as labels are made for them."""
+        if self.factor == 1:
+            return self
+        images = unpacked(as_pixels(self.images), self.factor)
+        classes = self.classes.repeat_interleave(self.factor**2)
+        return Synthetic(images, classes, self.learning_rate, self.label_logits)

@@ -83,22 +83,23 @@ def check_initial(run: Run) -> None:
     if run.start is not None:
         run.start(torch.arange(1))
     elif run.config.init == "real":
-        counts = run.train.counts
+        counts, needed = run.train.counts, run.decoded.ipc
         least = int(counts.argmin())
-        short = int((counts < run.ipc).sum())
+        short = int((counts < needed).sum())
+        asked = f"--ipc {run.ipc}" + (f" × {needed // run.ipc}" if needed > run.ipc else "")
         if short:
             text = f"class '{run.classes[least]}' has {counts[least]} training images"
             if run.config.short_classes == "refuse":
                 raise DdkitError(
-                    f"{text}, fewer than --ipc {run.ipc}: lower --ipc, leave the class out "
+                    f"{text}, fewer than {asked}: lower --ipc, leave the class out "
                     "(--classes), or use --short-classes repeat or noise"
                 )
             repeated = run.config.short_classes == "repeat"
             how = "repeated, augmented" if repeated else "noise at first"
-            missing = int((run.ipc - counts).clamp_min(0).sum())
+            missing = int((needed - counts).clamp_min(0).sum())
             run.progress.note(
-                f"{short} of {len(counts)} classes have fewer than {run.ipc} images ({text}): "
-                f"{missing} of {run.total} are {how}"
+                f"{short} of {len(counts)} classes have fewer than {needed} images ({text}): "
+                f"{missing} of {run.decoded.total} are {how}"
             )
 
 

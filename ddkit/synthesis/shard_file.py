@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddkit.data.formation import parts_of
 from ddkit.runtime.tensors import TensorFile, write_tensors
 from ddkit.synthesis.images import Synthetic, stored
 from ddkit.synthesis.shards import Shard
@@ -104,7 +105,7 @@ def write_snapshot(path: Path, shard: Shard, images: Synthetic) -> None:
     write_tensors(path, {**packed(images), "slots": shard.slots})
 
 
-def assembled(files: Sequence[ShardFile], store: str) -> Synthetic:
+def assembled(files: Sequence[ShardFile], store: str, factor: int = 1) -> Synthetic:
     """Return finished shards as one class-major set, its images in the form of `store`.
 
     A learning rate is the mean of theirs.
@@ -117,7 +118,8 @@ def assembled(files: Sequence[ShardFile], store: str) -> Synthetic:
         stored(torch.cat([part.images for part in parts]), store)[order],
         torch.cat([part.classes for part in parts])[order],
         sum(rates) / len(rates) if rates else None,
-        torch.cat(logits)[order] if len(logits) == len(parts) else None,
+        torch.cat(logits)[parts_of(order, factor)] if len(logits) == len(parts) else None,
+        factor,
     )
 
 

@@ -181,3 +181,14 @@ def test_a_selection_beside_a_method_holds_exactly_the_chosen_images(
     rows = torch.arange(20)
     assert torch.equal(ours.pixels(rows), library.load(artifact).pixels(rows))
     assert ours.labels.kind == ("soft" if labelled else "hard")
+
+
+def test_what_stands_beside_a_cell_has_its_factor(config):
+    """A selection and random images take as many bytes as the set, and hold as many images."""
+    variants = {"packed": {"method": "dm", "factor": 2, "preset": "none"}}
+    bench = config("packed", "random", variants=variants)
+    packed, plain = cells(bench)
+    assert (packed.factor, plain.factor) == (2, 1)
+    assert companion(packed.config, labelled=False).factor == 2
+    beside = make_cell(bench, "herding", packed.asked, 1, 0, {}, packed.factor)
+    assert (beside.factor, beside.ipc) == (2, 1)

@@ -203,7 +203,7 @@ def test_an_artifact_of_a_newer_version_is_refused(artifact):
     path = artifact()
     file = TensorFile(path)
     tensors = {name: tensor.clone() for name, tensor in file.read().items()}
-    write_tensors(path, tensors, {**file.metadata, "format_version": 3})
+    write_tensors(path, tensors, {**file.metadata, "format_version": 4})
     assert refusal(path) == f"{path} was written by a newer ddkit: update yours"
 
 

@@ -33,7 +33,7 @@ def distill(as_json: bool, quiet: bool, **flags: Any) -> None:
         ("artifact", str(artifact)),
         (
             "images",
-            f"{len(distilled)} of {distilled.shape}, {readable(distilled.image_bytes)}",
+            f"{distilled.stored.count} of {distilled.shape}, {readable(distilled.image_bytes)}",
         ),
         ("labels", f"{distilled.labels.kind}, {readable(distilled.labels.bytes)}"),
         *((name, str(value)) for name, value in sorted(cost.items())),

@@ -105,7 +105,7 @@ def import_(
         display.as_json(
             {
                 "artifact": out,
-                "images": len(distilled),
+                "images": len(distilled.stored),
                 "shape": distilled.shape,
                 "classes": len(distilled.class_names),
                 "labels": distilled.labels.kind,
@@ -130,7 +130,10 @@ def import_(
         ["", ""],
         [
             ("format", distilled.metadata["imported"]["format"]),
-            ("images", f"{len(distilled)} of {distilled.shape}, {readable(distilled.image_bytes)}"),
+            (
+                "images",
+                f"{distilled.stored.count} of {distilled.shape}, {readable(distilled.image_bytes)}",
+            ),
             ("labels", f"{distilled.labels.kind}, {readable(distilled.labels.bytes)}"),
             ("input space", used),
         ],

@@ -25,7 +25,8 @@ def inspect(artifact: Path, as_json: bool, quiet: bool) -> None:
     if as_json:
         display.as_json(
             {
-                "images": len(distilled),
+                "images": len(distilled.stored),
+                "training_images": len(distilled),
                 "shape": distilled.shape,
                 "image_bytes": distilled.image_bytes,
                 "label_bytes": distilled.labels.bytes,
@@ -45,7 +46,7 @@ def inspect(artifact: Path, as_json: bool, quiet: bool) -> None:
             *made_by(distilled.metadata),
             (
                 "images",
-                f"{len(distilled)} of {distilled.shape}, {stored}, "
+                f"{distilled.stored.count} of {distilled.shape}, {stored}, "
                 f"{readable(distilled.image_bytes)}",
             ),
             (

@@ -45,7 +45,7 @@ def merge(
         ["", ""],
         [
             ("artifact", str(out)),
-            ("images", f"{len(merged)} of {merged.shape}, {readable(merged.image_bytes)}"),
+            ("images", f"{merged.stored.count} of {merged.shape}, {readable(merged.image_bytes)}"),
             ("labels", f"{merged.labels.kind}, {readable(merged.labels.bytes)}"),
         ],
     )

@@ -37,7 +37,7 @@ def show(
     if per_class < 1 or max_classes < 1:
         raise DdkitError("--per-class and --max-classes must be 1 or more")
     path = artifact_path(artifact)
-    distilled = load(path)
+    distilled = load(path).stored
     target = out or path.with_name("contact-sheet.png")
     initial = initial_images(path.parent, len(distilled))
     contact_sheet.draw(distilled, initial, target, per_class=per_class, max_classes=max_classes)

@@ -48,7 +48,7 @@ def subset(
         display.as_json(
             {
                 "artifact": out,
-                "images": len(found),
+                "images": len(found.stored),
                 "classes": found.class_names,
                 "labels": found.labels.kind,
                 "image_bytes": found.image_bytes,
@@ -57,7 +57,7 @@ def subset(
         )
         return
     display.say(
-        f"{out}: {len(found)} images of {len(found.class_names)} classes, "
+        f"{out}: {len(found.stored)} images of {len(found.class_names)} classes, "
         f"{readable(found.image_bytes)}; labels {found.labels.kind}, {readable(found.labels.bytes)}"
     )
     display.say(f"next: ddkit {'evaluate' if found.metadata.get('config') else 'show'} {out}")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
+from ddkit.distilled.dataset import ARTIFACT, StoredImages, load
 from ddkit.runtime.errors import cause
 from ddkit.synthesis.images import as_pixels
 from ddkit.synthesis.shard_file import initial_images
@@ -55,12 +55,12 @@ def sheet(
     """
     found = dict(found_by)
     try:
-        return _sheet(load(folder / ARTIFACT), folder, Sheet(title, about, found), room)
+        return _sheet(load(folder / ARTIFACT).stored, folder, Sheet(title, about, found), room)
     except Exception as error:  # a file that is damaged in whatever way costs its own sheet only
         return Sheet(title, about, found, error=cause(error))
 
 
-def _sheet(distilled: DistilledDataset, folder: Path, empty: Sheet, room: int) -> Sheet:
+def _sheet(distilled: StoredImages, folder: Path, empty: Sheet, room: int) -> Sheet:
     names = distilled.class_names[:MOST_CLASSES]
     channels, height, width = distilled.shape
     shrink = min(1.0, MOST_PIXELS / max(height, width))
@@ -103,9 +103,7 @@ def _sheet(distilled: DistilledDataset, folder: Path, empty: Sheet, room: int) -
     )
 
 
-def _note(
-    distilled: DistilledDataset, per_class: int, most: int, known: bool, unchanged: bool
-) -> str:
+def _note(distilled: StoredImages, per_class: int, most: int, known: bool, unchanged: bool) -> str:
     parts = [
         "Each pair: where the image started, and what it became."
         if known and not unchanged

@@ -91,6 +91,7 @@ class Imported:
         class_names: in label order.
         learning_rate: of training on the set, where it is known.
         network: what it was made for, where the layout says it.
+        factor: of multi-formation; `labels` are then those of the training images.
     """
 
     images: Tensor
@@ -99,6 +100,7 @@ class Imported:
     class_names: tuple[str, ...]
     learning_rate: float | None = None
     network: str = "convnet"
+    factor: int = 1
 
 
 @dataclass
@@ -131,7 +133,12 @@ class Outgoing:
 
     @cached_property
     def pixels(self) -> Tensor:
-        """float32 (N, channels, H, W) in data space."""
+        """The training images, float32 (N, channels, H, W) in data space."""
+        if self.distilled.factor > 1:
+            self.notes.append(
+                f"each image of factor {self.distilled.factor} is written as the training images "
+                "that it holds"
+            )
         return self.distilled.pixels(self.order)
 
     @property

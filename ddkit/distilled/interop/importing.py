@@ -114,7 +114,7 @@ def import_set(
         make_room(out)
     write_distilled(
         out,
-        Synthetic(images, found.classes, found.learning_rate),
+        Synthetic(images, found.classes, found.learning_rate, factor=found.factor),
         found.labels,
         channels_of(given.input_space(source), images, source),
         describe(found, request, train, {"format": name, "name": source.name}),
@@ -235,4 +235,4 @@ def config_of(found: Imported, data: DataOptions, network: str) -> RunConfig:
     """Return the run that stands for an import: real images of the same number, same data."""
     ipc = int(found.classes.bincount().max())
     said = {"method": IMPORTED, "plugin": "random", "ipc": ipc, "network": network, "data": data}
-    return RunConfig.model_validate(said)
+    return RunConfig.model_validate({**said, "factor": found.factor})
