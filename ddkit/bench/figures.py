@@ -218,7 +218,8 @@ class Figures:
         own = ""
         if figure.protocol == OWN:
             own = in_words(protocol_of(OWN, config, distilled, {}))
-        return {OWN_RECIPE: own, "published": told and told.to_json()}
+        more = {"factor": config.factor} if config.factor > 1 else {}
+        return {OWN_RECIPE: own, "published": told and told.to_json(), **more}
 
     def real_key(self, cell: Cell, network: str) -> str:
         """Return the key of the figure on all real data, one for all methods and ipc."""

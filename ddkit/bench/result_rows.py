@@ -45,6 +45,7 @@ class Row(Conditions):
         tuned: whether a learning rate was chosen on the holdout.
         learned_on: the network that learning rates were learned for, where it is another one.
         own_recipe: what the method's own recipe is, where it is trained by it.
+        factor: of the multi-formation of the set, of random images and of the selection.
         published: what a paper reports of it, beside all networks of all sets.
     """
 
@@ -70,6 +71,7 @@ class Row(Conditions):
     learned_on: str | None = None
     own_recipe: str = ""
     published: Beside | None = None
+    factor: int = 1
 
 
 @dataclass(frozen=True)

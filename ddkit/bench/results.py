@@ -168,6 +168,7 @@ class _Figures:
             next((e["learned_on"] for e in evaluations if e.get("note")), None),
             self.said[key].get("own_recipe", ""),
             _published(self.said[key], [each for found in ours.values() for each in found]),
+            self.said[key].get("factor", 1),
         )
 
 

@@ -84,3 +84,14 @@ def test_a_bench_and_its_report_show_it_beside_all_networks_of_all_sets(bench, p
     assert told(found) in render(done.store, results)
     assert '"accuracy": 40.0' in json.dumps(tables.as_json(results))
     assert "0.4," in tables.csv_text(results)
+
+
+def test_a_factor_is_told_beside_the_bytes_and_random_images_have_it_too(bench):
+    variants = {"packed": {"method": "random", "factor": 2}}
+    done = bench("packed", "random", variants=variants, seeds=1, network=None)
+    packed, plain = done.rows()
+    assert (packed.factor, plain.factor) == (2, 1)
+    assert packed.image_bytes == plain.image_bytes
+    assert packed.random.mean == packed.accuracy.mean  # the same images, of the same factor
+    text = tables.markdown(read_results(done.store))
+    assert text.count("factor 2") == 1

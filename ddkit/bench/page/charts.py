@@ -8,7 +8,7 @@ from math import isnan
 from ddkit.bench.measures import Spread
 from ddkit.bench.page.scales import Scale, Tick, bytes_axis, ipc_axis, percent_axis, seconds_axis
 from ddkit.bench.result_rows import Row, conditions
-from ddkit.bench.tables import accuracy, duration, trained
+from ddkit.bench.words import accuracy, duration, trained
 from ddkit.runtime.sizes import readable
 
 WIDTH, HEIGHT = 420, 300

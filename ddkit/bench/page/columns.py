@@ -10,17 +10,17 @@ from typing import Any
 from ddkit.bench.measures import Spread
 from ddkit.bench.result_rows import Row, conditions, recipe_name
 from ddkit.bench.results import Results
-from ddkit.bench.tables import (
-    PUBLISHED,
+from ddkit.bench.tables import PUBLISHED, measured
+from ddkit.bench.words import (
     accuracy,
     duration,
-    measured,
     memory,
     p_value,
     points,
     rate_note,
     score,
     standing_of,
+    stored_bytes,
     trained,
     verdict,
 )
@@ -189,7 +189,10 @@ MAIN: Sequence[tuple[Column, Callable[[Row], Cell]]] = (
     ),
     (Column("synthesis", "peak memory"), lambda r: _memory(r, "synthesis")),
     (Column("evaluation", "peak memory"), lambda r: _memory(r, "evaluation")),
-    (Column("images", "storage"), lambda r: _number(r.image_bytes, readable)),
+    (
+        Column("images", "storage", "factor F: each holds F × F training images"),
+        lambda r: Cell(stored_bytes(r, r.image_bytes), r.image_bytes),
+    ),
     (Column("labels", "storage"), lambda r: _number(r.label_bytes, readable)),
     (Column("learning rate", "recipe", "of the networks; “tuned”: chosen on the holdout"), _rates),
 )

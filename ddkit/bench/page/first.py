@@ -10,7 +10,7 @@ from ddkit.bench.page.images import PREVIEW_IMAGES, Sheet
 from ddkit.bench.result_rows import Row
 from ddkit.bench.results import Results
 from ddkit.bench.summary import Line, summaries
-from ddkit.bench.tables import accuracy, duration, points, recipe_of, trained
+from ddkit.bench.words import accuracy, duration, points, recipe_of, trained
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ddkit.bench.result_rows import Row, conditions
-from ddkit.bench.tables import accuracy
+from ddkit.bench.words import accuracy
 
 
 @dataclass(frozen=True)

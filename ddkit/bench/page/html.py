@@ -16,7 +16,8 @@ from markupsafe import Markup, escape
 from ddkit.bench.page import charts, columns, first, heat, images
 from ddkit.bench.results import Results
 from ddkit.bench.store import Store
-from ddkit.bench.tables import HOW_TO_READ, as_json, csv_text, duration
+from ddkit.bench.tables import HOW_TO_READ, as_json, csv_text
+from ddkit.bench.words import duration
 from ddkit.config import RunConfig
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.settings import validated

@@ -9,7 +9,7 @@ from statistics import fmean
 import pytest
 from click.testing import CliRunner
 
-from ddkit.bench import tables
+from ddkit.bench import tables, words
 from ddkit.bench.measures import Spread
 from ddkit.bench.page import columns
 from ddkit.bench.result_rows import Difference
@@ -113,17 +113,17 @@ def test_json_holds_null_where_nothing_is_known(filler):
 
 
 def test_numbers_are_written_as_people_read_them():
-    assert tables.accuracy(Spread(0.734, 0.012, nan, 2, 1)) == "73.4 ± 1.2"
-    assert tables.accuracy(Spread(0.734, nan, nan, 1, 1)) == "73.4"
-    assert [tables.points(v) for v in (0.031, -0.031, 0.0, -0.0001, None)] == [
+    assert words.accuracy(Spread(0.734, 0.012, nan, 2, 1)) == "73.4 ± 1.2"
+    assert words.accuracy(Spread(0.734, nan, nan, 1, 1)) == "73.4"
+    assert [words.points(v) for v in (0.031, -0.031, 0.0, -0.0001, None)] == [
         "+3.1",
         "−3.1",
         "0.0",
         "0.0",
         "",
     ]
-    assert [tables.p_value(v) for v in (0.0412, 0.0001, nan)] == ["0.041", "< 0.001", ""]
-    assert [tables.duration(v) for v in (0, 0.123, 4.0, 59.6, 210, 3600 * 5)] == [
+    assert [words.p_value(v) for v in (0.0412, 0.0001, nan)] == ["0.041", "< 0.001", ""]
+    assert [words.duration(v) for v in (0, 0.123, 4.0, 59.6, 210, 3600 * 5)] == [
         "0 s",
         "0.12 s",
         "4.0 s",
@@ -135,7 +135,7 @@ def test_numbers_are_written_as_people_read_them():
 
 def test_verdicts_never_claim_more_than_the_test():
     def said(difference, p):
-        return tables.verdict(Difference((), "a", "b", difference, p, 3))
+        return words.verdict(Difference((), "a", "b", difference, p, 3))
 
     assert said(0.1, 0.01) == "a is better"
     assert said(-0.1, 0.01) == "b is better"
