@@ -154,6 +154,27 @@ def test_idcs_images_go_out_as_they_came(tmp_path, bring, send, pixels, factor):
     assert torch.equal(classes, CLASSES[order])
 
 
+def test_idcs_images_are_evaluated_with_their_factor(tmp_path, bring, pixels, digits):
+    """Networks train on the parts, beside random images that take as many bytes."""
+    torch.save([pixels, CLASSES], tmp_path / "data_best.pt")
+    found = bring(tmp_path / "data_best.pt", format="idc", factor=2, data=digits)
+    ours, random = comparison.compare(
+        found.file.path,
+        protocols=["plain"],
+        networks=["convnet:depth=1:width=4"],
+        seeds=[0],
+        recipe={"epochs": 1},
+        real=False,
+        progress=Silent(),
+    )
+    assert (ours.title, random.title) == (
+        "imported, factor 2",
+        "random real images, factor 2",
+    )
+    assert ours.image_bytes == pixels.nbytes
+    assert random.image_bytes == pixels.numel()  # bytes, as real images are
+
+
 def test_other_layouts_hold_the_training_images(tmp_path, bring, send, pixels):
     torch.save([pixels, CLASSES], tmp_path / "data_best.pt")
     found = bring(tmp_path / "data_best.pt", format="idc", factor=2, **SAID)
