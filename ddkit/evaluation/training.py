@@ -88,8 +88,8 @@ class TrainingSet:
             inputs, targets = (part.unflatten(0, rows.shape) for part in (inputs, targets))
             if augments(self.protocol):  # seed by seed: equal operations in one call saved 4 %
                 each = [
-                    augmented(self.protocol, *own, self.classes, (seed, epoch, index), self.mirror)
-                    for *own, seed in zip(inputs, targets, seeds, strict=True)
+                    augmented(self.protocol, *own, self.classes, (s, epoch, index), self.mirror)
+                    for s, own in zip(seeds, zip(inputs, targets, strict=True), strict=True)
                 ]
                 inputs, targets = (
                     torch.stack(parts) if len(parts) > 1 else parts[0].unsqueeze(0)

@@ -101,7 +101,7 @@ class LivePool:
             living.optimiser.zero_grad()
             with seeded(derive(seed, "live step", living.age), self.run.device):
                 logits = network(inputs)
-            loss(logits, targets).backward()  # type: ignore[no-untyped-call]
+            loss(logits, targets).backward()
             living.optimiser.step()
             living.age += 1
             if measure is not None:

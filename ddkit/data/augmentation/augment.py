@@ -112,7 +112,7 @@ def cutmix(
         The images, and the share of each class in each, (B, classes), as probabilities.
     """
     device = images.device
-    targets = F.one_hot(labels, classes).to(images.dtype)
+    targets: Tensor = F.one_hot(labels, classes).to(images.dtype)
     if float(torch.rand((), generator=generator)) >= probability:
         return images, targets
     size = (images.shape[-2], images.shape[-1])
@@ -143,7 +143,8 @@ def uncovered(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     Boxes may stick out of the image, and their sides are whole pixels: what they cover counts.
     """
     top, left, bottom, right = boxes.T
-    return 1 - ((bottom - top) * (right - left)).float() / (size[0] * size[1])
+    covered: Tensor = (bottom - top) * (right - left)
+    return 1 - covered.float() / (size[0] * size[1])
 
 
 def paste(images: Tensor, others: Tensor, boxes: Tensor) -> Tensor:
