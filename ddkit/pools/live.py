@@ -5,6 +5,7 @@ IDM matches in networks of all ages; FRePo and RCIG regress on such features.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ddkit.run import Run
 from ddkit.runtime.moving import sent
 from ddkit.runtime.seeds import derive
-from ddkit.runtime.tensors import optimiser_tensors, restore_optimiser
+from ddkit.runtime.tensors import optimiser_tensors
 from ddkit.training.loop import seeded
 from ddkit.training.recipe import Recipe
 
@@ -24,7 +25,7 @@ class LivePool:
     """Some networks in training, the oldest first, each with its optimiser, age and figure.
 
     They rest on the host, and one at a time is on the run's device, while it is used. Nothing waits
-    for the device but a checkpoint.
+    for a device but a checkpoint.
     """
 
     def __init__(self, run: Run, recipe: Recipe, most: int):
@@ -38,7 +39,7 @@ class LivePool:
         self.recipe = recipe
         self.most = most
         self._all: list[_Living] = []
-        self._present: _Living | None = None  # the one on the device
+        self._present: _Living | None = None  # whose weights the module has
 
     def __len__(self) -> int:
         return len(self._all)
@@ -57,11 +58,11 @@ class LivePool:
         self._all, self._present = [], None
 
     def append(self, network: nn.Module) -> None:
-        """Add a network, which is on the device; the first one goes where `most` are held."""
+        """Add a network, whose weights are the pool's now; the first goes where `most` are held."""
         self._all = [*self._all, self._living(network)][-self.most :]
 
     def replace(self, index: int, network: nn.Module) -> None:
-        """Put a network, which is on the device, in another one's place."""
+        """Put a network in another one's place."""
         self._all[index] = self._living(network)
 
     def draw(self, generator: torch.Generator, count: int = 1) -> list[int]:
@@ -69,13 +70,12 @@ class LivePool:
         return torch.randperm(len(self), generator=generator)[:count].tolist()
 
     def network(self, index: int) -> nn.Module:
-        """Return a network, on the device until another one is asked for, in the mode it is in."""
+        """Return a network, on the device; its module is another's once that is asked for."""
         living = self._all[index]
         if self._present is not living:
             self._leave()
-            living.move(lambda tensor: sent(tensor, self.run.device))
-            self._present = living
-        return living.network
+            self._enter(living)
+        return self._module
 
     def train(
         self,
@@ -95,18 +95,18 @@ class LivePool:
                 by half, the first time as a whole.
         """
         network = self.network(index).requires_grad_(True).train()
-        living = self._all[index]
+        living, optimiser = self._all[index], self._optimiser
         found, first = [], living.age
         for inputs, targets in batches:
-            living.optimiser.zero_grad()
+            optimiser.zero_grad()
             with seeded(derive(seed, "live step", living.age), self.run.device):
                 logits = network(inputs)
             loss(logits, targets).backward()
-            living.optimiser.step()
+            optimiser.step()
             living.age += 1
             if measure is not None:
                 found.append(measure(logits.detach(), targets))
-        living.optimiser.zero_grad()
+        optimiser.zero_grad()
         if found:
             mean = torch.stack(found).mean()
             living.figure = torch.lerp(mean, living.figure, FADING) if first else mean
@@ -123,50 +123,78 @@ class LivePool:
             "figures": torch.stack([living.figure for living in self._all]),
         }
         for number, living in enumerate(self._all):
-            state |= {f"{number}.network.{k}": v for k, v in living.network.state_dict().items()}
-            tensors = optimiser_tensors(living.optimiser)
-            state |= {f"{number}.optimiser.{name}": tensor for name, tensor in tensors.items()}
+            state |= {f"{number}.network.{name}": each for name, each in living.weights.items()}
+            state |= {f"{number}.optimiser.{name}": each for name, each in living.moments.items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `state_dict` returned."""
         self.clear()
         for number, age in enumerate(state["ages"].tolist() if state else ()):
-            network = self.run.network(self.run.generator("skeleton"))
-            network.load_state_dict(_under(state, f"{number}.network."))
-            self.append(network)
-            living = self._all[-1]
-            restore_optimiser(living.optimiser, _under(state, f"{number}.optimiser."))
-            living.age, living.figure = age, state["figures"][number].to(self.run.device)
+            weights, moments = (
+                {name: each.clone() for name, each in _under(state, f"{number}.{what}.").items()}
+                for what in ("network", "optimiser")
+            )
+            figure = state["figures"][number].to(self.run.device)
+            self._all.append(_Living(weights, moments, figure, age))
+
+    @cached_property
+    def _module(self) -> nn.Module:
+        """The one module, on the device, that all weights pass through."""
+        return self.run.network(self.run.generator("skeleton"))
+
+    @cached_property
+    def _optimiser(self) -> torch.optim.Optimizer:
+        return self.recipe.build(self._module.parameters())
 
     def _living(self, network: nn.Module) -> "_Living":
-        """Return a network with what belongs to it, as the one on the device."""
         self._leave()
-        optimiser = self.recipe.build(network.parameters())
-        self._present = _Living(network, optimiser, torch.zeros((), device=self.run.device))
-        return self._present
+        return _Living(
+            self._away(network.state_dict()), {}, torch.zeros((), device=self.run.device)
+        )
+
+    def _enter(self, living: "_Living") -> None:
+        """Give the module and its optimiser what is of one network; on a CPU nothing is copied."""
+        device = self.run.device
+        for name, tensor in self._module.state_dict(keep_vars=True).items():
+            own = living.weights[name].detach()
+            if device.type == "cpu":
+                tensor.data = own
+            else:
+                tensor.data.copy_(sent(own, device))
+        self._optimiser.state.clear()
+        parameters = list(self._module.parameters())
+        for key, tensor in living.moments.items():
+            index, name = key.split(".")
+            self._optimiser.state[parameters[int(index)]][name] = sent(tensor, device)
+        self._present = living
 
     def _leave(self) -> None:
-        """Take the network on the device to the host, without waiting."""
-        if self._present is not None and self.run.device.type != "cpu":
-            self._present.move(lambda tensor: tensor.to("cpu", non_blocking=True))
+        """Keep what became of the network in the module, without waiting."""
+        if self._present is not None:
+            self._present.weights = self._away(self._module.state_dict())
+            self._present.moments = self._away(optimiser_tensors(self._optimiser))
         self._present = None
+
+    def _away(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors on the host, copied there from another device."""
+        return {k: v.detach().to("cpu", non_blocking=True) for k, v in tensors.items()}
 
 
 @dataclass(eq=False)
 class _Living:
-    """A network in training."""
+    """A network in training, at rest.
 
-    network: nn.Module
-    optimiser: torch.optim.Optimizer
+    Attributes:
+        weights: its `state_dict`, on the host.
+        moments: its optimiser's state, as `optimiser_tensors` names it, on the host.
+        figure, age: see `LivePool`.
+    """
+
+    weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
     figure: Tensor
     age: int = 0
-
-    def move(self, way: Callable[[Tensor], Tensor]) -> None:
-        """Move weights, buffers and the optimiser's state; the optimiser keeps its parameters."""
-        self.network._apply(way)
-        for state in self.optimiser.state.values():
-            state.update({name: way(tensor) for name, tensor in state.items()})
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

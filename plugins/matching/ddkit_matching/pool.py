@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from ddkit import DdkitError, MemberTask, Pool, RealTraining, Run, parse_network
 from ddkit_matching.options import MatchingOptions
@@ -46,15 +46,15 @@ def pairs(pool: Pool, run: Run) -> list[tuple[int, int]]:
     return found
 
 
-def trained_state(pool: Pool, run: Run, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return the weights of a trained network of the pool, drawn evenly."""
+def trained(pool: Pool, run: Run, generator: torch.Generator) -> nn.Module:
+    """Return a trained network of the pool, drawn evenly, as `Pool.network` does."""
     last = [members[-1] for members in _by_task(pool, run)]
     if not last:
         raise DdkitError(
             "networks=trained needs a pool of trained networks, but there is none: name one "
             "(--pool, --pool-from), or leave that out to train them"
         )
-    return pool.state(last[int(torch.randint(len(last), (), generator=generator))])
+    return pool.network(last[int(torch.randint(len(last), (), generator=generator))])
 
 
 def _by_task(pool: Pool, run: Run) -> list[list[int]]:

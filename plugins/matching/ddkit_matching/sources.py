@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ddkit import DdkitError, Diverged, Pool, Run, Shard, derive, sent
 from ddkit_matching.networks import train_on_images
 from ddkit_matching.options import MatchingOptions
-from ddkit_matching.pool import trained_state
+from ddkit_matching.pool import trained
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Source(ABC):
         network = run.network(run.generator("network", shard.index, step))
         if self.options.networks == "trained":
             draw = run.generator("trained network", shard.index, step)
-            network.load_state_dict(trained_state(self.pool, run, draw))
+            network.load_state_dict(trained(self.pool, run, draw).state_dict())
         return network
 
 
