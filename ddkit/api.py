@@ -1,8 +1,14 @@
 """The one list of names that users and plugins import; `ddkit` itself forwards to it."""
 
 from ddkit.config import StageName
-from ddkit.data.augmentation.augment import resample
-from ddkit.data.augmentation.dsa import DSA_STRATEGY, DsaParameters, apply_dsa, draw_dsa
+from ddkit.data.augmentation.augment import cutmix, resample
+from ddkit.data.augmentation.dsa import (
+    DSA_STRATEGY,
+    DsaParameters,
+    apply_dsa,
+    draw_dsa,
+    draw_scheme,
+)
 from ddkit.data.augmentation.views import draw_views
 from ddkit.data.loading.batching import batch_count, batches_of
 from ddkit.data.loading.resident import Augmentation, Resident
@@ -29,10 +35,11 @@ from ddkit.methods.training_options import TrainingOptions
 from ddkit.networks import average_statistics, batch_norms
 from ddkit.networks import create as create_network
 from ddkit.networks import parse as parse_network
-from ddkit.networks.features import last_linear_input
+from ddkit.networks.features import features_and_logits, last_linear_input
 from ddkit.networks.pruned import PruningHistory, network_size
 from ddkit.networks.saved import load_network
 from ddkit.pipeline.library import distill, evaluate
+from ddkit.pools.live import LivePool
 from ddkit.pools.pool import Pool
 from ddkit.pools.real_training import RealTraining
 from ddkit.pools.tasks import Member, MemberTask, TaskContext
@@ -47,6 +54,7 @@ from ddkit.runtime.memory import free_memory, weights_of
 from ddkit.runtime.moving import sent
 from ddkit.runtime.progress import Silent
 from ddkit.runtime.seeds import derive, generator
+from ddkit.runtime.settings import Growing
 from ddkit.runtime.sizes import readable
 from ddkit.synthesis.budget import (
     HeldPool,
@@ -82,7 +90,16 @@ __all__ = [
     "register_data",
 ]
 # a method: its hooks and its options
-__all__ += ["Alias", "MethodOptions", "Run", "StageName", "TrainingOptions", "hookimpl", "option"]
+__all__ += [
+    "Alias",
+    "Growing",
+    "MethodOptions",
+    "Run",
+    "StageName",
+    "TrainingOptions",
+    "hookimpl",
+    "option",
+]
 # what is optimised
 __all__ += [
     "ImageObjective",
@@ -102,6 +119,7 @@ __all__ += [
     "SCHEDULE",
     "Batches",
     "Diverged",
+    "LivePool",
     "Member",
     "MemberTask",
     "Pool",
@@ -121,6 +139,7 @@ __all__ += [
     "average_statistics",
     "batch_norms",
     "create_network",
+    "features_and_logits",
     "last_linear_input",
     "network_size",
     "parse_network",
@@ -152,7 +171,9 @@ __all__ += [
     "apply_dsa",
     "batch_count",
     "batches_of",
+    "cutmix",
     "draw_dsa",
+    "draw_scheme",
     "draw_views",
     "resample",
 ]

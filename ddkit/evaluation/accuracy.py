@@ -20,6 +20,7 @@ from ddkit.evaluation.training import (
     Started,
     at_once,
     augmented,
+    augments,
     create,
     followed,
     labels_for,
@@ -177,8 +178,11 @@ def evaluate_real(
     def batches(seed: int, epoch: int) -> training.Batches:
         shuffle = seeds.generator(seed, "order", epoch)
         for index, (inputs, labels) in enumerate(real.batches(recipe.batch_size, shuffle)):
-            if protocol.augmentation == "dsa":
-                inputs = augmented(inputs, seed, epoch, index, run.train.mirror)
+            if augments(protocol):
+                place, classes = (seed, epoch, index), len(run.classes)
+                inputs, labels = augmented(
+                    protocol, inputs, labels, classes, place, run.train.mirror
+                )
             yield inputs, labels
 
     def start(seed: int) -> Started:

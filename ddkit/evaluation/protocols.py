@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ddkit.data.loading.batching import batch_count
 from ddkit.runtime.registry import Registry
@@ -16,6 +16,7 @@ PROTOCOLS = Registry(
     "protocol",
     "ddkit.protocols",
     {
+        "cutmix": "ddkit.evaluation.protocols:CUTMIX",
         "dsa": "ddkit.evaluation.protocols:DSA",
         "dsa-soft": "ddkit.evaluation.protocols:DSA_SOFT",
         "plain": "ddkit.evaluation.protocols:PLAIN",
@@ -36,8 +37,8 @@ class Protocol(Strict):
             "targets" towards its own regression targets, or those of its classes.
         loss: "labels" is the loss of the labels' kind, "l1" the mean absolute difference of logits.
         recipe: optimiser, learning rate, schedule, epochs.
-        augmentation: "dsa" on every batch, "mirror" trains on each image and its mirror image, or
-            "none" (the set's own labels bring their own).
+        augmentation: "dsa" on every batch, "dsa-layered" as IDC's code has it, "mirror" trains on
+            each image and its mirror image, or "none" (the set's own labels bring their own).
         real_epochs: epochs on all real data, which has many more steps in each.
     """
 
@@ -45,8 +46,14 @@ class Protocol(Strict):
     labels: Literal["hard", "own", "targets"]
     recipe: Recipe
     loss: Literal["labels", "l1"] = "labels"
-    augmentation: Literal["dsa", "mirror", "none"] = "none"
+    augmentation: Literal["dsa", "dsa-layered", "mirror", "none"] = "none"
     real_epochs: int = Field(30, ge=1)
+
+    @model_validator(mode="after")
+    def _mixes_classes_alone(self) -> "Protocol":
+        if self.recipe.cutmix and self.labels != "hard":
+            raise ValueError("cutmix mixes classes: labels must be hard")
+        return self
 
     def with_recipe(self, **changes: Any) -> "Protocol":
         """Return this protocol with some fields of its recipe changed; epochs replace steps."""
@@ -84,6 +91,15 @@ DSA = Protocol(  # the trajectory-matching line's: DSA on, ×0.1 at half (MTT, r
 )
 
 PLAIN = DSA.model_copy(update={"name": "plain", "augmentation": "none"})
+
+CUTMIX = Protocol(  # IDC, released code
+    name="cutmix",
+    labels="hard",
+    recipe=DSA.recipe.model_copy(
+        update={"batch_size": 64, "schedule": "drop:0.2:2/3:5/6", "cutmix": 0.5}
+    ),
+    augmentation="dsa-layered",
+)
 
 DSA_SOFT = DSA.model_copy(update={"name": "dsa-soft", "labels": "own"})  # as TESLA's released code
 

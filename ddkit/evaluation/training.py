@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddkit import networks
-from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.data.augmentation.augment import cutmix
+from ddkit.data.augmentation.dsa import apply_dsa, draw_scheme
 from ddkit.data.loading.batching import batch_count, batches_of
 from ddkit.distilled.dataset import DistilledDataset
 from ddkit.evaluation.protocols import Protocol
@@ -53,7 +54,8 @@ class TrainingSet:
         pixels = sent(distilled.pixels(everything), device)
         # what no label changes is encoded once
         self.images = self.space.encode(pixels) if self.labels.plain else pixels
-        self.dsa = protocol.augmentation == "dsa"
+        self.protocol = protocol
+        self.classes = len(distilled.class_names)
         self.mirror = bool(distilled.metadata["mirror"])
         self.recipe = protocol.for_set(distilled).recipe
         self._copies = protocol.copies(distilled)
@@ -63,7 +65,8 @@ class TrainingSet:
         self.steps = len(self._sizes)
         if protocol.loss == "l1":
             check_exact(self.labels)
-        self.loss = F.l1_loss if protocol.loss == "l1" else self.labels.loss
+        exact = F.l1_loss if protocol.loss == "l1" else self.labels.loss
+        self.loss = F.cross_entropy if self.recipe.cutmix else exact
 
     def batches(self, seed: int, epoch: int) -> training.Batches:
         """Serve an epoch of one training: inputs (B, C, H, W), targets (B,) or (B, classes)."""
@@ -82,14 +85,17 @@ class TrainingSet:
             inputs = seen if self.labels.plain else self.space.encode(seen)
             if self._copies > 1:  # the second half of the rows are mirror images
                 inputs = inputs.where((flat < count).view(-1, 1, 1, 1), inputs.flip(3))
-            inputs = inputs.unflatten(0, rows.shape)
-            if self.dsa:  # seed by seed: equal operations in one call saved 4 % of a step
+            inputs, targets = (part.unflatten(0, rows.shape) for part in (inputs, targets))
+            if augments(self.protocol):  # seed by seed: equal operations in one call saved 4 %
                 each = [
-                    augmented(own, seed, epoch, index, self.mirror)
-                    for own, seed in zip(inputs, seeds, strict=True)
+                    augmented(self.protocol, *own, self.classes, (s, epoch, index), self.mirror)
+                    for s, own in zip(seeds, zip(inputs, targets, strict=True), strict=True)
                 ]
-                inputs = torch.stack(each) if len(each) > 1 else each[0].unsqueeze(0)
-            yield inputs, targets.unflatten(0, rows.shape)
+                inputs, targets = (
+                    torch.stack(parts) if len(parts) > 1 else parts[0].unsqueeze(0)
+                    for parts in zip(*each, strict=True)
+                )
+            yield inputs, targets
 
 
 def train_on(
@@ -231,11 +237,34 @@ def check_exact(labels: Labels) -> None:
         )
 
 
-def augmented(inputs: Tensor, seed: int, epoch: int, batch: int, mirror: bool) -> Tensor:
-    """Return a batch of network inputs under DSA, drawn for (seed, epoch, batch)."""
-    size = (inputs.shape[-2], inputs.shape[-1])
-    drawn = draw_dsa(len(inputs), size, generator(seed, "dsa", epoch, batch), flip=mirror)
-    return apply_dsa(inputs, drawn)
+def augments(protocol: Protocol) -> bool:
+    """Return whether a protocol augments or mixes each batch."""
+    return protocol.augmentation.startswith("dsa") or protocol.recipe.cutmix > 0
+
+
+def augmented(
+    protocol: Protocol,
+    inputs: Tensor,
+    targets: Tensor,
+    classes: int,
+    place: tuple[int, int, int],
+    mirror: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return a batch of network inputs as a protocol augments it, and its targets.
+
+    Args:
+        targets: as they are returned; with CutMix int64 (B,), which become (B, classes).
+        place: (seed, epoch, batch), which all draws follow from.
+        mirror: whether images may be mirrored.
+    """
+    if protocol.augmentation in ("dsa", "dsa-layered"):
+        size, random = (inputs.shape[-2], inputs.shape[-1]), generator(place[0], "dsa", *place[1:])
+        drawn = draw_scheme(protocol.augmentation, len(inputs), size, random, flip=mirror)
+        inputs = apply_dsa(inputs, drawn)
+    if protocol.recipe.cutmix:
+        random = generator(place[0], "cutmix", *place[1:])
+        inputs, targets = cutmix(inputs, targets, classes, random, protocol.recipe.cutmix)
+    return inputs, targets
 
 
 def create(

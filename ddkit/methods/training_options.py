@@ -25,12 +25,12 @@ class TrainingOptions(MethodOptions):
     train_decay: float = option(5e-4, "weight decay of this training", stages=POOL, ge=0)
     train_schedule: str = option(
         "half",
-        "schedule of this learning rate: constant, cosine, half (×0.1 from the middle on), or "
-        "step:N",
+        "schedule of this learning rate: constant, cosine, half (×0.1 from the middle on), step:N, "
+        "or drop:0.2:2/3:5/6 (×0.2 after these parts of the epochs)",
         stages=POOL,
         pattern=SCHEDULE,
     )
-    train_augmentation: Literal["dsa", "crop-flip", "none"] = option(
+    train_augmentation: Literal["dsa", "color-crop", "crop-flip", "none"] = option(
         "dsa", "augmentation of the real images in this training", stages=POOL
     )
 

@@ -11,6 +11,11 @@ def last_linear_input(network: nn.Module, inputs: Tensor) -> Tensor:
     Differentiable where `inputs` are. Raises `DdkitError` where there is no layer that sees one row
     per input.
     """
+    return features_and_logits(network, inputs)[0]
+
+
+def features_and_logits(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `last_linear_input` (B, d) and the logits (B, classes), in one pass."""
     seen: list[Tensor] = []
 
     def keep(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -19,7 +24,7 @@ def last_linear_input(network: nn.Module, inputs: Tensor) -> Tensor:
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     hooks = [module.register_forward_pre_hook(keep) for module in linear]
     try:
-        network(inputs)
+        logits = network(inputs)
     finally:
         for hook in hooks:
             hook.remove()
@@ -28,4 +33,4 @@ def last_linear_input(network: nn.Module, inputs: Tensor) -> Tensor:
             "the network does not end in a linear layer whose input could be features of an "
             "image: choose another one (--network)"
         )
-    return seen[0].flatten(1)
+    return seen[0].flatten(1), logits

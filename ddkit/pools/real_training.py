@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
+from ddkit.data.augmentation.augment import cutmix
+from ddkit.data.augmentation.dsa import SCHEMES, Scheme, apply_dsa, draw_scheme
 from ddkit.data.loading.batching import batch_count
 from ddkit.data.loading.resident import Augmentation, Resident
 from ddkit.pools.tasks import Member, MemberTask, Stacked, TaskContext
@@ -32,7 +33,8 @@ class RealTraining:
         count: how many networks.
         recipe: how each is trained.
         kept: the epochs after which a network becomes a member; 0 is before training.
-        augmentation: of the real images: "dsa", or what `Resident` knows.
+        augmentation: of the real images: a scheme of DSA, or what `Resident` knows; CutMix follows
+            as the recipe says.
         together: how many are trained as one batched network where that measures clearly faster.
         dtype: how weights are stored.
     """
@@ -42,7 +44,7 @@ class RealTraining:
     count: int
     recipe: Recipe
     kept: Collection[int]
-    augmentation: Augmentation | Literal["dsa"] = "none"
+    augmentation: Augmentation | Scheme = "none"
     together: int = 1
     dtype: torch.dtype = torch.float32
 
@@ -132,17 +134,27 @@ class RealTraining:
         return self.run.network(self.run.generator(f"{self.role} network", index))
 
     def batches(self, index: int, epoch: int) -> Batches:
-        """Serve an epoch of network `index`: (network inputs, int64 labels)."""
-        order = self.run.generator(f"{self.role} batches", index, epoch)
-        dsa = self.augmentation == "dsa"
-        augmentation: Augmentation = "none" if self.augmentation == "dsa" else self.augmentation
-        real = self.run.resident.batches(self.recipe.batch_size, order, augmentation=augmentation)
+        """Serve an epoch of network `index`: (network inputs, int64 labels).
+
+        With CutMix, the labels are probabilities (B, classes).
+        """
+        run, place = self.run, (index, epoch)
+        order = run.generator(f"{self.role} batches", *place)
+        scheme = self.augmentation if self.augmentation in SCHEMES else None
+        plain = "none" if scheme else cast(Augmentation, self.augmentation)
+        real = run.resident.batches(self.recipe.batch_size, order, augmentation=plain)
         for number, (inputs, labels) in enumerate(real):
-            if dsa:
-                generator = self.run.generator(f"{self.role} dsa", index, epoch, number)
+            if scheme:
+                generator = run.generator(f"{self.role} dsa", *place, number)
                 size = (inputs.shape[-2], inputs.shape[-1])
-                flip = self.run.train.mirror
-                inputs = apply_dsa(inputs, draw_dsa(len(inputs), size, generator, flip=flip))
+                flip = run.train.mirror
+                inputs = apply_dsa(
+                    inputs, draw_scheme(scheme, len(inputs), size, generator, flip=flip)
+                )
+            if self.recipe.cutmix:
+                generator = run.generator(f"{self.role} cutmix", *place, number)
+                classes = len(run.classes)
+                inputs, labels = cutmix(inputs, labels, classes, generator, self.recipe.cutmix)
             yield inputs, labels
 
     def stacked_batches(self, indices: Sequence[int], epoch: int) -> Batches:

@@ -27,16 +27,20 @@ class Strict(BaseModel):
 class Growing(BaseModel):
     """Leaves out of what is stored the fields that came `later`, while they have their defaults.
 
-    So keys of caches and bytes of artifacts stay as they were before these fields existed.
+    So keys of caches and bytes of artifacts stay as they were before these fields existed. Where
+    they came `at_once`, one that has another value keeps all of them.
     """
 
     later: ClassVar[frozenset[str]] = frozenset()
+    at_once: ClassVar[bool] = False
 
     @model_serializer(mode="wrap")
     def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields = type(self).model_fields
         values: dict[str, Any] = dump(self)
         at_default = {name for name in self.later if getattr(self, name) == fields[name].default}
+        if self.at_once and at_default < self.later:
+            return values
         return {name: value for name, value in values.items() if name not in at_default}
 
 

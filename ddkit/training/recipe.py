@@ -10,23 +10,28 @@ from torch import nn
 
 from ddkit.runtime.settings import Growing, Strict
 
-SCHEDULE = r"^(constant|cosine|half|step:[1-9]\d*|exponential:[\d.e+-]+)$"
+SCHEDULE = (
+    r"^(constant|cosine|half|step:[1-9]\d*|exponential:[\d.e+-]+"
+    r"|drop:0?\.\d+(:[1-9]\d*/[1-9]\d*)+)$"
+)
 
 
 class Recipe(Strict, Growing):
     """How a network is trained. `schedule` is the factor on the learning rate over training:
 
     constant; cosine (to `floor`, per step); half (×0.1 from the middle on); step:N (×0.1 every N
-    epochs); exponential:F (geometrically to F).
+    epochs); exponential:F (geometrically to F); drop:F:a/b:c/d (×F at each of these parts of the
+    epochs, rounded down).
 
     Attributes:
         warmup: steps in which the rate rises from 0, at most half of all; cosine begins after them.
         floor: the factor that cosine ends with.
         steps: (images, steps) in place of `epochs`: those of the largest number of images that a
             set has; the first where it has fewer.
+        cutmix: the probability that a batch is mixed by CutMix, by whoever serves it.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"warmup", "floor", "steps"})
+    later: ClassVar[frozenset[str]] = frozenset({"warmup", "floor", "steps", "cutmix"})
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(256, ge=1)
@@ -38,6 +43,7 @@ class Recipe(Strict, Growing):
     warmup: int = Field(0, ge=0)
     floor: float = Field(0.0, ge=0, le=1)
     steps: tuple[tuple[int, int], ...] = ()
+    cutmix: float = Field(0.0, ge=0, le=1)
 
     def for_set(self, images: int, steps_per_epoch: int) -> "Recipe":
         """Return the recipe with whole epochs of at least the `steps` for so many images."""
@@ -82,4 +88,9 @@ class Recipe(Strict, Growing):
             return float(0.1 ** (int(epoch) // int(self.schedule.removeprefix("step:"))))
         if self.schedule.startswith("exponential:"):
             return float(float(self.schedule.removeprefix("exponential:")) ** (epoch / self.epochs))
+        if self.schedule.startswith("drop:"):
+            _, factor, *parts = self.schedule.split(":")
+            times = (map(int, part.split("/")) for part in parts)
+            past = sum(epoch >= self.epochs * over // under for over, under in times)
+            return float(float(factor) ** past)
         return 1.0

@@ -28,7 +28,7 @@ from unittest import mock
 import torch
 from costs import Operation
 from places import Event, Places
-from runtime import Runtime
+from runtime import Generator, Runtime
 from tensors import OnDevice, bare, described, held, on_device
 from torch import Tensor
 from torch.utils._mode_utils import no_dispatch
@@ -193,7 +193,9 @@ class MadeUpDevice:
 
     def _check_generator(self, operation: Operation, args: Arguments, kwargs: Options) -> None:
         for value in (*args, kwargs.get("generator")):
-            if isinstance(value, torch.Generator) and value.device.type != "cuda":
+            if not isinstance(value, torch._C.Generator):
+                continue
+            if Generator.devices.get(value._cdata, value.device).type != "cuda":
                 raise self._fault(
                     f"Expected a 'cuda' device type for generator but found 'cpu': {operation.name}"
                 )

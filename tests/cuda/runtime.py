@@ -2,10 +2,27 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import torch
+
+
+class Generator(torch.Generator):
+    """A generator of the made-up device, or of the host; it draws on the host."""
+
+    devices: ClassVar[
+        dict[int, torch.device]
+    ] = {}  # by its address: torch hands on another wrapper
+
+    def __new__(cls, device: Any = "cpu") -> "Generator":
+        made = super().__new__(cls, "cpu")
+        cls.devices[made._cdata] = torch.device(device)
+        return made
+
+    @property
+    def device(self) -> torch.device:
+        return self.devices[self._cdata]
 
 
 class Runtime:
@@ -47,6 +64,7 @@ class Runtime:
             "set_rng_state": lambda state, *device: self.random.set_state(state),
         }
         with ExitStack() as blocks:
+            blocks.enter_context(mock.patch.object(torch, "Generator", Generator))
             for name, fake in fakes.items():
                 blocks.enter_context(mock.patch.object(torch.cuda, name, fake))
             for kind in (torch.cuda.Stream, torch.cuda.Event):

@@ -16,6 +16,7 @@ TESLA = (
 )
 APM = "teachers=2 train_epochs=1 train_batch=16 student_epochs=2 checkpoints=2 rounds=3"
 LOOPS = "updates=3 outer_loop=2 inner_epochs=1"
+POOL = "members=2 train_epochs=2 train_batch=16"
 
 
 def run(method, settings="", **fields):
@@ -55,6 +56,11 @@ RUNS = {
     "dm, batch norms": run("dm", "updates=3", network=NORMS),
     "dc": run("dc", LOOPS),
     "dsa, batch norms": run("dsa", LOOPS, network=NORMS),
+    "idm": run("idm", "updates=4 queue=3 queue_every=2 queue_steps=2 batch_network=12"),
+    "ncfm": run("ncfm", f"updates=3 frequencies=16 frequency_law=learned {POOL}", network=NORMS),
+    "idc": run(
+        "idc", f"updates=4 outer_loop=3 inner_images=16 batch_network=8 networks=trained {POOL}"
+    ),
     "herding": run("herding", "train_epochs=1 train_batch=16"),
     "k-center": run("k-center", "features=pixels"),
     "random": run("random"),

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddkit.data.augmentation.sampling import sample
+from ddkit.runtime.moving import sent
 
 TRIES = 10  # boxes drawn per image until one fits, as in torchvision
 
@@ -96,6 +97,64 @@ def mixup(
     partner = torch.randperm(count, generator=generator, device=generator.device).to(device)
     weight = draw_weights(count, generator, alpha).to(device)
     return blend(images, images[partner], weight), partner, weight
+
+
+def cutmix(
+    images: Tensor, labels: Tensor, classes: int, generator: torch.Generator, probability: float
+) -> tuple[Tensor, Tensor]:
+    """Paste, with `probability`, one box of other images of the batch into all of them (CutMix).
+
+    Args:
+        images: floating point (B, channels, H, W).
+        labels: int64 (B,).
+
+    Returns:
+        The images, and the share of each class in each, (B, classes), as probabilities.
+    """
+    device = images.device
+    targets: Tensor = F.one_hot(labels, classes).to(images.dtype)
+    if float(torch.rand((), generator=generator)) >= probability:
+        return images, targets
+    size = (images.shape[-2], images.shape[-1])
+    partner = sent(torch.randperm(len(images), generator=generator), device)
+    box = draw_patches(draw_weights(1, generator, 1.0), size, generator)
+    share = float(uncovered(box, size))
+    mixed = paste(images, images.index_select(0, partner), box)
+    return mixed, share * targets + (1 - share) * targets.index_select(0, partner)
+
+
+def draw_patches(weight: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Draw boxes of area (1 - weight) around uniform centres, cut at the image: int64 (N, 4).
+
+    Equation 1 of CutMix (Yun et al. 2019), with one weight (N,) and one centre per box, as top,
+    left, bottom and right in pixels.
+    """
+    extent = torch.tensor(size, device=weight.device)
+    halves = ((1 - weight).sqrt().unsqueeze(1) * extent * 0.5).long()
+    uniform = torch.rand(len(weight), 2, generator=generator, device=generator.device)
+    centres = (uniform * extent).long()
+    zero = torch.zeros_like(extent)
+    return torch.cat([(centres - halves).maximum(zero), (centres + halves).minimum(extent)], dim=1)
+
+
+def uncovered(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the share of an image beside each box (N, 4), float32 (N,).
+
+    Boxes may stick out of the image, and their sides are whole pixels: what they cover counts.
+    """
+    top, left, bottom, right = boxes.T
+    covered: Tensor = (bottom - top) * (right - left)
+    return 1 - covered.float() / (size[0] * size[1])
+
+
+def paste(images: Tensor, others: Tensor, boxes: Tensor) -> Tensor:
+    """Return `images`, with what lies in the boxes (B or 1, 4) from `others`, of the same shape."""
+    boxes = boxes.to(images.device, non_blocking=True)
+    top, left, bottom, right = boxes.view(-1, 4, 1, 1).unbind(1)
+    y = torch.arange(images.shape[2], device=images.device).view(1, -1, 1)
+    x = torch.arange(images.shape[3], device=images.device).view(1, 1, -1)
+    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+    return torch.where(inside.unsqueeze(1), others, images)
 
 
 def blend(images: Tensor, others: Tensor, weight: Tensor) -> Tensor:

@@ -18,8 +18,16 @@ from ddkit.data.augmentation.sampling import LinearMap, sample
 from ddkit.runtime.errors import unknown
 
 DSA_STRATEGY = "color_crop_cutout_flip_scale_rotate"
-Mode = Literal["single", "multiple"]
+Mode = Literal["single", "multiple", "layered"]
+Scheme = Literal["dsa", "dsa-layered", "color-crop", "color-crop-cutout"]
 Size = tuple[int, int]  # height and width
+
+SCHEMES: dict[Scheme, tuple[str, Mode]] = {  # beside DSA's, those of IDC, which NCFM took over
+    "dsa": (DSA_STRATEGY, "single"),
+    "dsa-layered": ("color_crop_flip_scale_rotate", "layered"),
+    "color-crop": ("color_crop", "layered"),
+    "color-crop-cutout": ("color_crop_cutout", "layered"),
+}
 
 # The constants of the released code.
 FLIP = 0.5  # probability
@@ -79,7 +87,8 @@ def draw_dsa(
         generator: where all random numbers come from; the parameters lie on its device.
         strategy: operations joined by "_": color, crop, cutout, flip, scale, rotate.
         mode: `single` draws one operation for all images ("S" in the released code), `multiple`
-            applies all of them in order ("M"). Parameters are drawn per image in both.
+            applies all of them in order ("M"), `layered` flip, color, one of the others, and
+            cutout (IDC's code). Parameters are drawn per image in all.
         flip: False takes `flip` out of the strategy, for digits.
 
     Raises:
@@ -92,10 +101,21 @@ def draw_dsa(
         if name not in OPERATIONS:
             raise unknown("DSA operation", name, OPERATIONS)
     names = [name for name in names if flip or name != "flip"]
-    if mode == "single" and names:
-        chosen = torch.randint(len(names), (), generator=generator, device=generator.device)
-        names = [names[int(chosen)]]
+    if mode == "single":
+        names = _one_of(names, generator)
+    if mode == "layered":
+        others = [name for name in names if name not in ("flip", "color", "cutout")]
+        ordered = ["flip", "color", *_one_of(others, generator), "cutout"]
+        names = [name for name in ordered if name in names]
     return DsaParameters(tuple((name, OPERATIONS[name].draw(n, size, generator)) for name in names))
+
+
+def draw_scheme(
+    scheme: Scheme, n: int, size: Size, generator: Generator, *, flip: bool
+) -> DsaParameters:
+    """Draw the augmentation of `n` images as a scheme says; see `draw_dsa`."""
+    strategy, mode = SCHEMES[scheme]
+    return draw_dsa(n, size, generator, strategy=strategy, mode=mode, flip=flip)
 
 
 def apply_dsa(images: Tensor, parameters: DsaParameters) -> Tensor:
@@ -107,6 +127,13 @@ def apply_dsa(images: Tensor, parameters: DsaParameters) -> Tensor:
     for name, values in parameters.to(images.device).steps:
         images = OPERATIONS[name].apply(images, values)
     return images
+
+
+def _one_of(names: list[str], generator: Generator) -> list[str]:
+    """Draw one of some names; none of none."""
+    if not names:
+        return []
+    return [names[int(torch.randint(len(names), (), generator=generator, device=generator.device))]]
 
 
 def _uniform(*shape: int, generator: Generator) -> Tensor:

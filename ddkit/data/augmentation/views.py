@@ -11,7 +11,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ddkit.data.augmentation.augment import blend, draw_boxes, draw_flips, draw_weights, resample
+from ddkit.data.augmentation.augment import (
+    blend,
+    draw_boxes,
+    draw_flips,
+    draw_patches,
+    draw_weights,
+    paste,
+    resample,
+    uncovered,
+)
 from ddkit.runtime.errors import DdkitError, unknown
 
 Mix = Literal["none", "cutmix", "mixup"]
@@ -129,25 +138,10 @@ def draw_views(
     partner = torch.randperm(n, generator=generator, device=device)
     weight = draw_weights(n, generator, alpha)
     if mix == "cutmix":
-        box = _boxes(weight, size, generator) * (partner != own).unsqueeze(1)
-        top, left, bottom, right = box.T
-        # The box may stick out of the image, and its sides are whole pixels: count what it covers.
-        weight = 1 - ((bottom - top) * (right - left)).float() / (size[0] * size[1])
+        box = draw_patches(weight, size, generator) * (partner != own).unsqueeze(1)
+        weight = uncovered(box, size)
     weight = weight.where(partner != own, 1.0)
     return Views(crop, mirrored, partner, box, weight, mix)
-
-
-def _boxes(weight: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Draw boxes of area (1 - weight) around uniform centres, cut at the image: int64 (N, 4).
-
-    Equation 1 of CutMix (Yun et al. 2019), with one weight and one centre per image.
-    """
-    extent = torch.tensor(size, device=weight.device)
-    halves = ((1 - weight).sqrt().unsqueeze(1) * extent * 0.5).long()
-    uniform = torch.rand(len(weight), 2, generator=generator, device=generator.device)
-    centres = (uniform * extent).long()
-    zero = torch.zeros_like(extent)
-    return torch.cat([(centres - halves).maximum(zero), (centres + halves).minimum(extent)], dim=1)
 
 
 def render(images: Tensor | Callable[[Tensor], Tensor], views: Views, rows: Tensor) -> Tensor:
@@ -178,8 +172,4 @@ def render(images: Tensor | Callable[[Tensor], Tensor], views: Views, rows: Tens
     other = view(views.partner[rows])
     if views.mix == "mixup":
         return blend(own, other, views.weight[rows])
-    top, left, bottom, right = views.box[rows].to(own.device).view(-1, 4, 1, 1).unbind(1)
-    y = torch.arange(own.shape[2], device=own.device).view(1, -1, 1)
-    x = torch.arange(own.shape[3], device=own.device).view(1, 1, -1)
-    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-    return torch.where(inside.unsqueeze(1), other, own)
+    return paste(own, other, views.box[rows])

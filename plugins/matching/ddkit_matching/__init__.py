@@ -1,9 +1,12 @@
-"""Matching of gradients (DC, DSA) or of distributions (DM) between real and synthetic images."""
+"""Matching of gradients (DC, DSA, IDC) or of distributions (DM, IDM, NCFM) of real images."""
 
-from ddkit import MethodOptions, Objective, Pool, Run, hookimpl
+from collections.abc import Sequence
+
+from ddkit import MemberTask, MethodOptions, Objective, Pool, Run, hookimpl
 from ddkit_matching.checking import check_run
 from ddkit_matching.objective import MatchingObjective
 from ddkit_matching.options import MatchingOptions
+from ddkit_matching.pool import tasks
 
 
 @hookimpl
@@ -17,5 +20,10 @@ def check(run: Run) -> None:
 
 
 @hookimpl
+def build_pool(run: Run) -> Sequence[MemberTask]:
+    return tasks(run)
+
+
+@hookimpl
 def synthesis_loss(run: Run, pool: Pool) -> Objective:
-    return MatchingObjective(run)
+    return MatchingObjective(run, pool)

@@ -1,8 +1,9 @@
-"""What is wrong with a run of DC, DSA or DM before it begins."""
+"""What is wrong with a run before it begins."""
 
 import torch
 
 from ddkit import DdkitError, Run, last_linear_input
+from ddkit_matching.gradient import matched_weights
 
 
 def check_run(run: Run) -> None:
@@ -12,7 +13,13 @@ def check_run(run: Run) -> None:
             raise DdkitError(
                 f"class '{name}' has no training images to match: leave it out (--classes)"
             )
-    if run.options.match == "distribution":
-        network = run.network(run.generator("network to look at")).eval()
+    network = run.network(run.generator("network to look at")).eval()
+    if run.options.match == "gradient":
+        if not matched_weights(network, run.options.distance):
+            raise DdkitError(
+                f"distance={run.options.distance} matches gradients of convolutions, and the "
+                "network has none: use distance=cosine, or another --network"
+            )
+    else:
         with torch.no_grad():
             last_linear_input(network, torch.zeros(1, *run.shape, device=run.device))

@@ -5,9 +5,10 @@ the same mean feature in networks that nobody trained.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddkit import last_linear_input
+from ddkit import features_and_logits, last_linear_input
 
 
 def distribution_loss(network: nn.Module, real: Tensor, synthetic: Tensor, label: int) -> Tensor:
@@ -23,6 +24,26 @@ def distribution_loss(network: nn.Module, real: Tensor, synthetic: Tensor, label
 
     Raises `DdkitError` where the network has no linear layer at its end.
     """
+    target, own, _ = features(network, real, synthetic)
+    return mean_distance(target, own)
+
+
+def features(network: nn.Module, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return features of both (N, d) and (n, d), and the logits of synthetic images (n, classes).
+
+    No gradient flows into those of real images.
+    """
     with torch.no_grad():
-        target = last_linear_input(network, real).mean(0)
-    return (last_linear_input(network, synthetic).mean(0) - target).square().sum()
+        target = last_linear_input(network, real)
+    return target, *features_and_logits(network, synthetic)
+
+
+def mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Return the squared distance of the mean features (N, d) and (n, d), 0-dim."""
+    return (synthetic.mean(0) - real.mean(0)).square().sum()
+
+
+def class_term(logits: Tensor, label: int, weight: float | Tensor) -> Tensor:
+    """Return the weighted cross-entropy of logits (n, classes) of one class, 0-dim (IDM, NCFM)."""
+    classes = torch.full((len(logits),), label, device=logits.device)
+    return weight * F.cross_entropy(logits, classes)

@@ -6,31 +6,50 @@ move a network alike.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Distance = Literal["cosine", "mse", "l1"]
 EPSILON = 1e-6  # of the released code, beside ‖A_i‖ ‖B_i‖: small gradients count less
 
 
-def gradient_loss(network: nn.Module, real: Tensor, synthetic: Tensor, label: int) -> Tensor:
+def gradient_loss(
+    network: nn.Module,
+    real: Tensor,
+    synthetic: Tensor,
+    label: int,
+    distance: Distance = "cosine",
+) -> Tensor:
     """Return D of Eq. 9 for the images of one class, 0-dim, differentiable in `synthetic`.
 
-    As in the released code, weights of two or more dimensions are matched, layer by layer; biases
-    and the scales and shifts of norms count for nothing.
+    As in the released code of each, weights of two or more dimensions are matched by cosines, layer
+    by layer (DC), or those of convolutions by differences (IDC); biases and the scales and shifts
+    of norms count for nothing.
 
     Args:
         network: inputs → logits (B, classes). Weights that require no gradient are left out.
         real: (N, channels, H, W), network inputs; no gradient flows into them.
         synthetic: (n, channels, H, W), network inputs.
         label: the class of all of them.
+        distance: d of Eq. 10, or the sum of squared or of absolute differences.
     """
-    weights = [w for w in network.parameters() if w.dim() > 1 and w.requires_grad]
+    weights = matched_weights(network, distance)
     target = _gradients(network, real, label, weights, differentiable=False)
-    return gradient_distance(
-        _gradients(network, synthetic, label, weights, differentiable=True), target
-    )
+    own = _gradients(network, synthetic, label, weights, differentiable=True)
+    if distance == "cosine":
+        return gradient_distance(own, target)
+    apart = [a - b for a, b in zip(own, target, strict=True)]
+    sums = [x.square().sum() if distance == "mse" else x.abs().sum() for x in apart]
+    return torch.stack(sums).sum()
+
+
+def matched_weights(network: nn.Module, distance: Distance) -> list[nn.Parameter]:
+    """Return the weights whose gradients are matched."""
+    least = 2 if distance == "cosine" else 3
+    return [w for w in network.parameters() if w.dim() >= least and w.requires_grad]
 
 
 def gradient_distance(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:

@@ -6,26 +6,35 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import (
-    DdkitError,
-    Diverged,
     DsaParameters,
     ImageObjective,
     Leaf,
+    Pool,
     Run,
     Shard,
     apply_dsa,
     batch_norms,
     derive,
     draw_dsa,
+    draw_scheme,
+    last_linear_input,
     sent,
     with_gradients,
 )
-from ddkit_matching.distribution import distribution_loss
+from ddkit_matching.characteristic import (
+    SCALE,
+    characteristic_loss,
+    draw_frequencies,
+    scale_leaves,
+)
+from ddkit_matching.distribution import class_term, features, mean_distance
 from ddkit_matching.gradient import gradient_loss
-from ddkit_matching.networks import freeze, train_on_images
+from ddkit_matching.interpolated import Pairs
+from ddkit_matching.living import OnReal, Queue
+from ddkit_matching.networks import freeze
 from ddkit_matching.options import MatchingOptions
+from ddkit_matching.sources import Chosen, Fresh, Source
 
-LOSSES = {"gradient": gradient_loss, "distribution": distribution_loss}
 NORM_IMAGES = 16  # real images of each class that batch norms take their statistics from
 RUNAWAY = 1e4  # no input is as large as this, in units of standard deviations
 
@@ -37,54 +46,111 @@ class MatchingObjective(ImageObjective):
     """
 
     advice = "lower the learning rates (--set lr_images=…, --set lr_network=…)"
-    clip = False
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, pool: Pool | None = None):
         super().__init__(run)
         self.options: MatchingOptions = run.options.for_ipc(run.ipc)
         self.steps = self.options.updates
-        self.class_loss = LOSSES[self.options.match]
+        self.clip = self.options.clip
+        pool = Pool(run.folder, run.device) if pool is None else pool
+        self.source = source_of(run, self.options, pool)
         by_class = run.train.labels.argsort(stable=True)
         self.members = torch.split(by_class, run.train.counts.tolist())
         self._network: nn.Module | None = None
         self._rows_of: dict[int, dict[int, Tensor]] = {}
 
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
-        self._network = None
-        leaf = super().initialise(shard)["images"]
-        leaf.limit = RUNAWAY
-        return {"images": leaf}
+        self.source.begin(shard)
+        leaves = super().initialise(shard)
+        leaves["images"].limit = RUNAWAY
+        if self._learns_frequencies:
+            run = self.run
+            draw = run.generator("frequency scales", shard.index)
+            leaves |= scale_leaves(self._features, draw, self.options.lr_frequencies)
+        return leaves
 
     def optimiser(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         options = self.options
+        if options.optimiser == "adamw":
+            return torch.optim.AdamW(parameters, lr=options.lr_images, weight_decay=options.decay)
         return torch.optim.SGD(parameters, lr=options.lr_images, momentum=options.momentum)
 
     def loss(self, shard: Shard, leaves: Mapping[str, Tensor], step: int) -> Tensor:
         images = leaves["images"]
-        network = self._network_for(shard, images.detach(), step)
+        chosen = self._chosen(shard, images.detach(), step)
         gradient = torch.zeros_like(images)
         total = images.new_zeros(())
         rows = self._rows(shard)
         size = self.options.batch_real
         drawn = [self._drawn("real images", shard, step, label, size) for label in rows]
+        scales = {name: leaf for name, leaf in leaves.items() if name != "images"}
+        slopes = {leaf: torch.zeros_like(leaf) for leaf in scales.values()}
         for label, inputs in zip(rows, self.run.resident.served(drawn), strict=True):
-            part = images.detach()[rows[label]].requires_grad_()
+            own = self._some(rows[label], shard, step, label)
+            part = images.detach()[own].requires_grad_()
             real, synthetic = self._alike(inputs, part, shard, step, label)
-            value = self.class_loss(network, real, synthetic, label)
-            (gradient[rows[label]],) = torch.autograd.grad(value, part)
+            value = self._class_loss(chosen, real, synthetic, (shard.index, step, label), scales)
+            gradient[own], *others = torch.autograd.grad(value, [part, *slopes])
             total += value.detach()
-        return with_gradients(total, {images: gradient})
+            for leaf, slope in zip(slopes, others, strict=True):
+                slopes[leaf] -= slope  # scales are to make the loss large
+            if chosen.trained is not None and self.options.calibration:
+                value = self._calibration(chosen.trained, part, shard, step, label)
+                gradient[own] += torch.autograd.grad(value, part)[0]
+                total += value.detach()
+        result = with_gradients(total, {images: gradient, **slopes})
+        self.source.after(shard, step)
+        return result
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the network that serves several steps."""
-        if self.options.outer_loop == 1 or self._network is None:
-            return {}
-        return self._network.state_dict()
+        return self.source.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        if state:
-            self._network = self.run.network(self.run.generator("skeleton"))
-            self._network.load_state_dict(state)
+        self.source.load_state_dict(state)
+
+    @property
+    def _learns_frequencies(self) -> bool:
+        options = self.options
+        return options.match == "characteristic" and options.frequency_law == "learned"
+
+    @property
+    def _features(self) -> int:
+        """The number of features of an image."""
+        run = self.run
+        network = run.network(run.generator("network to look at")).eval()
+        with torch.no_grad():
+            seen = last_linear_input(network, torch.zeros(1, *run.shape, device=run.device))
+        return seen.shape[1]
+
+    def _class_loss(
+        self,
+        chosen: Chosen,
+        real: Tensor,
+        synthetic: Tensor,
+        place: tuple[int, int, int],
+        scales: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Return the loss of one class, whose draws follow from `place`: shard, step and label."""
+        options, label = self.options, place[2]
+        if options.match == "gradient":
+            return gradient_loss(chosen.network, real, synthetic, label, options.distance)
+        target, own, logits = features(chosen.network, real, synthetic)
+        if options.match == "distribution":
+            value = mean_distance(target, own)
+        else:
+            draw = self.run.generator("frequencies", *place, device=self.run.device)
+            frequencies = draw_frequencies(options.frequencies, own.shape[1], draw, scales)
+            value = SCALE * characteristic_loss(target, own, frequencies, options.phase)
+        if options.class_weight and chosen.accuracy is not None:
+            value = value + class_term(logits, label, options.class_weight * chosen.accuracy)
+        return value
+
+    def _calibration(
+        self, trained: nn.Module, images: Tensor, shard: Shard, step: int, label: int
+    ) -> Tensor:
+        """Return the weighted cross-entropy of a class in a trained network, augmented anew."""
+        seen = self._augmented("calibration", (images,), shard, step, label)[0]
+        return class_term(trained(seen), label, self.options.calibration)
 
     def _rows(self, shard: Shard) -> dict[int, Tensor]:
         """Return the rows (int64, on the device) of each class of a shard, sent once."""
@@ -95,17 +161,22 @@ class MatchingObjective(ImageObjective):
             self._rows_of[shard.index] = dict(zip(labels.tolist(), parts, strict=True))
         return self._rows_of[shard.index]
 
-    def _network_for(self, shard: Shard, images: Tensor, step: int) -> nn.Module:
-        """Return the network of a step, in eval mode: a fresh one, or the last one, trained."""
-        run = self.run
-        if self._network is None or step % self.options.outer_loop == 0:
-            self._network = run.network(run.generator("network", shard.index, step))
-            self._network.requires_grad_(self.options.match == "gradient")
-        else:
-            self._train(self._network, shard, images, step)
-        rows = self._norm_rows(shard, step) if batch_norms(self._network) else torch.arange(0)
-        freeze(run, self._network, rows, derive(run.config.seed, "norms", shard.index, step))
-        return self._network
+    def _some(self, rows: Tensor, shard: Shard, step: int, label: int) -> Tensor:
+        """Return the rows of a class that a step works on."""
+        most = self.options.batch_syn
+        if not 0 < most < len(rows):
+            return rows
+        draw = self.run.generator("images of a class", shard.index, step, label)
+        return rows[sent(torch.randperm(len(rows), generator=draw)[:most], rows.device)]
+
+    def _chosen(self, shard: Shard, images: Tensor, step: int) -> Chosen:
+        """Return the network of a step, frozen in eval mode."""
+        chosen = self.source.of(shard, images, step)
+        network = chosen.network.requires_grad_(self.options.match == "gradient")
+        rows = self._norm_rows(shard, step) if batch_norms(network) else torch.arange(0)
+        freeze(self.run, network, rows, derive(self.run.config.seed, "norms", shard.index, step))
+        self._network = network
+        return chosen
 
     def _norm_rows(self, shard: Shard, step: int) -> Tensor:
         """Return the training images (int64) that give batch norms their statistics, shuffled."""
@@ -113,24 +184,6 @@ class MatchingObjective(ImageObjective):
         drawn = [self._drawn("norm images", shard, step, label, NORM_IMAGES) for label in labels]
         order = self.run.generator("order of norm images", shard.index, step)
         return torch.cat(drawn)[torch.randperm(sum(map(len, drawn)), generator=order)]
-
-    def _train(self, network: nn.Module, shard: Shard, images: Tensor, step: int) -> None:
-        """Train the network on the images as they are now."""
-        seed = derive(self.run.config.seed, "network training", shard.index, step)
-        try:
-            train_on_images(
-                network,
-                images,
-                sent(shard.classes, images.device),
-                self.options,
-                seed,
-                flip=self.run.train.mirror,
-            )
-        except Diverged as error:
-            raise DdkitError(
-                f"the network that images are matched in diverged before step {step}: lower its "
-                f"learning rate, which is {self.options.lr_network:g} (--set lr_network=…)"
-            ) from error
 
     def _drawn(self, purpose: str, shard: Shard, step: int, label: int, most: int) -> Tensor:
         """Return random training images (int64) of a class, none of them twice."""
@@ -142,13 +195,32 @@ class MatchingObjective(ImageObjective):
         self, real: Tensor, synthetic: Tensor, shard: Shard, step: int, label: int
     ) -> tuple[Tensor, Tensor]:
         """Return both augmented by the same parameters, one set for all images of the class."""
+        real, synthetic = self._augmented("siamese", (real, synthetic), shard, step, label)
+        return real, synthetic
+
+    def _augmented(
+        self, purpose: str, sets: tuple[Tensor, ...], shard: Shard, step: int, label: int
+    ) -> tuple[Tensor, ...]:
+        """Return images augmented by the same parameters, drawn for a purpose."""
         if self.options.augmentation == "none":
-            return real, synthetic
-        _, height, width = self.run.shape
-        generator = self.run.generator("siamese", shard.index, step, label)
-        drawn = draw_dsa(1, (height, width), generator, flip=self.run.train.mirror)
-        drawn = drawn.to(real.device)
-        return augmented(real, drawn), augmented(synthetic, drawn)
+            return sets
+        size, flip = (self.run.shape[1], self.run.shape[2]), self.run.train.mirror
+        generator = self.run.generator(purpose, shard.index, step, label)
+        if self.options.augmentation == "dsa":
+            drawn = draw_dsa(1, size, generator, flip=flip)
+        else:
+            drawn = draw_scheme(self.options.augmentation, 1, size, generator, flip=flip)
+        drawn = drawn.to(sets[0].device)
+        return tuple(augmented(images, drawn) for images in sets)
+
+
+def source_of(run: Run, options: MatchingOptions, pool: Pool) -> Source:
+    """Return where the network of each step comes from."""
+    if options.networks == "queue":
+        return Queue(run, options, pool)
+    if options.networks == "pairs":
+        return Pairs(run, options, pool)
+    return (OnReal if options.train_on == "real" else Fresh)(run, options, pool)
 
 
 def augmented(images: Tensor, one: DsaParameters) -> Tensor:

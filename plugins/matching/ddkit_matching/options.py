@@ -3,35 +3,59 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
-from ddkit import MethodOptions, StageName, option
+from pydantic import model_validator
 
-SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
+from ddkit import Growing, StageName, option
+from ddkit_matching.options_of_losses import SYNTHESIS, LossOptions
+from ddkit_matching.options_of_networks import NetworkOptions
+
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 """Outer and inner loop by images per class, as the released code of DC has them."""
 GRADIENT_NETWORKS = 1000
 DISTRIBUTION_NETWORKS = 20_000
 DC_EPOCHS = 300  # of an evaluation in DC's released code
+NCFM_RECIPE = {
+    "epochs": 2000,
+    "batch_size": 128,
+    "optimiser": "adamw",
+    "lr": 1e-3,
+    "schedule": "drop:0.5:1/5:2/5:3/5:4/5",
+}
 
 
-class MatchingOptions(MethodOptions):
+class MatchingOptions(LossOptions, NetworkOptions, Growing):
     """Zeros stand for published numbers, which follow from what is matched and from the IPC."""
 
+    later: ClassVar[frozenset[str]] = frozenset(
+        {*LossOptions.model_fields, *NetworkOptions.model_fields}
+    )
+    at_once: ClassVar[bool] = True
+    provides: ClassVar[tuple[str, ...]] = ("pair",)
     steps_option: ClassVar[str | None] = "updates"
-    shorter: ClassVar[tuple[tuple[str, int], ...]] = (("updates", 20),)
+    shorter: ClassVar[tuple[tuple[str, int], ...]] = (
+        ("members", 5),
+        ("updates", 1000),
+        ("train_epochs", 20),
+        ("members", 2),
+        ("updates", 20),
+        ("train_epochs", 2),
+    )
     lighter: ClassVar[Mapping[StageName, tuple[str, ...]]] = {
-        "synthesis": ("batch_real", "batch_network")
+        "pool": ("train_batch",),
+        "synthesis": ("batch_real", "batch_network"),
     }
 
-    match: Literal["gradient", "distribution"] = option(
+    match: Literal["gradient", "distribution", "characteristic"] = option(
         "gradient",
-        "gradient: gradients of real and synthetic images of a class (DC, DSA); distribution: "
-        "their mean features in untrained networks (DM)",
+        "gradient: gradients of real and synthetic images of a class (DC, DSA, IDC); distribution: "
+        "their mean features (DM, IDM); characteristic: the characteristic functions of these "
+        "(NCFM)",
         stages=SYNTHESIS,
     )
-    augmentation: Literal["none", "dsa"] = option(
+    augmentation: Literal["none", "dsa", "color-crop-cutout"] = option(
         "none",
         "dsa: differentiable siamese augmentation, the same for real and synthetic images of a "
-        "class",
+        "class; color-crop-cutout: all three, as IDC and NCFM",
         stages=SYNTHESIS,
     )
     updates: int = option(
@@ -54,7 +78,8 @@ class MatchingOptions(MethodOptions):
     outer_loop: int = option(
         0,
         "steps of the pixels with one network, which is trained in between; 0: as published for "
-        "this number of images per class. Distributions have a new network in each step",
+        "this number of images per class. Distributions have a new network in each step, unless "
+        "it is trained on real data",
         stages=SYNTHESIS,
         ge=0,
     )
@@ -69,8 +94,20 @@ class MatchingOptions(MethodOptions):
 
     @property
     def own_protocol(self) -> tuple[str, Mapping[str, Any]] | None:
-        """DC's code trains for 300 epochs without augmentation; with it, all do as DSA's."""
-        return ("plain", {"epochs": DC_EPOCHS}) if self.augmentation == "none" else None
+        """How the authors evaluate.
+
+        DC's code trains for 300 epochs without augmentation, NCFM's and IDC's with CutMix; all
+        others as DSA's.
+        """
+        asked = {"epochs": self.evaluation_epochs, "batch_size": self.evaluation_batch}
+        said = {name: value for name, value in asked.items() if value}
+        if self.match == "characteristic":
+            return "cutmix", NCFM_RECIPE | said
+        if self.match == "gradient" and self.distance != "cosine":
+            return "cutmix", said
+        if self.augmentation == "none":
+            return "plain", {"epochs": DC_EPOCHS} | said
+        return ("dsa", said) if said else None
 
     @property
     def real_per_class(self) -> int:
@@ -83,7 +120,8 @@ class MatchingOptions(MethodOptions):
         """
         outer, inner = LOOPS[max(known for known in LOOPS if known <= ipc)]
         outer, inner = self.outer_loop or outer, self.inner_epochs or inner
-        if self.match == "distribution":
+        untrained = self.match != "gradient" and self.train_on == "synthetic"
+        if untrained or self.networks in ("queue", "pairs"):
             outer = inner = 1
         networks = GRADIENT_NETWORKS if self.match == "gradient" else DISTRIBUTION_NETWORKS
         changes = {
@@ -92,3 +130,27 @@ class MatchingOptions(MethodOptions):
             "updates": self.updates or networks * outer,
         }
         return self.model_copy(update=changes)
+
+    def rehearsed(self) -> Mapping[str, Any]:
+        return {"members": 1, "train_epochs": 2, "together": 1}
+
+    def work(self, stage: StageName, per_epoch: int) -> float:
+        if stage == "pool" and self.has_pool:
+            return self.members * self.train_epochs * per_epoch
+        return 1.0
+
+    def volume(self, stage: StageName) -> float:
+        return float(self.members) if stage == "pool" else 1.0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "MatchingOptions":
+        if self.class_weight and (self.networks != "queue" or self.match == "gradient"):
+            raise ValueError(
+                "class_weight counts by the training accuracy of networks in a queue, beside "
+                "features: it needs networks=queue and match=distribution or characteristic"
+            )
+        if self.calibration and self.networks != "pairs":
+            raise ValueError("calibration needs trained networks: networks=pairs")
+        if self.train_on == "real" and self.networks in ("queue", "pairs"):
+            raise ValueError(f"networks={self.networks} knows no train_on=real: leave it out")
+        return self

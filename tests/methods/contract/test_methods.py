@@ -71,3 +71,48 @@ class TestMatchingOfDistributions(MethodContract):
     method = "dm"
     network = NETWORK
     settings = ("batch_real=8",)
+
+
+class TestIdm(MethodContract):
+    method = "idm"
+    network = NETWORK
+    settings = (
+        "batch_real=8",
+        "queue=3",
+        "queue_every=2",
+        "queue_steps=2",
+        "batch_network=12",
+        "network_cutmix=0.5",
+    )
+
+
+class TestNcfm(MethodContract):
+    method = "ncfm"
+    network = NETWORK
+    settings = (
+        "members=2",
+        "train_epochs=2",
+        "train_batch=12",
+        "together=1",
+        "batch_real=8",
+        "frequencies=16",
+        "frequency_law=learned",
+    )
+
+
+class TestIdc(MethodContract):
+    method = "idc"
+    network = NETWORK
+    settings = (
+        "networks=trained",
+        "members=2",
+        "train_epochs=1",
+        "train_batch=12",
+        "together=1",
+        "batch_real=8",
+        "batch_syn=1",
+        "outer_loop=3",
+        "inner_images=18",
+        "batch_network=12",
+        "early_epochs=1",
+    )

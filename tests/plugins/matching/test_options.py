@@ -70,8 +70,16 @@ def test_a_name_stands_for_the_settings_of_its_released_code(name, match, augmen
     assert {key: config.options[key] for key in published} == published
 
 
-def test_labels_and_evaluation_are_the_cores_and_there_is_no_pool():
-    assert Plugin("matching").overridden() == ["method_config", "check", "synthesis_loss"]
+def test_labels_and_evaluation_are_the_cores():
+    hooks = ["method_config", "check", "build_pool", "synthesis_loss"]
+    assert Plugin("matching").overridden() == hooks
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_the_first_methods_store_their_own_options_alone_and_have_no_pool(made_up, method):
+    options = resolve(Request(method, preset="none")).options
+    assert len(options) == 10  # as before others came: caches, folders and benches know them
+    assert Plugin("matching").build_pool(made_up(**options)) == []
 
 
 @pytest.mark.parametrize("method", NAMES)
