@@ -137,11 +137,15 @@ class Subject:
         return self.synthesise("images")
 
     def synthesise(self, name: str, **common: Any) -> Synthetic:
-        """Optimise every shard from its last checkpoint in the folder `name` on."""
+        """Optimise every shard from its last checkpoint in the folder `name` on.
+
+        Returns training images, which stored ones hold several of where there is a factor.
+        """
         engine = self.engine(name, **common)
         with self.watching("synthesis_loss"):
             engine.synthesise()
-            return assembled([engine.file(shard) for shard in engine.objective.shards()], "auto")
+            files = [engine.file(shard) for shard in engine.objective.shards()]
+            return assembled(files, "auto", engine.run.config.factor).decoded()
 
     @cached_property
     def labels(self) -> Labels:

@@ -30,6 +30,7 @@ IDM = Alias(
         "momentum_network": 0.9,
         "decay_network": 5e-4,
     },
+    factor=2,
 )
 NCFM = Alias(
     method="matching",
@@ -43,6 +44,7 @@ NCFM = Alias(
         "lr_images": 0.018,
         "clip": True,
     },
+    factor=2,
 )
 IDC = Alias(
     method="matching",
@@ -64,4 +66,5 @@ IDC = Alias(
         "momentum": 0.0,
         "clip": True,
     },
+    factor=2,
 )
