@@ -22,7 +22,8 @@ from ddkit.evaluation.units import VERSION, Evaluations
 from ddkit.methods.own import OWN, in_words
 from ddkit.methods.published import published_for
 from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.evaluate import protocol_of, recipe_for
+from ddkit.pipeline.beside import recipe_for
+from ddkit.pipeline.evaluate import protocol_of
 from ddkit.pipeline.prepare import device_of, prepare
 from ddkit.run import Run
 from ddkit.runtime.cache import stable_hash

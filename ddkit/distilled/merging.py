@@ -2,8 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import reduce
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -12,15 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ddkit.data.augmentation.views import STORED
 from ddkit.data.classes import reordered
 from ddkit.data.formation import parts_of
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.distilled.joining import align, are_apart
+from ddkit.distilled.merged_labels import LABELS, placed, promoted
 from ddkit.distilled.writing import write_distilled
-from ddkit.labels import EpochLabels, HardLabels, Labels, RegressionTargets, SoftLabels
+from ddkit.labels import EpochLabels, Labels
 from ddkit.labels.codecs import codec_named
-from ddkit.labels.coded import combined
 from ddkit.runtime.errors import DdkitError
 from ddkit.synthesis.images import Synthetic, as_pixels
 
@@ -204,21 +201,6 @@ def slots_of(parts: Sequence[DistilledDataset]) -> list[Tensor]:
     return list(order.argsort().split([len(each) for each in classes]))
 
 
-def placed(pieces: Sequence[Tensor], slots: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Return one tensor with entry i of piece k, along `dim`, at `slots[k][i]`."""
-    shape = list(pieces[0].shape)
-    shape[dim] = sum(map(len, slots))
-    merged = torch.empty(shape, dtype=promoted(pieces))
-    for piece, rows in zip(pieces, slots, strict=True):
-        merged.index_copy_(dim, rows, piece.to(merged.dtype))
-    return merged
-
-
-def promoted(pieces: Sequence[Tensor]) -> torch.dtype:
-    """Return the smallest type that holds the values of all: float16 beside float32, float32."""
-    return reduce(torch.promote_types, (piece.dtype for piece in pieces))
-
-
 def merged_images(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Synthetic:
     """Return all images with what was learned beside them; bytes become floats beside floats."""
     sets = [part.synthetic() for part in parts]
@@ -235,46 +217,6 @@ def merged_images(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) ->
         placed(logits, [parts_of(each, sets[0].factor) for each in slots]) if logits else None,
         sets[0].factor,
     )
-
-
-def merged_hard(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
-    return HardLabels(placed([part.classes for part in parts], slots))
-
-
-def merged_soft(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
-    labels = [part.labels for part in parts if isinstance(part.labels, SoftLabels)]
-    logits = combined([each.logits for each in labels], lambda parts: placed(parts, slots))
-    return SoftLabels(logits, labels[0].temperature)
-
-
-def merged_targets(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
-    labels = [part.labels for part in parts if isinstance(part.labels, RegressionTargets)]
-    return RegressionTargets(placed([each.values for each in labels], slots))
-
-
-def merged_epochs(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) -> Labels:
-    """Return labels per epoch whose views paste the same partners, wherever those are by now."""
-    labels = [part.labels for part in parts if isinstance(part.labels, EpochLabels)]
-    written = [each.written_down() for each in labels]
-    views = [
-        replace(view, partner=rows[view.partner]) for view, rows in zip(written, slots, strict=True)
-    ]
-    fields: dict[str, Any] = {  # views lie epoch by epoch: (epochs · n, …)
-        name: placed(
-            [getattr(view, name).unflatten(0, (labels[0].epochs, -1)) for view in views], slots, 1
-        ).flatten(0, 1)
-        for name in STORED
-    }
-    logits = combined([each.logits for each in labels], lambda parts: placed(parts, slots, 1))
-    return EpochLabels(logits, replace(views[0], **fields), labels[0].temperature)
-
-
-LABELS = {
-    "hard": merged_hard,
-    "soft": merged_soft,
-    "targets": merged_targets,
-    "epoch": merged_epochs,
-}
 
 
 def described(parts: Sequence[DistilledDataset]) -> dict[str, Any]:

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from ddkit.config import RunConfig
 from ddkit.data.classes import reordered
-from ddkit.data.formation import packed
 from ddkit.data.loading.resident import Resident
-from ddkit.distilled.dataset import ARTIFACT, DistilledDataset, load
-from ddkit.distilled.writing import IMPORTED
+from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.evaluation import accuracy as evaluation
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.result import Evaluation
@@ -23,22 +20,17 @@ from ddkit.methods.own import OWN, in_words, own_recipe
 from ddkit.methods.plugin import options_of
 from ddkit.methods.published import Beside, published_for
 from ddkit.networks import parse
-from ddkit.pipeline import distill as pipeline
-from ddkit.pipeline.prepare import baseline_config, prepare
+from ddkit.pipeline.beside import comparable, random_baseline, recipe_for
+from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.stages import Stage
-from ddkit.pools import named as named_pool
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import usual
-from ddkit.runtime.cache import cache_folder, stable_hash
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.execution.local import LOCAL
 from ddkit.runtime.execution.units import Executor
-from ddkit.runtime.files import locked
 from ddkit.runtime.process import settle
 from ddkit.runtime.progress import Progress
 from ddkit.runtime.settings import validated
-from ddkit.synthesis.images import Synthetic, stored
-from ddkit.synthesis.initial import rows_of_counts
 
 
 @dataclass(frozen=True)
@@ -158,15 +150,6 @@ def compare(
     return rows
 
 
-def comparable(config: RunConfig, protocol: Protocol) -> bool:
-    """Return whether random images can get the labels that a protocol trains with.
-
-    Who gave an imported set its soft labels is not known here.
-    """
-    foreign = config.method == IMPORTED and config.relabel_from is None
-    return protocol.labels != "own" or not foreign
-
-
 def protocol_of(
     name: str, config: RunConfig, distilled: DistilledDataset, recipe: Mapping[str, Any]
 ) -> Protocol:
@@ -240,38 +223,6 @@ def config_of(distilled: DistilledDataset, data: str | None, device: str | None)
     return validated(RunConfig, values, "the artifact's configuration")
 
 
-def random_baseline(run: Run, classes: Tensor) -> Path:
-    """Return the artifact of random real images with a run's labelling; cached by data and run.
-
-    Args:
-        classes: int64 (N,), of the stored images that it stands beside; it has as many of each.
-    """
-    baseline = baseline_config(run.config)
-    counts = classes.bincount(minlength=len(run.classes)).tolist()
-    uneven = [] if set(counts) == {run.ipc} else counts
-    beside, parts = replace(run, config=baseline, start=None), baseline.factor**2
-    try:
-        rows = rows_of_counts(beside.decoded, [count * parts for count in counts])
-    except DdkitError as error:  # a merged set may have more images than a class has real ones
-        raise DdkitError(
-            f"no random images to compare with: {error}; or use --no-random"
-        ) from error
-    pool = named_pool.fingerprint(baseline.pool) if baseline.pool else None
-    key = stable_hash([baseline.model_dump(mode="json"), run.train.fingerprint, pool, *uneven])
-    folder = cache_folder("baselines") / key
-    if not uneven:
-        return pipeline.distill(baseline, folder, run.progress, wait=True)
-    path = folder / ARTIFACT
-    with locked(folder, "the baseline", wait=True):
-        if not path.exists():
-            pixels = packed(run.train.take(rows).float() / 255, baseline.factor)
-            images = stored(pixels, baseline.store)
-            synthetic = Synthetic(images, run.train.labels[rows][::parts], factor=baseline.factor)
-            stage = Stage(replace(beside, folder=folder), "relabel")
-            pipeline.relabel_into(stage, synthetic, path)
-    return path
-
-
 def own_protocol(
     run: Run, distilled: DistilledDataset, network: str, seeds: Sequence[int]
 ) -> Evaluation:
@@ -279,27 +230,3 @@ def own_protocol(
     stage = Stage(run, "evaluate")
     result = stage.plugin.evaluate(stage.run, distilled, network, seeds)
     return replace(result, own=True)
-
-
-def recipe_for(
-    protocol: Protocol,
-    dataset: DistilledDataset,
-    distilled: DistilledDataset,
-    *,
-    tune: bool,
-    fixed: bool,
-) -> tuple[Protocol, bool]:
-    """Return a protocol with a set's own learning rate, and whether it is to be tuned instead.
-
-    A learned rate is a tuned one: where the distilled set brings one, what stands beside it is
-    tuned on the holdout, or the comparison would be unfair.
-
-    Args:
-        dataset: what is trained on: `distilled` itself, or a baseline.
-        tune: whether every set is tuned.
-        fixed: whether the rate was said, and holds for all.
-    """
-    if fixed:
-        return protocol, tune
-    learned = evaluation.rated(protocol, distilled) != protocol
-    return evaluation.rated(protocol, dataset), tune or (learned and dataset is not distilled)

@@ -8,7 +8,7 @@ from ddkit.distilled.dataset import load
 from ddkit.distilled.merging import merge
 from ddkit.distilled.subset import Wanted, subset
 from ddkit.labels import HardLabels, SoftLabels
-from ddkit.pipeline import evaluate as comparison
+from ddkit.pipeline.beside import random_baseline
 from ddkit.pipeline.distill import distill
 from ddkit.pipeline.relabel import RelabelRequest, relabel
 from ddkit.runtime.errors import DdkitError
@@ -114,10 +114,10 @@ def test_a_run_stores_and_labels_them_and_its_random_images_have_equal_bytes(run
         or tmp_path / "again.safetensors"
     )
     assert torch.equal(again.classes, found.classes)
-    beside = load(comparison.random_baseline(work, found.stored.classes))
+    beside = load(random_baseline(work, found.stored.classes))
     assert beside.image_bytes == found.image_bytes
     assert torch.equal(beside.pixels(torch.arange(24)), found.pixels(torch.arange(24)))
-    uneven = load(comparison.random_baseline(work, torch.tensor([0, 1, 1, 2])))
+    uneven = load(random_baseline(work, torch.tensor([0, 1, 1, 2])))
     assert uneven.classes.bincount().tolist() == [4, 8, 4]
     assert torch.equal(
         uneven.stored.pixels(torch.tensor([0])), found.stored.pixels(torch.tensor([0]))

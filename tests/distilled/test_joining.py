@@ -11,6 +11,7 @@ from ddkit.distilled.dataset import load
 from ddkit.distilled.merging import merge
 from ddkit.labels import SoftLabels
 from ddkit.pipeline import evaluate as comparison
+from ddkit.pipeline.beside import random_baseline
 from ddkit.pipeline.relabel import RelabelRequest, relabel
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.progress import Silent
@@ -76,7 +77,7 @@ def test_a_joined_set_is_evaluated_beside_random_images_of_all_classes(part, tmp
     config = comparison.config_of(merged, None, None)
     run, test = comparison.opened(merged, config, tmp_path, Silent())
     assert test.split.classes == run.classes == tuple("0278")
-    beside = load(comparison.random_baseline(run, merged.classes))
+    beside = load(random_baseline(run, merged.classes))
     assert beside.classes.tolist() == merged.classes.tolist()
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import isnan
 from statistics import fmean
-from typing import Any
 
 from ddkit.bench.measures import Spread
 from ddkit.bench.result_rows import Row, conditions, recipe_name
@@ -299,15 +298,3 @@ def rankings_table(results: Results) -> Table:
         by = found_by([r.method], r.data, r.ipc, r.protocol, r.recipe, None)
         lines.append(Line(cells, by))
     return Table("rankings-table", "Ranking of networks", columns, lines)
-
-
-def choices(results: Results) -> dict[str, list[Any]]:
-    """Return the filters of the page, and what each can be set to."""
-    found: dict[str, dict[str, None]] = {
-        name: {} for name in ("method", "data", "ipc", "network", "protocol")
-    }
-    for row in sorted(results.rows, key=lambda row: row.ipc):
-        by = found_by([row.name], row.data, row.ipc, row.protocol, row.recipe, row.network)
-        for name, values in by.items():
-            found[name].update(dict.fromkeys(values))
-    return {name: list(values) for name, values in found.items()}

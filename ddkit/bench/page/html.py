@@ -70,7 +70,7 @@ def render(store: Store, results: Results) -> str:
         how_to_read=(*HOW_TO_READ, *results.notes),
         facts=_facts(results),
         cards=first.cards(results, looks, sheets),
-        choices=columns.choices(results),
+        choices=choices(results),
         main=columns.main_table(results),
         scores=columns.scores_table(results),
         differences=columns.differences_table(results),
@@ -210,3 +210,15 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_none(item) for item in value]
     return value
+
+
+def choices(results: Results) -> dict[str, list[Any]]:
+    """Return the filters of the page, and what each can be set to."""
+    found: dict[str, dict[str, None]] = {
+        name: {} for name in ("method", "data", "ipc", "network", "protocol")
+    }
+    for row in sorted(results.rows, key=lambda row: row.ipc):
+        by = columns.found_by([row.name], row.data, row.ipc, row.protocol, row.recipe, row.network)
+        for name, values in by.items():
+            found[name].update(dict.fromkeys(values))
+    return {name: list(values) for name, values in found.items()}
