@@ -59,10 +59,9 @@ class Protocol(Strict):
         """Return this protocol with some fields of its recipe changed; epochs replace steps."""
         if "epochs" in changes:
             changes = {"steps": (), **changes}
-        recipe = validated(
-            Recipe, {**self.recipe.model_dump(), **changes}, f"protocol '{self.name}'"
-        )
-        return self.model_copy(update={"recipe": recipe})
+        where = f"protocol '{self.name}'"
+        recipe = validated(Recipe, {**self.recipe.model_dump(), **changes}, where)
+        return validated(Protocol, {**dict(self), "recipe": recipe}, where)
 
     def for_set(self, distilled: "DistilledDataset") -> "Protocol":
         """Return this protocol with as many epochs as take the steps for a set of that size."""

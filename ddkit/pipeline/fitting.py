@@ -111,7 +111,7 @@ def shortened(pace: Pace, seconds: float) -> RunConfig:
         taken = pace.seconds(config)
         if taken <= seconds:
             break
-        most = _options(config, part)[name]
+        most = _options(config, part).get(name)  # what came later is not stored of older methods
         if not isinstance(most, int) or most <= least:
             continue
         lowest = lowered(config, part, name, least)
