@@ -1,9 +1,11 @@
 """Shared by all tests: a cache of their own, one thread, tiny data, runs, methods, refusals."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import EntryPoint
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +18,7 @@ from ddkit import Run
 from ddkit.data.sources import load as sources
 from ddkit.data.split import Split
 from ddkit.distilled.writing import write_distilled
+from ddkit.evaluation import protocols
 from ddkit.labels import HardLabels, Labels
 from ddkit.methods.hookspecs import hookimpl
 from ddkit.methods.plugin import METHODS, Plugin
@@ -159,6 +162,50 @@ def refused_line(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
     return call
 
 
+class Forked(get_context("fork").Process):
+    """`ddkit` in a copy of this process: a process that can be killed, with nothing to import.
+
+    Attributes:
+        errors: the file that its stderr is written to.
+    """
+
+    def __init__(self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]):
+        super().__init__(daemon=True)
+        self.arguments, self.folder, self.environment = arguments, folder, environment
+        self.errors = folder / "stderr"
+
+    def run(self) -> None:
+        from ddkit_cli.main import main
+
+        os.chdir(self.folder)
+        os.environ.update(self.environment)
+        sys.argv = ["ddkit", *self.arguments]
+        with self.errors.open("w") as sys.stderr:
+            main()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+@pytest.fixture
+def forked(tmp_path) -> Iterator[Callable[..., Forked]]:
+    """Return a function that starts `ddkit` in an empty folder and in a copy of this process.
+
+    Keywords are of its environment.
+    """
+    started: list[Forked] = []
+
+    def start(*arguments: str, **environment: str) -> Forked:
+        started.append(Forked(arguments, tmp_path, environment))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
 @pytest.fixture
 def method(monkeypatch) -> Callable[..., str]:
     """Install a method for the time of a test; keywords are its hooks."""
@@ -180,6 +227,12 @@ def data(monkeypatch, make_split) -> dict[str, Split]:
     splits = {"train": make_split(each=12), "test": make_split(each=10, seed=1)}
     monkeypatch.setattr(sources, "load", lambda options, split, **_: splits[split])
     return splits
+
+
+@pytest.fixture
+def brief_real(monkeypatch) -> None:
+    """Train one epoch on all real data: it is the longest part of a small comparison."""
+    monkeypatch.setattr(protocols, "DSA", protocols.DSA.model_copy(update={"real_epochs": 1}))
 
 
 @pytest.fixture

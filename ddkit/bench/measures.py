@@ -7,8 +7,6 @@ from math import e, exp, isnan, nan
 from statistics import fmean, stdev
 from typing import TypeVar
 
-from scipy.stats import ttest_rel
-
 T = TypeVar("T")
 SIGNIFICANT = 0.05
 ROUNDING = 1e-12  # of differences of means
@@ -79,6 +77,8 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
     than two pairs, and where all differences are the same: accuracies are shares of a finite test
     set, so that two seeds may agree by chance, which says nothing of how much they vary.
     """
+    from scipy.stats import ttest_rel  # a second to import
+
     if len(first) < 2:
         return nan
     differences = [a - b for a, b in zip(first, second, strict=True)]

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from itertools import product
 from math import nan
 
-from scipy.stats import spearmanr
-
 FAMILY = tuple(
     f"convnet:depth={depth}:norm={norm}:width={width}"
     for depth, norm, width in product((1, 2, 3), ("none", "instance", "group", "batch"), (16, 64))
@@ -67,6 +65,8 @@ def rankings(
 
 def correlation(first: list[float], second: list[float]) -> float:
     """Return Spearman's ρ, ties at their mean rank; NaN where all values of one are equal."""
+    from scipy.stats import spearmanr  # a second to import
+
     if len(set(first)) == 1 or len(set(second)) == 1:
         return nan
     return float(spearmanr(first, second).statistic)

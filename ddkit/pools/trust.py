@@ -7,7 +7,6 @@ of it is only ten to thirty points worse than it should be.
 from collections.abc import Callable
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ddkit.data.space import InputSpace
@@ -97,6 +96,8 @@ def best_order(predicted: Tensor, labels: Tensor, classes: int) -> tuple[list[in
 
     Returns: for each output the class that it stands for, and the accuracy (0 … 1).
     """
+    from scipy.optimize import linear_sum_assignment  # a second to import
+
     found = torch.arange(len(labels)) // classes % 2 == 0  # `sample` takes the classes in turn
     counts = torch.zeros(classes, classes, dtype=torch.int64)
     counts.index_put_((predicted[found], labels[found]), torch.tensor(1), accumulate=True)

@@ -19,7 +19,7 @@ from ddkit.bench.harness import Harness
 from ddkit.bench.result_rows import Row
 from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
-from ddkit.evaluation import protocols, units
+from ddkit.evaluation import units
 from ddkit.methods.hookspecs import hookimpl
 from ddkit.methods.plugin import METHODS
 from ddkit.pipeline import distill as pipeline
@@ -38,12 +38,6 @@ class Fading(ImageObjective):
 
     def loss(self, shard: Any, leaves: Any, step: int) -> torch.Tensor:
         return leaves["images"].square().mean()
-
-
-@pytest.fixture
-def brief_real(monkeypatch) -> None:
-    """Train one epoch on all real data: it is the longest part of a small bench."""
-    monkeypatch.setattr(protocols, "DSA", protocols.DSA.model_copy(update={"real_epochs": 1}))
 
 
 @pytest.fixture

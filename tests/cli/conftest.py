@@ -1,12 +1,15 @@
 """The command line as a user has it: a child process, its own cache, one thread."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from ddkit.runtime.process import unchanged
 
 DDKIT = Path(sys.executable).with_name("ddkit")
 SMALL = [
@@ -37,6 +40,26 @@ def small() -> list[str]:
     return SMALL
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Path:
+    """Make a run of those flags once, and return the folder that it and its cache are in."""
+    from ddkit_cli.main import ddkit
+
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch, unchanged():
+        patch.setenv("DDKIT_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        ddkit.main(["distill", *SMALL, "-o", "run", "-q"], standalone_mode=False)
+    return folder
+
+
+@pytest.fixture
+def distilled(made, tmp_path) -> Path:
+    """Return the folder of a run of those flags, ./run, as the command left it."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "run"
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Return the environment of a child process: a cache of its own, no terminal width."""
@@ -44,15 +67,30 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def command(
-    tmp_path: Path, environment: dict[str, str]
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs `ddkit` as a child process in an empty folder."""
+def start(tmp_path: Path, environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts `ddkit` as a child process in an empty folder."""
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [DDKIT, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return begin
+
+
+@pytest.fixture
+def command(start) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs `ddkit` as a child process."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [DDKIT, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+        process = start(*arguments)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     return run
 

@@ -1,5 +1,7 @@
 """Wrong input gets one clear line and exit code 1, and nothing is lost or half-written."""
 
+import sys
+
 import pytest
 
 TEDDY = ["distill", "--threads", "1"]
@@ -69,7 +71,7 @@ def test_an_empty_folder_is_no_data(refused, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "pool"])
-def test_a_file_that_is_no_artifact(ddkit, refused, small, tmp_path, damage):
+def test_a_file_that_is_no_artifact(refused, distilled, tmp_path, damage):
     path = tmp_path / "file.safetensors"
     if damage == "foreign":
         import torch
@@ -77,8 +79,7 @@ def test_a_file_that_is_no_artifact(ddkit, refused, small, tmp_path, damage):
 
         save_file({"images": torch.zeros(3)}, path)
     else:
-        ddkit("distill", *small, "-o", "run")
-        source = tmp_path / "run" / "distilled.safetensors"
+        source = distilled / "distilled.safetensors"
         if damage == "pool":
             source = next((tmp_path / "cache" / "pools").glob("*/trajectory.safetensors"))
         content = source.read_bytes()
@@ -92,14 +93,13 @@ def test_a_file_that_is_no_artifact(ddkit, refused, small, tmp_path, damage):
     assert expected[damage] in line
 
 
-def test_a_folder_that_holds_another_run_is_kept(ddkit, refused, small, tmp_path):
-    ddkit("distill", *small, "-o", "run")
-    before = (tmp_path / "run" / "distilled.safetensors").read_bytes()
+def test_a_folder_that_holds_another_run_is_kept(ddkit, refused, small, distilled):
+    before = (distilled / "distilled.safetensors").read_bytes()
     line = refused("distill", *small, "--seed", "1", "-o", "run")
     assert "holds another run" in line
-    assert (tmp_path / "run" / "distilled.safetensors").read_bytes() == before
+    assert (distilled / "distilled.safetensors").read_bytes() == before
     ddkit("distill", *small, "--seed", "1", "-o", "run", "--overwrite")
-    assert (tmp_path / "run" / "distilled.safetensors").read_bytes() != before
+    assert (distilled / "distilled.safetensors").read_bytes() != before
 
 
 def test_a_folder_with_other_files_is_left_alone(refused, small, tmp_path):
@@ -116,9 +116,8 @@ def test_a_loss_that_explodes_says_what_to_lower(refused, small, tmp_path):
     assert not (tmp_path / "run" / "distilled.safetensors").exists()
 
 
-def test_wrong_flags_on_a_finished_run(ddkit, refused, small, tmp_path):
-    ddkit("distill", *small, "-o", "run")
-    before = (tmp_path / "run" / "distilled.safetensors").read_bytes()
+def test_wrong_flags_on_a_finished_run(refused, distilled, tmp_path):
+    before = (distilled / "distilled.safetensors").read_bytes()
     assert "epochs" in refused("evaluate", "run", "--epochs", "0")
     assert "epochs" in refused("train", "run", "--epochs", "0", "--out", "w.safetensors")
     assert "CUDA device" in refused("train", "run", "--device", "cuda:99", "--out", "w.safetensors")
@@ -126,15 +125,13 @@ def test_wrong_flags_on_a_finished_run(ddkit, refused, small, tmp_path):
         "evaluate", "run", "--networks", "convnet,resnet81"
     )
     assert "already exists" in refused("relabel", "run", "-o", "run/distilled.safetensors")
-    assert (tmp_path / "run" / "distilled.safetensors").read_bytes() == before
+    assert (distilled / "distilled.safetensors").read_bytes() == before
     assert not (tmp_path / "w.safetensors").exists()
 
 
-def test_other_data_are_noticed(ddkit, refused, small):
-    ddkit("distill", *small, "-o", "run")
-    ddkit("distill", *small, "--classes", "3", "-o", "three")
-    line = refused("distill", *small, "--init", "three", "-o", "other")
-    assert "this run distils 10" in line
+def test_other_data_are_noticed(refused, small, distilled):
+    line = refused("distill", *small, "--classes", "3", "--init", "run", "-o", "other")
+    assert "this run distils 3" in line
 
 
 def test_what_a_run_began_with_must_not_change(ddkit, refused, small, tmp_path):
@@ -163,22 +160,24 @@ def test_leftovers_of_a_killed_process_do_not_block_a_folder(ddkit, small, tmp_p
     assert not (tmp_path / "run" / ".config.toml.abcd1234").exists()
 
 
-def test_config_and_flags_contradict(ddkit, refused, small):
-    ddkit("distill", *small, "-o", "run")
+def test_config_and_flags_contradict(refused, distilled):
     assert "--config repeats a run" in refused(
         "distill", "--config", "run/config.toml", "--ipc", "3"
     )
 
 
-def test_mismatched_torch_builds_are_explained(command, tmp_path, environment):
+def test_mismatched_torch_builds_are_explained(called, tmp_path, monkeypatch):
     fake = tmp_path / "fake" / "torchvision"
     fake.mkdir(parents=True)
     (fake / "__init__.py").write_text(
         "raise RuntimeError('operator torchvision::nms does not exist')\n"
     )
-    environment["PYTHONPATH"] = str(fake.parent)
-    done = command("distill", "--network", "resnet18", "--set", "last=4", "--threads", "1", "-q")
-    assert done.returncode == 1
-    assert "torchvision" in done.stderr
-    assert "--force-reinstall torch torchvision" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    monkeypatch.syspath_prepend(fake.parent)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    flags = ("--network", "resnet18", "--set", "last=4", "--threads", "1", "-q")
+    code, _, err = called("distill", *flags)
+    assert code == 1
+    assert "torchvision" in err
+    assert "--force-reinstall torch torchvision" in err
+    assert len(err.strip().splitlines()) == 1

@@ -14,12 +14,6 @@ from ddkit.data.augmentation.views import STORED
 ROWS = torch.arange(10)
 
 
-@pytest.fixture
-def distilled(ddkit, small):
-    """Distil one image of each digit with labels of two epochs, as ./run."""
-    ddkit("distill", *small, "-o", "run", "-q")
-
-
 def test_what_an_export_advises_gives_a_set_labels_that_it_can_hold(
     ddkit, refused, distilled, tmp_path
 ):

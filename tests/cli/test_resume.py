@@ -2,93 +2,86 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-LONG = [
-    "--set",
-    "iterations=400",
-    "--set",
-    "last=40",
-    "--set",
-    "every=1",
-    "--ipc",
-    "3",
-    "--set",
-    "batch_size=10",
-    "--set",
-    "label_epochs=30",
-]
+
+def settings(*pairs: str) -> list[str]:
+    return [part for pair in pairs for part in ("--set", pair)]
 
 
-def start(ddkit_path, arguments, tmp_path, environment):
-    return subprocess.Popen(
-        [ddkit_path, *arguments],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+SHORT = settings("iterations=30", "last=8", "batch_size=10", "label_epochs=5")
+LONG = settings("iterations=400", "last=40", "every=1", "batch_size=10", "label_epochs=30")
 
 
-@pytest.fixture
-def ddkit_path():
-    return Path(sys.executable).with_name("ddkit")
+def until(condition: Callable[[], object], process) -> None:
+    """Wait until a condition holds, or the process has ended."""
+    while process.is_alive() and not condition():
+        time.sleep(0.01)
 
 
 def test_sigkill_at_random_moments_changes_no_byte(
-    command, ddkit_path, small, tmp_path, environment
+    ddkit, forked, small, tmp_path, monkeypatch, own_cache
 ):
-    arguments = ["distill", *small, *LONG, "-q"]
-    command(*arguments, "-o", "whole")
+    ddkit("distill", *small, "-o", "first", "-q")  # all is imported then
+    arguments = ["distill", *small, *SHORT, "--ipc", "2", "-q"]
+    began = time.monotonic()
+    ddkit(*arguments, "-o", "whole")
+    whole = time.monotonic() - began
     expected = (tmp_path / "whole" / "distilled.safetensors").read_bytes()
-    fresh = {**environment, "DDKIT_CACHE": str(tmp_path / "other-cache")}
+    monkeypatch.setenv("DDKIT_CACHE", str(own_cache.with_name("other-cache")))
     moments = random.Random(0)
+    killed = []
     for _ in range(4):
-        process = start(ddkit_path, [*arguments, "-o", "killed"], tmp_path, fresh)
-        time.sleep(moments.uniform(2.0, 9.0))
+        process = forked(*arguments, "-o", "killed")
+        process.join(moments.uniform(0.05, 0.35) * whole)
         process.kill()
-        process.wait()
+        process.join()
+        killed.append(process.exitcode)
         leftover = tmp_path / "killed" / "distilled.safetensors"
         assert not leftover.exists() or leftover.read_bytes() == expected
-    done = subprocess.run(
-        [ddkit_path, *arguments, "-o", "killed"], cwd=tmp_path, env=fresh, check=True
-    )
-    assert done.returncode == 0
+    assert -signal.SIGKILL in killed
+    ddkit(*arguments, "-o", "killed")
     assert (tmp_path / "killed" / "distilled.safetensors").read_bytes() == expected
 
 
-def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(ddkit_path, small, tmp_path, environment):
-    arguments = ["distill", *small, "--set", "iterations=20000", "-q", "-o", "run"]
-    process = start(ddkit_path, arguments, tmp_path, environment)
-    checkpoint = tmp_path / "run" / "shards"
-    while not (tmp_path / "run" / "config.toml").exists() and process.poll() is None:
-        time.sleep(0.05)
-    pool = tmp_path / "cache" / "pools"
-    while not list(pool.glob("*/pool.json")) and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(1.0)  # now the images are being optimised
+@pytest.mark.slow  # the same of the command itself, and of a run that lasts
+def test_sigkill_of_the_command_changes_no_byte(command, start, small, tmp_path, environment):
+    arguments = ["distill", *small, *LONG, "--ipc", "3", "-q"]
+    command(*arguments, "-o", "whole")
+    expected = (tmp_path / "whole" / "distilled.safetensors").read_bytes()
+    environment["DDKIT_CACHE"] = str(tmp_path / "other-cache")
+    moments = random.Random(0)
+    for _ in range(4):
+        process = start(*arguments, "-o", "killed")
+        time.sleep(moments.uniform(2.0, 9.0))
+        process.kill()
+        process.communicate()
+        leftover = tmp_path / "killed" / "distilled.safetensors"
+        assert not leftover.exists() or leftover.read_bytes() == expected
+    assert command(*arguments, "-o", "killed").returncode == 0
+    assert (tmp_path / "killed" / "distilled.safetensors").read_bytes() == expected
+
+
+def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(forked, small, tmp_path):
+    arguments = ["distill", *small, *settings("iterations=20000"), "-q", "-o", "run"]
+    process = forked(*arguments)
+    until(lambda: list((tmp_path / "cache" / "pools").glob("*/pool.json")), process)
+    time.sleep(0.3)  # now the images are being optimised
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
-    assert process.returncode == 130
+    process.join(30)
+    error = process.errors.read_text()
+    assert process.exitcode == 130
     assert "the same command continues from there" in error
     assert "ddkit distill" in error
     assert "Traceback" not in error
-    assert list(checkpoint.glob("*.checkpoint.safetensors"))
+    assert list((tmp_path / "run" / "shards").glob("*.checkpoint.safetensors"))
 
 
-def test_two_processes_do_not_share_a_run(ddkit_path, refused, small, tmp_path, environment):
-    arguments = ["distill", *small, "--set", "iterations=100000", "-q", "-o", "run"]
-    process = start(ddkit_path, arguments, tmp_path, environment)
-    try:
-        while not (tmp_path / "run" / "config.toml").exists() and process.poll() is None:
-            time.sleep(0.05)
-        assert "is in use by another process" in refused(*arguments)
-    finally:
-        process.kill()
-        process.communicate()
+def test_two_processes_do_not_share_a_run(forked, refused, small, tmp_path):
+    arguments = ["distill", *small, *settings("iterations=100000"), "-q", "-o", "run"]
+    process = forked(*arguments)
+    until((tmp_path / "run" / "config.toml").exists, process)
+    assert "is in use by another process" in refused(*arguments)
