@@ -1,11 +1,23 @@
-"""Presets, for all methods alike: one of each kind runs."""
+"""For tests of all methods: pools that they share, and one preset of each kind."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ddkit.methods.plugin import lookup
 from ddkit.methods.presets import find_preset, preset_names
+
+
+@pytest.fixture(scope="session")
+def pool_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pools")
+
+
+@pytest.fixture
+def shared_pools(own_cache: Path, pool_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train a pool once for all tests that only read it: they have a cache in common."""
+    monkeypatch.setenv("DDKIT_CACHE", str(pool_cache))
 
 
 def kind(method: str, name: str) -> dict[str, Any]:
