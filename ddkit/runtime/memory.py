@@ -2,13 +2,13 @@
 
 import os
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 GROUP = Path("/sys/fs/cgroup")
 
@@ -50,11 +50,12 @@ class PeakMemory(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        known = {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if _counted(leaf)}
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if _counted(leaf) and _storage(leaf) not in known:
-                self._add(leaf.untyped_storage())
+        kwargs = kwargs or {}
+        known = {storage._cdata for storage in _storages((*args, *kwargs.values()))}
+        result = func(*args, **kwargs)
+        for storage in _storages(result):
+            if storage._cdata not in known:
+                self._add(storage)
         return result
 
     def _add(self, storage: torch.UntypedStorage) -> None:
@@ -93,9 +94,11 @@ def free_memory(device: torch.device | str = "cpu") -> int:
     return free
 
 
-def _counted(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.device.type == "cpu"
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+def _storages(value: Any) -> Iterator[torch.UntypedStorage]:
+    """Yield the storages of the CPU tensors in an operation's arguments or results."""
+    if isinstance(value, torch.Tensor):
+        if value.device.type == "cpu":
+            yield value.untyped_storage()
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _storages(part)

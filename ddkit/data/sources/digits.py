@@ -1,10 +1,12 @@
 """The digits that scikit-learn bundles: 1,797 grey images of 8x8 pixels, no download."""
 
 import gzip
+from functools import cache
 from importlib.metadata import distribution
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ddkit.data.options import DataOptions
 from ddkit.data.sources.tables import SplitName
@@ -17,6 +19,12 @@ def digits(options: DataOptions, split: SplitName) -> Split:
     The bundle is the test part of the UCI set and has no official split of its own. Ours is fixed,
     so that results compare: of each class every fifth image, in file order, is for testing.
     """
+    whole, tested = _bundle()
+    return whole.subset((tested if split == "test" else ~tested).nonzero()[:, 0])
+
+
+@cache  # it is a text file
+def _bundle() -> tuple[Split, Tensor]:
     # the package takes seconds to import, this file of its own takes none
     path = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
     with gzip.open(str(path), "rt") as file:
@@ -26,5 +34,4 @@ def digits(options: DataOptions, split: SplitName) -> Split:
     tested = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(10):
         tested[(labels == label).nonzero()[4::5, 0]] = True
-    whole = Split(images, labels, tuple("0123456789"), mirror=False)
-    return whole.subset((tested if split == "test" else ~tested).nonzero()[:, 0])
+    return Split(images, labels, tuple("0123456789"), mirror=False), tested

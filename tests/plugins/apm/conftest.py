@@ -26,9 +26,8 @@ SMALL = (
 
 
 @pytest.fixture
-def apm_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def apm_run(tmp_path: Path) -> Callable[..., Run]:
     """Return a function that prepares an APM run on digits, for one stage."""
-    monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / "cache"))
 
     def make(
         *settings: str,

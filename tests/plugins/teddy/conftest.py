@@ -24,9 +24,8 @@ SMALL = (
 
 
 @pytest.fixture
-def teddy_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def teddy_run(tmp_path: Path) -> Callable[..., Run]:
     """Return a function that prepares a Teddy run on digits, for one stage."""
-    monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / "cache"))
 
     def make(*settings: str, data: dict[str, Any] | None = None, **common: Any) -> Run:
         flags = {"ipc": 1, "threads": 1, "network": "convnet:width=8:norm=batch", **common}

@@ -27,9 +27,8 @@ SMALL = (
 
 
 @pytest.fixture
-def tesla_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def tesla_run(tmp_path: Path) -> Callable[..., Run]:
     """Return a function that prepares a TESLA run on digits, for one stage."""
-    monkeypatch.setenv("DDKIT_CACHE", str(tmp_path / "cache"))
 
     def make(
         *settings: str,

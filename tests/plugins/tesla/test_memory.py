@@ -17,19 +17,20 @@ from ddkit.runtime import interrupt
 from ddkit.runtime.interrupt import Stopped
 from ddkit.runtime.memory import PeakMemory
 
-NARROW = "convnet:depth=2:width=4"  # images take much, weights little
-BRIEF = ("experts=1", "train_epochs=1", "max_start_epoch=1", "augmentation=none")
-WIDE = "convnet:depth=2:width=32"  # students take much
-BATCH_NORM = "convnet:depth=2:width=4:norm=batch"
+pytestmark = pytest.mark.usefixtures("shared_pools")
+NARROW = "convnet:depth=1:width=4"  # images take much, weights little
+BRIEF = ("experts=1", "train_epochs=1", "max_start_epoch=1", "augmentation=none", "iterations=2")
+WIDE = "convnet:depth=1:width=32"  # students take much
+BATCH_NORM = "convnet:depth=1:width=4:norm=batch"
 
 
 @pytest.fixture
 def narrow_run(tesla_run):
-    """Return a function that prepares a run of 30 images whose weights take little."""
+    """Return a function that prepares a run of 20 images whose weights take little."""
 
     def make(*settings: str, **common) -> Run:
         return tesla_run(
-            *BRIEF, "student_steps=4", *settings, **{"network": NARROW, "ipc": 3, **common}
+            *BRIEF, "student_steps=3", *settings, **{"network": NARROW, "ipc": 2, **common}
         )
 
     return make
@@ -76,9 +77,9 @@ def chosen(run: Run, folder: str = "run") -> tuple[int, int]:
     ("images", "settings"),
     [
         (5, ()),
-        (8, ("student_steps=9", "augmentation=dsa")),
-        (9, ("batch_syn=20",)),
-        (6, ("student_steps=7", "labels=learned")),
+        (6, ("student_steps=4", "augmentation=dsa")),
+        (6, ("batch_syn=14",)),
+        (5, ("student_steps=4", "labels=learned")),
     ],
 )
 def test_the_micro_batch_keeps_to_the_budget_and_a_larger_one_would_not(
@@ -122,7 +123,7 @@ def test_the_images_differ_by_rounding_only(narrow_run, synthesised):
 
 
 def test_a_run_that_goes_on_keeps_what_it_chose(narrow_run, synthesised, monkeypatch, request_stop):
-    run = narrow_run(memory_budget=needed(narrow_run(), 6))
+    run = narrow_run("iterations=3", memory_budget=needed(narrow_run(), 6))
     whole = synthesised(run, "whole").read()
     plain = TeslaObjective.loss
     with monkeypatch.context() as patch:
@@ -179,9 +180,9 @@ def test_what_was_said_is_kept_or_refused(narrow_run, synthesised):
     run = narrow_run("micro_batch=8", memory_budget=int(1.03 * needed(narrow_run(), 8)))
     synthesised(run)
     assert chosen(run) == (8, 1)
-    tight = narrow_run("micro_batch=20", memory_budget=needed(narrow_run(), 8))
+    tight = narrow_run("micro_batch=14", memory_budget=needed(narrow_run(), 8))
     assert re.fullmatch(
-        r"--memory-budget [\d.]+ kB is too small for micro_batch=20, which needs [\d.]+ kB: "
+        r"--memory-budget [\d.]+ kB is too small for micro_batch=14, which needs [\d.]+ kB: "
         r"lower it, or leave it out",
         refusal(tight),
     )
@@ -196,7 +197,7 @@ def test_a_network_that_needs_the_whole_batch_gets_it_or_is_refused(narrow_run, 
     assert chosen(run) == (0, 1)
     line = refusal(narrow_run(**common, memory_budget=whole // 2))
     assert re.fullmatch(
-        r"--memory-budget [\d.]+ kB is too small: a step on 30 images needs [\d.]+ kB, but this "
+        r"--memory-budget [\d.]+ kB is too small: a step on 20 images needs [\d.]+ kB, but this "
         r"network has batch norms, whose statistics need the whole batch: lower batch_syn, or "
         r"use a network with instance or group norm",
         line,
@@ -217,13 +218,13 @@ def graphs(run: Run, folder: str = "run") -> int:
         (),
         ("augmentation=dsa",),
         ("gradient=paper", "labels=learned"),
-        ("batch_syn=20",),
+        ("batch_syn=14",),
     ],
 )
 def test_a_budget_keeps_the_graphs_that_fit_and_no_more_would(narrow_run, synthesised, settings):
-    settings = ("student_steps=9", *settings)
+    settings = ("student_steps=7", *settings)
     none, four = (needed(narrow_run(*settings), kept_graphs=n) for n in (0, 4))
-    run = narrow_run(*settings, memory_budget=four + (four - none) // 8)
+    run = narrow_run(*settings, memory_budget=four + (four - none) // 6)
     file = synthesised(run)
     assert chosen(run) == (0, 1)
     assert 2 <= graphs(run) <= 4
@@ -233,14 +234,14 @@ def test_a_budget_keeps_the_graphs_that_fit_and_no_more_would(narrow_run, synthe
 
 
 def test_graphs_that_were_asked_for_count_before_anything_else(narrow_run, synthesised):
-    plain = narrow_run("student_steps=9")
-    budget = int(1.1 * needed(plain, kept_graphs=5))
-    for kept in (0, 5):
-        run = narrow_run("student_steps=9", f"kept_graphs={kept}", memory_budget=budget)
+    plain = narrow_run("student_steps=5")
+    budget = int(1.1 * needed(plain, kept_graphs=3))
+    for kept in (0, 3):
+        run = narrow_run("student_steps=5", f"kept_graphs={kept}", memory_budget=budget)
         synthesised(run, str(kept))
         assert graphs(run, str(kept)) == kept
-    assert chosen(run, "5") == (0, 1)
-    less = narrow_run("student_steps=9", "kept_graphs=5", memory_budget=needed(plain, 10))
+    assert chosen(run, "3") == (0, 1)
+    less = narrow_run("student_steps=5", "kept_graphs=3", memory_budget=needed(plain, 10))
     assert "needs" in refusal(less)
 
 
@@ -248,13 +249,13 @@ def test_without_a_budget_graphs_are_kept_in_a_share_of_the_free_memory(
     narrow_run, synthesised, monkeypatch
 ):
     run = narrow_run()
-    none, all_kept = (needed(run, kept_graphs=n) for n in (0, 4))
+    none, all_kept = (needed(run, kept_graphs=n) for n in (0, 3))
     for name, free in (("plenty", 10**10), ("some", 4 * (none + all_kept) // 2), ("none", none)):
         monkeypatch.setattr("ddkit_tesla.memory.free_memory", lambda device, free=free: free)
         monkeypatch.setattr("ddkit_tesla.memory.available_cores", lambda: 1)
         synthesised(run, name)
-    assert graphs(run, "plenty") == 4
-    assert 0 < graphs(run, "some") < 4
+    assert graphs(run, "plenty") == 3
+    assert 0 < graphs(run, "some") < 3
     assert graphs(run, "none") == 0
 
 
@@ -271,7 +272,7 @@ def test_as_many_runs_as_cores_keep_no_more_than_the_share(narrow_run, monkeypat
 
 def test_how_many_graphs_are_kept_changes_no_byte(narrow_run, synthesised):
     files = [
-        synthesised(narrow_run(f"kept_graphs={count}"), count).read() for count in ("0", "3", "9")
+        synthesised(narrow_run(f"kept_graphs={count}"), count).read() for count in ("0", "2", "9")
     ]
     for file in files[1:]:
         assert torch.equal(file["images"], files[0]["images"])
