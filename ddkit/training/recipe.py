@@ -24,9 +24,15 @@ class Recipe(Strict, Growing):
         floor: the factor that cosine ends with.
         steps: (images, steps) in place of `epochs`: those of the largest number of images that a
             set has; the first where it has fewer.
+        sharpness: ρ of a step towards flat minima, which takes two passes (`sharpness.py`); 0 takes
+            none.
+        surrogate: α, by how much such a step lowers the gap between the loss and its maximum
+            nearby.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"warmup", "floor", "steps"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"warmup", "floor", "steps", "sharpness", "surrogate"}
+    )
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(256, ge=1)
@@ -38,6 +44,8 @@ class Recipe(Strict, Growing):
     warmup: int = Field(0, ge=0)
     floor: float = Field(0.0, ge=0, le=1)
     steps: tuple[tuple[int, int], ...] = ()
+    sharpness: float = Field(0.0, ge=0)
+    surrogate: float = Field(0.0, ge=0)
 
     def for_set(self, images: int, steps_per_epoch: int) -> "Recipe":
         """Return the recipe with whole epochs of at least the `steps` for so many images."""
