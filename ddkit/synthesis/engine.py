@@ -269,5 +269,5 @@ def take_step(
 
 
 def values(leaves: dict[str, LeafState]) -> dict[str, Tensor]:
-    """Return the present value of each leaf, apart from any graph."""
-    return {name: leaf.value.detach() for name, leaf in leaves.items()}
+    """Return what each leaf has come to, apart from any graph."""
+    return {name: leaf.result for name, leaf in leaves.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -22,6 +23,10 @@ class Leaf:
         schedule: the factor on the learning rate at a fraction 0 ≤ t < 1 of all steps.
         constraint: changes the value in place after each step, such as clipping to valid pixels.
         limit: a magnitude that no value reaches unless it runs away; the run is then stopped.
+        average: d of a moving average, e ← d·e + (1 − d)·v after each step, which is the result in
+            the value's place; 0 has none. Where rows are drawn, theirs alone move.
+        debias: whether e starts from 0 and is divided by 1 − dᵏ after k steps (of its row) instead
+            of starting from v.
     """
 
     value: Tensor
@@ -29,6 +34,8 @@ class Leaf:
     schedule: Callable[[float], float] | None = None
     constraint: Callable[[Tensor], None] | None = None
     limit: float = inf
+    average: float = 0.0
+    debias: bool = False
 
 
 class LeafState:
@@ -48,12 +55,32 @@ class LeafState:
         self._whole = False  # whether the parameter is `value` itself, kept from step to step
         self._rows: Tensor | None = None
         self._row_state: dict[str, Tensor] = {}  # optimiser state of a leaf drawn by rows
+        self._average: dict[str, Tensor] = {}  # beside the value: e and, to debias, each row's k
+        if leaf.average:
+            self._average["average"] = self.value * (not leaf.debias)
+        if leaf.average and leaf.debias:
+            each_row = (*self.value.shape[:1], *[1] * (self.value.dim() - 1))
+            self._average["averaged"] = torch.zeros(each_row, dtype=torch.int64)
+
+    @property
+    def result(self) -> Tensor:
+        """What the leaf has come to, apart from any graph: its average, or else its value."""
+        value = self.value.detach()
+        if not self._average:
+            return value
+        average = self._average["average"]
+        if not self.leaf.debias:
+            return average
+        steps = self._average["averaged"]
+        weight = (1 - self.leaf.average ** steps.double()).to(value.dtype)
+        return torch.where(steps > 0, average / weight, value)
 
     def tensor(self, rows: Tensor | None) -> Tensor:
         """Return what the loss differentiates: the leaf on the device, or these rows of it."""
         if rows is None and self._rows is None and not self._row_state:
             if not self._whole:
                 self.value = self.value.to(self.device)
+                self._average = {k: each.to(self.device) for k, each in self._average.items()}
                 self._parameter = self.value.requires_grad_()
                 self._optimiser = self.leaf.optimiser([self._parameter])
                 self._whole = True
@@ -84,6 +111,8 @@ class LeafState:
                 self.leaf.constraint(self._parameter)
         if self._rows is not None:
             self._store_rows(self._rows)
+        if self._average:
+            self._follow(... if self._rows is None else self._rows)
 
     def is_sound(self) -> Tensor:
         """Return whether all values are finite and within the leaf's limit, 0-dim."""
@@ -93,6 +122,7 @@ class LeafState:
     def state_dict(self) -> dict[str, Tensor]:
         """Return value and optimiser state, for a checkpoint."""
         state = {"value": self.value.detach()}
+        state |= self._average
         state |= {f"rows.{name}": tensor for name, tensor in self._row_state.items()}
         if self._whole:
             tensors = optimiser_tensors(self._optimiser)
@@ -102,11 +132,20 @@ class LeafState:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `state_dict` returned; the leaf must be fresh."""
         self.value = state["value"].clone()
+        self._average = {name: state[name].clone() for name in self._average}
         self._row_state = _with_prefix(state, "rows.")
         optimiser = _with_prefix(state, "optimiser.")
         if optimiser:
             self.tensor(None)
             restore_optimiser(self._optimiser, optimiser)
+
+    def _follow(self, rows: Tensor | EllipsisType) -> None:
+        """Let the average of these rows, or of all, follow the value."""
+        rate, average = self.leaf.average, self._average["average"]
+        value = self.value.detach()[rows]
+        average[rows] = average[rows].mul_(rate).add_(value, alpha=1 - rate)
+        if self.leaf.debias:
+            self._average["averaged"][rows] += 1
 
     def _leave_whole(self) -> None:
         """Go from steps on the whole leaf to steps on rows of it, with the optimiser's state."""

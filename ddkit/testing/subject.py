@@ -211,7 +211,7 @@ class Stepper:
 
     def decoded(self) -> Synthetic:
         """Return the shard's images as they are now."""
-        values = {name: leaf.value.detach() for name, leaf in self.leaves.items()}
+        values = {name: leaf.result for name, leaf in self.leaves.items()}
         with self.watching():
             return self.objective.decode(self.shard, values)
 

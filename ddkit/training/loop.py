@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from math import isfinite
 from pathlib import Path
@@ -18,6 +19,7 @@ from ddkit.runtime.interrupt import Stopped, stop_requested
 from ddkit.runtime.seeds import derive
 from ddkit.runtime.tensors import TensorFile, optimiser_tensors, restore_optimiser, write_tensors
 from ddkit.training.recipe import Recipe
+from ddkit.training.sharpness import sharpen
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 CHECKPOINT_SECONDS = 30.0
@@ -50,6 +52,7 @@ def fit(
     last_epoch: int | None = None,
     arithmetic: Arithmetic | None = None,
     last_look: bool = True,
+    networks: int = 1,
 ) -> Iterator[Position]:
     """Train `network` in place; yields after every step, so that the caller may look or stop.
 
@@ -65,6 +68,7 @@ def fit(
         arithmetic: how steps are computed; None is `usual`.
         last_look: whether to look at the loss at the end even on CUDA, where that waits for the
             device; an inner loop leaves it to what its network is for.
+        networks: how many are stacked along the leading dimension of each parameter.
 
     Raises:
         Diverged: the loss was not finite. It is looked at after every epoch; on CUDA, where that
@@ -83,6 +87,15 @@ def fit(
     saved = checked = time.monotonic()
     final = steps_per_epoch * (last_epoch or recipe.epochs)
     total = torch.zeros((), device=device)
+
+    def differentiate(step: int, inputs: Tensor, targets: Tensor) -> Tensor:
+        for parameter in parameters:
+            parameter.grad = None
+        with seeded(derive(seed, "training step", step), device):
+            value = loss(forward(inputs), targets)
+        value.backward()
+        return value.detach()
+
     for epoch in range(start // steps_per_epoch, final // steps_per_epoch):
         for index, (inputs, targets) in enumerate(batches(epoch)):
             step = epoch * steps_per_epoch + index
@@ -92,14 +105,12 @@ def fit(
                 group["lr"] = recipe.lr * recipe.factor(step / steps_per_epoch, steps_per_epoch)
             if [layer.training for layer in layers] != modes:  # who looked at it changed them
                 network.train()
-            for parameter in parameters:
-                parameter.grad = None
             with arithmetic.rounding(device):
-                with seeded(derive(seed, "training step", step), device):
-                    value = loss(forward(inputs), targets)
-                value.backward()
+                total += differentiate(step, inputs, targets)
+                if recipe.sharpness:
+                    again = partial(differentiate, step, inputs, targets)
+                    sharpen(network, again, recipe.sharpness, recipe.surrogate, networks)
             optimiser.step()
-            total += value.detach()
             yield Position(step + 1, epoch + 1, index + 1 == steps_per_epoch)
             stop = stop_requested() and step + 1 < final  # what is done is not thrown away
             if checkpoint and (stop or time.monotonic() - saved > CHECKPOINT_SECONDS):

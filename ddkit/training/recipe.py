@@ -29,9 +29,15 @@ class Recipe(Strict, Growing):
         steps: (images, steps) in place of `epochs`: those of the largest number of images that a
             set has; the first where it has fewer.
         cutmix: the probability that a batch is mixed by CutMix, by whoever serves it.
+        sharpness: ρ of a step towards flat minima, which takes two passes (`sharpness.py`); 0 takes
+            none.
+        surrogate: α, by how much such a step lowers the gap between the loss and its maximum
+            nearby.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"warmup", "floor", "steps", "cutmix"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"warmup", "floor", "steps", "cutmix", "sharpness", "surrogate"}
+    )
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(256, ge=1)
@@ -44,6 +50,8 @@ class Recipe(Strict, Growing):
     floor: float = Field(0.0, ge=0, le=1)
     steps: tuple[tuple[int, int], ...] = ()
     cutmix: float = Field(0.0, ge=0, le=1)
+    sharpness: float = Field(0.0, ge=0)
+    surrogate: float = Field(0.0, ge=0)
 
     def for_set(self, images: int, steps_per_epoch: int) -> "Recipe":
         """Return the recipe with whole epochs of at least the `steps` for so many images."""

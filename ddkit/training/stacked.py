@@ -97,6 +97,7 @@ def fit_together(
         checkpoint=checkpoint,
         last_epoch=last_epoch,
         arithmetic=arithmetic,
+        networks=len(networks),
     )
 
 
