@@ -2,13 +2,13 @@
 
 import os
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 GROUP = Path("/sys/fs/cgroup")
 
@@ -50,11 +50,12 @@ class PeakMemory(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        known = {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if _counted(leaf)}
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if _counted(leaf) and _storage(leaf) not in known:
-                self._add(leaf.untyped_storage())
+        kwargs = kwargs or {}
+        known = {_storage(tensor) for tensor in _tensors((*args, *kwargs.values()))}
+        result = func(*args, **kwargs)
+        for tensor in _tensors((result,)):
+            if _storage(tensor) not in known:
+                self._add(tensor.untyped_storage())
         return result
 
     def _add(self, storage: torch.UntypedStorage) -> None:
@@ -93,8 +94,16 @@ def free_memory(device: torch.device | str = "cpu") -> int:
     return free
 
 
-def _counted(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.device.type == "cpu"
+def _tensors(values: Iterable[Any]) -> list[torch.Tensor]:
+    """Return the tensors on the CPU in what an operation takes or returns."""
+    found = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            if value.is_cpu:
+                found.append(value)
+        elif isinstance(value, (tuple, list)):
+            found += _tensors(value)
+    return found
 
 
 def _storage(tensor: torch.Tensor) -> int:
