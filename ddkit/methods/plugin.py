@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -79,23 +81,12 @@ def steps_setting(method: str, steps: int) -> tuple[str, int]:
 
 
 class Plugin:
-    """One method, loaded: pluggy's untyped hook calls as typed methods.
-
-    Each has a plugin manager of its own, so that a method which serves one stage of a run changes
-    no other stage.
-    """
+    """One method, loaded: pluggy's untyped hook calls as typed methods."""
 
     def __init__(self, name: str):
-        from ddkit.methods import defaults
-
         self.name = name
-        module = METHODS.load(name)
-        self._manager = pluggy.PluginManager("ddkit")
-        self._manager.add_hookspecs(hookspecs)
         try:
-            self._manager.register(defaults, "ddkit defaults")
-            self._manager.register(module, name)
-            self._manager.check_pending()
+            self._manager = _manager(name, METHODS.load(name))
         except pluggy.PluginValidationError as error:
             where = origin(METHODS.entries()[name])
             text = " ".join(str(error).split())
@@ -156,3 +147,19 @@ class Plugin:
             f"the hook '{hook}' of the method '{self.name}' returned a "
             f"{type(result).__name__}, not a {kind.__name__}; see docs/architecture.md"
         )
+
+
+@cache
+def _manager(name: str, module: ModuleType) -> pluggy.PluginManager:
+    """Return a method's plugin manager, made once: it takes a millisecond, and runs ask for many.
+
+    Each method has its own, so that one which serves one stage of a run changes no other stage.
+    """
+    from ddkit.methods import defaults
+
+    manager = pluggy.PluginManager("ddkit")
+    manager.add_hookspecs(hookspecs)
+    manager.register(defaults, "ddkit defaults")
+    manager.register(module, name)
+    manager.check_pending()
+    return manager

@@ -1,4 +1,4 @@
-"""Benches that take a second: digits, a tiny network, three epochs; and methods of one test."""
+"""Benches that take a second: digits, a tiny network, two epochs; and methods of one test."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ from ddkit.methods.hookspecs import hookimpl
 from ddkit.methods.plugin import METHODS
 from ddkit.pipeline import distill as pipeline
 
-NETWORK = "convnet:depth=2:width=4"
+NETWORK = "convnet:depth=1:width=4"
 PIXELS = {"herding": {"method": "herding", "settings": ["features=pixels"]}}  # no network trained
 
 
@@ -71,7 +71,7 @@ def config() -> Callable[..., BenchConfig]:
             "network": NETWORK,
             "networks": (NETWORK,),
             "protocols": ("dsa",),
-            "epochs": 3,
+            "epochs": 2,
             "evaluation_seeds": 2,
             "selection": "none",
             "real": False,
@@ -260,7 +260,7 @@ def small_bench(flags: Sequence[str]) -> list[str]:
         "--protocols",
         "dsa",
         "--epochs",
-        "3",
+        "2",
         "--evaluation-seeds",
         "2",
         "--selection",
@@ -275,6 +275,12 @@ def small_bench(flags: Sequence[str]) -> list[str]:
         "-q",
         *flags,
     ]
+
+
+@pytest.fixture
+def forked_bench(forked) -> Callable[..., Any]:
+    """Return a function that starts a small `ddkit bench` in a copy of this process."""
+    return lambda *flags, **more: forked(*small_bench(flags), **more)
 
 
 @pytest.fixture

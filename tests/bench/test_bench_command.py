@@ -52,7 +52,7 @@ def test_json_is_all_that_stdout_has(benched):
     assert code == 0, err
     found = json.loads(out)
     (row,) = found["rows"]
-    assert (row["method"], row["over_random"], row["recipe"]) == ("random", 0, "3 epochs")
+    assert (row["method"], row["over_random"], row["recipe"]) == ("random", 0, "2 epochs")
     assert row["accuracy"]["between"] is None  # one set has no deviation: null, not NaN
     assert found["failed"] == []
 

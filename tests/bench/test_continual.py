@@ -156,7 +156,7 @@ def test_rows_say_how_many_classes_were_seen(learned):
     done = learned("random", seeds=2)
     rows = read_results(done.store).rows
     assert [row.recipe for row in rows] == [
-        f"{seen} of 10 classes seen, 3 epochs" for seen in (2, 4, 6, 8, 10)
+        f"{seen} of 10 classes seen, 2 epochs" for seen in (2, 4, 6, 8, 10)
     ]
     assert all((row.accuracy.sets, row.accuracy.networks) == (2, 2) for row in rows)
     assert [row.image_bytes for row in rows] == [64 * seen for seen in (2, 4, 6, 8, 10)]
@@ -178,7 +178,7 @@ def test_one_selection_serves_methods_with_other_input_spaces(learned, method, t
     variants = {"white": {"method": method(), "preset": str(preset)}}
     done = learned("toy", "white", variants=variants, selection="herding", evaluation_seeds=1)
     assert done.failed == []
-    about = {"role": "selection", "recipe": "10 of 10 classes seen, 3 epochs"}
+    about = {"role": "selection", "recipe": "10 of 10 classes seen, 2 epochs"}
     plain, white = (done.figure(method=name, **about) for name in ("toy", "white"))
     assert plain["runs"] == white["runs"]
     assert plain["evaluation"] != white["evaluation"]

@@ -12,7 +12,7 @@ from ddkit.evaluation import accuracy as evaluation
 from ddkit.pipeline.evaluate import compare
 from ddkit.runtime.progress import Silent
 
-NETWORK = "convnet:depth=2:width=4"
+NETWORK = "convnet:depth=1:width=4"
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_nothing_of_one_precision_serves_another(bench, work):
     work.clear()
     done = bench("random", real=True, precision="tf32")
     assert work.trained == before
-    assert [row.recipe for row in done.rows()] == ["3 epochs", "3 epochs, precision tf32"]
+    assert [row.recipe for row in done.rows()] == ["2 epochs", "2 epochs, precision tf32"]
     assert {e.result["config"]["precision"] for e in done.store.all("set")} == {"auto", "tf32"}
 
 
@@ -88,7 +88,7 @@ def test_what_an_evaluation_trained_a_bench_does_not_train_again(bench, method, 
     compared = {
         "protocols": ["dsa"],
         "networks": [NETWORK],
-        "recipe": {"epochs": 3},
+        "recipe": {"epochs": 2},
         "random": False,
         "progress": Silent(),
     }
@@ -216,8 +216,8 @@ def test_a_tuned_figure_stands_beside_the_one_that_is_not(bench, method):
     bench(name)
     rows = bench(name, tune=True).rows()
     assert [(row.recipe, row.tuned) for row in rows] == [
-        ("3 epochs", False),
-        ("3 epochs, tuned", True),
+        ("2 epochs", False),
+        ("2 epochs, tuned", True),
     ]
 
 

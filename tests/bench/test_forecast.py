@@ -83,11 +83,11 @@ def test_a_cell_takes_what_was_rehearsed(foretold, pooled):
 
 
 def test_evaluations_grow_with_figures_epochs_and_seeds(foretold, pooled):
-    assert foretold(pooled)[0].evaluation_seconds == 2 * 3 * 2 * 2.0
-    assert foretold(pooled, evaluation_seeds=5)[0].evaluation_seconds == 2 * 3 * 5 * 2.0
+    assert foretold(pooled)[0].evaluation_seconds == 2 * 2 * 2 * 2.0
+    assert foretold(pooled, evaluation_seeds=5)[0].evaluation_seconds == 2 * 2 * 5 * 2.0
     assert foretold(pooled, epochs=30)[0].evaluation_seconds == 2 * 30 * 2 * 2.0
     more = {"selection": "herding", "protocols": ("dsa", "plain", "own")}
-    assert foretold(pooled, **more)[0].evaluation_seconds == (3 + 2 + 3) * 3 * 2 * 2.0
+    assert foretold(pooled, **more)[0].evaluation_seconds == (3 + 2 + 3) * 2 * 2 * 2.0
 
 
 def test_protocols_take_their_own_epochs_where_the_bench_says_none(foretold, pooled):

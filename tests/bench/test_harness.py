@@ -137,7 +137,7 @@ def test_another_protocol_network_or_seed_adds_to_what_is_there(bench, method, w
     name = method()
     bench(name)
     work.clear()
-    networks = ("convnet:depth=2:width=4", "convnet:depth=1:width=4")
+    networks = ("convnet:depth=1:width=4", "convnet:depth=1:width=2")
     bench(name, protocols=("dsa", "plain"), networks=networks, seeds=2)
     assert work.distilled == [f"{name} 1", "random 1"]
     assert len(work.trained) == 2 * (3 * 2 + 4 * 2)  # three more of seed 0, four of seed 1

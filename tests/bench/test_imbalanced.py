@@ -82,6 +82,6 @@ def test_an_imbalance_of_the_users_own_wins(bench, opened):
 def test_its_rows_say_so_and_stand_apart_from_balanced_ones(bench):
     balanced = bench().rows()[0]
     both = read_results(bench(task="imbalanced").store).rows
-    assert [row.recipe for row in both] == ["3 epochs", "3 epochs, imbalanced"]
+    assert [row.recipe for row in both] == ["2 epochs", "2 epochs, imbalanced"]
     assert both[0].accuracy == balanced.accuracy
     assert both[1].accuracy != balanced.accuracy

@@ -94,7 +94,7 @@ WIDER = {"method": "stepped", "network": "convnet:width=4"}
     [
         {"budget_minutes": 2},
         {"ipc": (2,)},
-        {"network": "convnet:depth=1:width=4"},
+        {"network": "convnet:depth=1:width=2"},
         {"variants": {"stepped": WIDER}},
     ],
 )

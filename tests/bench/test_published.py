@@ -12,7 +12,7 @@ from ddkit.bench.results import read_results
 from ddkit.evaluation import protocols
 from ddkit.pipeline import library
 
-NETWORK = "convnet:depth=2:width=4"
+NETWORK = "convnet:depth=1:width=4"
 PRESET = f"""
 source = "a paper"
 network = "{NETWORK}"
@@ -51,7 +51,7 @@ def test_evaluate_shows_it_where_recipe_and_network_are_the_papers(preset, tmp_p
     words = {"data": "digits", "ipc": 1, "threads": 1, "device": "cpu", "preset": preset}
     library.distill("random", out=tmp_path / "run", holdout=0.1, **words)
     asked = [str(tmp_path / "run"), "--seeds", "2", "--no-real", "--networks"]
-    command = ["evaluate", *asked, f"{NETWORK},convnet:depth=1:width=4"]
+    command = ["evaluate", *asked, f"{NETWORK},convnet:depth=1:width=2"]
     ddkit([*command, "--json"], standalone_mode=False)
     same, _, other, _ = json.loads(capsys.readouterr().out)
     assert same["published"]["accuracy"] == 40.0

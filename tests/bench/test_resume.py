@@ -1,7 +1,6 @@
 """A bench that is killed, stopped or started twice ends with the figures of one left alone."""
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,8 @@ from ddkit.bench.results import read_results
 from ddkit.bench.store import Store
 from ddkit.runtime.errors import DdkitError
 
-WANTED = ("-m", "random,slow", "--seeds", "2", "--epochs", "30")
-SLOW = {"STEP_SECONDS": "0.15"}  # 2 s for a set
+WANTED = ("-m", "random,slow", "--seeds", "2", "--epochs", "10")
+SLOW = {"STEP_SECONDS": "0.1"}  # 1.5 s for a set
 
 
 def figures(folder: Path) -> list[Any]:
@@ -34,12 +33,12 @@ def evaluations(folder: Path) -> dict[str, Any]:
     return {entry.key: (entry.at, entry.result) for entry in store.evaluated("figure")}
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(condition: Callable[[], bool], process: Any) -> None:
     deadline = time.monotonic() + 120
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.is_alive(), process.errors.read_text()
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def has(folder: Path, count: int) -> Callable[[], bool]:
@@ -65,21 +64,24 @@ def undisturbed(slow_here, benched, tmp_path) -> list[Any]:
     return found
 
 
-def test_killed_or_stopped_it_goes_on_and_repeats_nothing(undisturbed, start, benched, tmp_path):
+def test_killed_or_stopped_it_goes_on_and_repeats_nothing(
+    undisturbed, forked_bench, benched, tmp_path
+):
     folder = tmp_path / "bench"
-    process = start(*WANTED, "-o", "bench", **SLOW)
+    process = forked_bench(*WANTED, "-o", "bench", **SLOW)
     wait_until(has(folder, 1), process)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    time.sleep(0.1)
+    process.kill()
+    process.join()
     first = evaluations(folder)
 
-    process = start(*WANTED, "-o", "bench", **SLOW)
+    process = forked_bench(*WANTED, "-o", "bench", **SLOW)
     wait_until(has(folder, len(first) + 1), process)
-    time.sleep(0.3)
+    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    process.join(60)
+    err = process.errors.read_text()
+    assert process.exitcode == 130
     assert "the same command continues from there" in err
     assert "ddkit bench" in err
     assert "Traceback" not in err

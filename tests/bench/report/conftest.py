@@ -1,5 +1,6 @@
 """Stores filled by hand: figures are given, nothing is trained."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -154,9 +155,10 @@ def filler(tmp_path) -> Filler:
     return Filler(tmp_path / "bench")
 
 
-@pytest.fixture
-def filled(filler) -> Filler:
+@pytest.fixture(scope="session")
+def full(tmp_path_factory) -> Filler:
     """Return a store of two methods, two seeds, two ipc, two networks and two protocols."""
+    filler = Filler(tmp_path_factory.mktemp("full") / "bench")
     filler.bench(methods=["teddy", "apm"], ipc=[1, 10], data=[{"name": "digits", "resize": None}])
     for network, better in (("convnet", 0.0), ("resnet18", -0.1)):
         for protocol in ("dsa", "own"):
@@ -176,6 +178,15 @@ def filled(filler) -> Filler:
 
 
 @pytest.fixture
+def filled(full, tmp_path) -> Filler:
+    """Return a copy of that store, which a test may add to."""
+    shutil.copytree(full.folder, tmp_path / "bench")
+    filler = Filler(tmp_path / "bench")
+    filler.count = full.count
+    return filler
+
+
+@pytest.fixture(scope="session")
 def page() -> Callable[[Filler], str]:
     """Return a function that renders the page of a store."""
     from ddkit.bench.page.html import render

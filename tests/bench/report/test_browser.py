@@ -35,19 +35,22 @@ def chromium() -> Iterator:
         browser.close()
 
 
-@pytest.fixture
-def written(filled, page):
+@pytest.fixture(scope="module")
+def written(full, page, tmp_path_factory):
     """Return the file of a page."""
-    filled.fail("tesla", "out of memory")
-    path = filled.folder / "report.html"
-    path.write_text(page(filled), encoding="utf-8")
+    folder = tmp_path_factory.mktemp("page") / "bench"
+    shutil.copytree(full.folder, folder)
+    filler = type(full)(folder)
+    filler.fail("tesla", "out of memory")
+    path = folder / "report.html"
+    path.write_text(page(filler), encoding="utf-8")
     return path
 
 
-@pytest.fixture
-def tab(chromium, written) -> Iterator:
-    """Return the opened page; afterwards nothing may have gone wrong, or out."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+@pytest.fixture(scope="module")
+def window(chromium) -> Iterator:
+    """Return an empty page, and the list of what goes wrong in it, or out."""
+    context = chromium.new_context()
     tab = context.new_page()
     wrong: list[str] = []
     tab.on("pageerror", lambda error: wrong.append(f"error: {error}"))
@@ -60,9 +63,20 @@ def tab(chromium, written) -> Iterator:
             else wrong.append(f"request: {sent.url}")
         ),
     )
+    yield tab, wrong
+    context.close()
+
+
+@pytest.fixture
+def tab(window, written) -> Iterator:
+    """Return the opened page as nobody has seen it; afterwards nothing may have gone wrong."""
+    tab, wrong = window
+    wrong.clear()
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    tab.emulate_media(media="screen", color_scheme="light")
     tab.goto(written.as_uri())
     yield tab
-    context.close()
+    tab.evaluate("localStorage.clear()")
     assert wrong == []
 
 
