@@ -16,6 +16,7 @@ from ddkit.data.augmentation.dsa import apply_dsa, draw_dsa
 from ddkit.pipeline import stages as stage_pools
 from ddkit.synthesis.leaves import LeafState
 
+pytestmark = pytest.mark.usefixtures("shared_pools")
 ONE_SEGMENT = ("experts=1", "max_start_epoch=1", "expert_epochs=2")  # from epoch 0 to 2 of 3
 PLAIN = (*ONE_SEGMENT, "augmentation=none")
 

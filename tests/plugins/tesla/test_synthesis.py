@@ -16,6 +16,7 @@ from ddkit.runtime.interrupt import Stopped
 from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.initial import initial_real
 
+pytestmark = pytest.mark.usefixtures("shared_pools")
 PLAIN = ("experts=1", "max_start_epoch=1", "expert_epochs=2", "augmentation=none")
 
 
