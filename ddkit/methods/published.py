@@ -160,12 +160,12 @@ def departures(config: RunConfig) -> Iterator[str]:
     asked: dict[str, Any] = {
         **{name: preset[name] for name in ("network", "init") if name in preset},
         **{name: getattr(data, name) for name in sorted(fields)},
-        **options.for_ipc(config.ipc).model_dump(mode="json"),
+        **dict(options.for_ipc(config.ipc)),
     }
     done: dict[str, Any] = {
         **{"network": config.network, "init": config.init},
         **{name: getattr(config.data, name) for name in fields},
-        **config.options,
+        **dict(options_of(config.stage("synthesis"))),
     }
     for name, usual in asked.items():
         if done.get(name) != usual:
