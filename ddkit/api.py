@@ -70,7 +70,7 @@ from ddkit.synthesis.budget import (
 )
 from ddkit.synthesis.gradients import with_gradients
 from ddkit.synthesis.images import Synthetic, as_pixels
-from ddkit.synthesis.initial import initial_inputs, real_images
+from ddkit.synthesis.initial import initial_inputs, real_images, shuffled
 from ddkit.synthesis.leaves import Leaf
 from ddkit.synthesis.objective import ImageObjective, Objective
 from ddkit.synthesis.shards import Shard, class_balanced_shards, group_shards
@@ -112,6 +112,7 @@ __all__ += [
     "group_shards",
     "initial_inputs",
     "real_images",
+    "shuffled",
     "with_gradients",
 ]
 # pools of networks, and how these are trained

@@ -6,11 +6,14 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from ddkit.config import STAGES, StageName
-from ddkit.runtime.settings import Strict
+from ddkit.runtime.settings import Growing, Strict
 
 
-class MethodOptions(Strict):
-    """The options of a method; a plugin's `method_config` returns a subclass."""
+class MethodOptions(Strict, Growing):
+    """The options of a method; a plugin's `method_config` returns a subclass.
+
+    One that names in `later` the options that came later keeps its runs and pools as they were.
+    """
 
     default_network: ClassVar[str | None] = None
     """The network of a run that names none; None where the method has no preference."""

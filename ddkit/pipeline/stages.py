@@ -194,8 +194,8 @@ def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
     for name, field in model.model_fields.items():
         extra = field.json_schema_extra
         stages = extra.get("stages", ["pool"]) if isinstance(extra, dict) else ["pool"]
-        if isinstance(stages, list) and "pool" in stages:
-            relevant[name] = by_content(source.options.get(name))
+        if isinstance(stages, list) and "pool" in stages and name in source.options:
+            relevant[name] = by_content(source.options[name])
     config: RunConfig = run.config
     return {
         "version": POOL_VERSION,

@@ -14,17 +14,22 @@ from ddkit.synthesis.shards import Shard
 REPEATED_SCALE = (0.5, 1.0)  # share of an image that a repetition of it shows
 
 
-def initial_inputs(run: Run, shard: Shard) -> Tensor:
+def initial_inputs(run: Run, shard: Shard, chosen: Callable[[int], Tensor] | None = None) -> Tensor:
     """Return where a shard's images start, as network inputs on the CPU.
 
     Real images are the same for every method and every cut into shards: image i of class c is
-    number i of a shuffle of that class that follows from the seed.
+    number i of a shuffle of that class that follows from the seed; or those that the method has
+    `chosen`, as for `real_images`.
     """
     if run.config.init == "noise":
         return torch.randn(
             len(shard), *run.shape, generator=run.generator("initial noise", shard.index)
         )
-    images = initial_real(run, shard.slots) if run.start is None else run.start(shard.slots)
+    images = (
+        run.start(shard.slots)
+        if run.start is not None
+        else real_images(run, shard.slots, chosen or partial(_chosen, run))
+    )
     inputs = run.space.to("cpu").encode(images)
     if run.start is None and run.config.short_classes == "noise":
         for place in _beyond(run, shard.slots):
@@ -108,8 +113,12 @@ def _beyond(run: Run, slots: Tensor) -> list[int]:
     return (slots % run.ipc >= run.train.counts[slots // run.ipc]).nonzero().flatten().tolist()
 
 
+def shuffled(run: Run, label: int) -> Tensor:
+    """Return all training images of a class, int64 rows in the order in which they are taken."""
+    members = (run.train.labels == label).nonzero().flatten()
+    return members[torch.randperm(len(members), generator=run.generator("initial", label))]
+
+
 def _chosen(run: Run, label: int, count: int | None = None) -> Tensor:
     """Return the training images that a class starts from: `count` (ipc) of them, or all."""
-    members = (run.train.labels == label).nonzero().flatten()
-    order = torch.randperm(len(members), generator=run.generator("initial", label))
-    return members[order[: run.ipc if count is None else count]]
+    return shuffled(run, label)[: run.ipc if count is None else count]

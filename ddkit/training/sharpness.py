@@ -52,7 +52,8 @@ def climb(weights: Tensor, slopes: Tensor, sharpness: float) -> Tensor:
         sharpness: ρ.
     """
     weighted = weights * slopes
-    return weights * weighted * (sharpness / (weighted.norm(dim=1, keepdim=True) + LEAST))
+    norms: Tensor = weighted.norm(dim=1, keepdim=True) + LEAST
+    return weights * weighted * (sharpness / norms)
 
 
 def descent(slopes: Tensor, climbed: Tensor, surrogate: float) -> Tensor:

@@ -45,6 +45,11 @@ def trajectories(pool: Pool) -> list[list[int]]:
     return [[epochs[epoch] for epoch in range(len(epochs))] for epochs in found.values()]
 
 
+def last_members(experts: list[list[int]], count: int = 0) -> list[int]:
+    """Return the members of the last epoch of the first `count` trajectories; 0: of all."""
+    return [expert[-1] for expert in experts[: count or None]]
+
+
 def check_epochs(options: TeslaOptions, epochs: int) -> None:
     """Raise `DdkitError` where matching or labelling goes beyond experts of `epochs` epochs."""
     start = options.max_start_epoch - 1

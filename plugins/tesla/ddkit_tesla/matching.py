@@ -17,6 +17,7 @@ drops from its last two terms). At T = 1 the two agree.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import torch
@@ -60,12 +61,14 @@ class Matched:
         images: ∂L/∂images, of their shape; 0 for images in no batch.
         labels: ∂L/∂labels, of their shape; None where the labels do not require grad.
         learning_rate: ∂L/∂β, 0-dim.
+        skipped: whether the loss was above the bound; the gradients are then 0, not computed.
     """
 
     loss: Tensor
     images: Tensor
     labels: Tensor | None
     learning_rate: Tensor
+    skipped: bool
 
 
 def match(
@@ -81,6 +84,7 @@ def match(
     micro_batch: int = 0,
     snapshots: Snapshots = Snapshots(),  # noqa: B008 - frozen
     kept_graphs: int = 0,
+    skip_above: float = inf,
 ) -> Matched:
     """Return the loss of T student steps and its gradients, by the recursion above.
 
@@ -100,6 +104,7 @@ def match(
         snapshots: how the students θ_0 … θ_{T−1} are kept for pass 2.
         kept_graphs: of the last steps of pass 1, which pass 2 need not repeat. The gradients are
             the same to the bit, however many.
+        skip_above: where the loss is above it, pass 2 is left out.
     """
     steps = Steps(
         network, batches, images.detach(), labels.detach(), micro_batch, labels.requires_grad
@@ -126,21 +131,24 @@ def match(
     gap = list(torch._foreach_sub(student, list(target)))
     path = list(torch._foreach_sub(list(start), list(target)))
     distance = _product(path, path)
+    loss = _product(gap, gap) / distance
+    skipped = skip_above < inf and float(loss) > skip_above  # a bound waits for the device
     adjoint = list(torch._foreach_mul(gap, 2 / distance))
     totals = _Slopes(
         torch.zeros_like(steps.images),
         torch.zeros_like(steps.labels) if labels.requires_grad else None,
         torch.zeros_like(distance),
     )
-    for graphs in backwards():
+    for graphs in () if skipped else backwards():
         change = _pulled_back(graphs, adjoint, totals, exact=gradient == "exact")
         if change is not None:
             adjoint = _moved(adjoint, change, beta)
     return Matched(
-        loss=_product(gap, gap) / distance,
+        loss=loss,
         images=totals.images.mul_(-beta),
         labels=None if totals.labels is None else totals.labels.mul_(-beta),
         learning_rate=-totals.learning_rate,
+        skipped=skipped,
     )
 
 

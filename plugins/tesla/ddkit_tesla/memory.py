@@ -182,7 +182,8 @@ class Trial:
         peak = step_peak(self.objective(run, pool), first_images(self.largest, images))
         further = self._students(options.student_steps, every) - self._students(steps, 1)
         drawn = min(len(self.largest), options.student_steps * self.batch)
-        rest = (drawn - images) * COPIES * prod(self.run.shape) * 4
+        copies = COPIES + bool(options.average)
+        rest = (drawn - images) * copies * prod(self.run.shape) * 4
         undrawn = options.student_steps * self.batch - steps * images
         rest += undrawn * DRAWN[options.augmentation]
         part, batch = (micro_batch, self.batch) if micro_batch else (images, images)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from math import log
+from math import inf, log
 from typing import Any
 
 import torch
@@ -16,17 +16,21 @@ from ddkit import (
     Run,
     Shard,
     Synthetic,
+    as_pixels,
     batch_norms,
+    check_stop,
     draw_dsa,
     initial_inputs,
     parse_network,
     sent,
+    shuffled,
     with_gradients,
 )
-from ddkit_tesla.experts import check_epochs, trajectories
+from ddkit_tesla.experts import check_epochs, last_members, trajectories
 from ddkit_tesla.matching import Batch, match
 from ddkit_tesla.memory import fitting_sizes, kept_graphs
 from ddkit_tesla.options import TeslaOptions
+from ddkit_tesla.starting import mean_of_right, right_ones
 from ddkit_tesla.students import Snapshots, as_function, check_micro_batch
 
 FORWARD_BATCH = 512  # images per forward pass where nothing is differentiated
@@ -47,6 +51,8 @@ class TeslaObjective(Objective):
         self.kept_graphs = 0
         self.pool = pool
         self.experts = trajectories(pool)
+        self.skipped = 0
+        self._chosen: dict[int, Tensor] = {}
         self._check_pool()
         network = run.network(run.generator("student"))
         self._check_network(network)
@@ -56,6 +62,10 @@ class TeslaObjective(Objective):
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
         options = self.options
         self._settle()
+        self.skipped = 0
+        images = initial_inputs(
+            self.run, shard, self._right if options.choose == "correct" else None
+        )
         sgd = partial(torch.optim.SGD, momentum=options.momentum)
 
         def bounded(rate: Tensor) -> None:
@@ -63,7 +73,10 @@ class TeslaObjective(Objective):
 
         leaves = {
             "images": Leaf(
-                initial_inputs(self.run, shard), partial(sgd, lr=options.lr_images), limit=RUNAWAY
+                images,
+                partial(sgd, lr=options.lr_images),
+                limit=RUNAWAY,
+                average=options.average,
             ),
             "learning_rate": Leaf(
                 torch.tensor(options.lr_student),
@@ -73,9 +86,37 @@ class TeslaObjective(Objective):
             ),
         }
         if options.labels == "learned":
-            logits = one_hot_logits(shard.classes, len(self.run.classes), options.label_confidence)
-            leaves["labels"] = Leaf(logits, partial(sgd, lr=options.lr_labels))
+            momentum = options.momentum_labels
+            momentum = options.momentum if momentum is None else momentum
+            leaves["labels"] = Leaf(
+                self._first_labels(shard, images),
+                partial(sgd, lr=options.lr_labels, momentum=momentum),
+            )
         return leaves
+
+    def _first_labels(self, shard: Shard, images: Tensor) -> Tensor:
+        """Return the logits (N, classes) from which learned labels of these images start."""
+        options, count = self.options, len(self.run.classes)
+        if options.label_start == "confidence":
+            return one_hot_logits(shard.classes, count, options.label_confidence)
+        last = last_members(self.experts, options.teachers)
+        each = (self._logits(member, images).cpu() for member in last)
+        return mean_of_right(each, shard.classes)
+
+    def _right(self, label: int) -> Tensor:
+        """Return the training images that a class starts from: those that experts get right."""
+        run = self.run
+        if label not in self._chosen:
+            check_stop()  # nothing is lost: what is chosen follows from the pool
+
+            def logits(member: int, rows: Tensor) -> Tensor:
+                pixels = sent(as_pixels(run.train.take(rows)), run.device)
+                return self._logits(member, run.space.encode(pixels))
+
+            last = last_members(self.experts)
+            rows = shuffled(run, label)
+            self._chosen[label] = right_ones(rows, label, min(run.ipc, len(rows)), last, logits)
+        return self._chosen[label]
 
     def measured(self) -> Mapping[str, Any]:
         if self.options.kept_graphs != "auto" or self.run.config.memory_budget is not None:
@@ -124,7 +165,16 @@ class TeslaObjective(Objective):
             micro_batch=self.micro_batch,
             snapshots=Snapshots(options.snapshots, self.snapshot_every),
             kept_graphs=self.kept_graphs,
+            skip_above=options.skip_above,
         )
+        self.skipped += matched.skipped
+        if self.skipped and step + 1 == self.steps:
+            self.run.progress.note(
+                f"{self.skipped} of {self.steps} iterations changed nothing, because their loss "
+                f"was above skip_above={options.skip_above:g}"
+            )
+        if matched.skipped:
+            return matched.loss.requires_grad_()  # no leaf gets a gradient, so none takes a step
         gradients = {images: matched.images, rate: matched.learning_rate}
         if matched.labels is not None:
             logits = leaves["labels"]
@@ -140,6 +190,13 @@ class TeslaObjective(Objective):
             label_logits=None if logits is None else logits.detach().cpu(),
         )
 
+    def state_dict(self) -> dict[str, Tensor]:
+        bounded = self.options.skip_above < inf
+        return {"skipped": torch.tensor(self.skipped)} if bounded else {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.skipped = int(state.get("skipped", 0))
+
     def _generator(self, purpose: str, shard: Shard, *indices: int) -> torch.Generator:
         """Return a group's generator; the first group draws what a set without groups does."""
         return self.run.generator(purpose, *indices, *([shard.index] if shard.index else []))
@@ -148,7 +205,8 @@ class TeslaObjective(Objective):
         """Return the expert of an iteration, as members by epoch, and the epoch t to start from."""
         generator = self._generator("segment", shard, step)
         expert = int(torch.randint(len(self.experts), (), generator=generator))
-        start = int(torch.randint(self.options.max_start_epoch, (), generator=generator))
+        first, last = self.options.min_start_epoch, self.options.last_start(step)
+        start = int(torch.randint(first, last + 1, (), generator=generator))
         return self.experts[expert], start
 
     def _batches(self, shard: Shard, step: int) -> list[Tensor]:
@@ -182,11 +240,15 @@ class TeslaObjective(Objective):
         if kind == "learned":
             return torch.softmax(leaves["labels"], dim=1)
         teacher = expert[start + self.options.expert_epochs if kind == "target" else -1]
-        with torch.no_grad():
-            network = self.pool.network(teacher)
-            size = min(self.micro_batch or FORWARD_BATCH, FORWARD_BATCH)
-            logits = [network(part) for part in torch.split(leaves["images"], size)]
-            return torch.softmax(torch.cat(logits), dim=1)
+        return torch.softmax(self._logits(teacher, leaves["images"]), dim=1)
+
+    @torch.no_grad()
+    def _logits(self, member: int, inputs: Tensor) -> Tensor:
+        """Return what a member of the pool says of network inputs, on the device."""
+        network = self.pool.network(member)
+        size = min(self.micro_batch or FORWARD_BATCH, FORWARD_BATCH)
+        parts = torch.split(inputs, size)
+        return torch.cat([network(sent(part, self.run.device)) for part in parts])
 
     def _parameters(self, index: int) -> list[Tensor]:
         """Return a member's parameters in the student's order, on the device."""

@@ -39,7 +39,7 @@ def tesla_run(tmp_path: Path) -> Callable[..., Run]:
         **common: Any,
     ) -> Run:
         flags = {"ipc": 1, "threads": 1, "network": NETWORK, **common}
-        small = SMALL if method in ("tesla", "mtt") else ()
+        small = SMALL if method in ("tesla", "mtt", "ftd", "datm") else ()
         request = Request(method, flags, data or {}, [*small, *settings], "none", sources or {})
         return Stage(prepare(resolve(request), tmp_path / "run"), stage).run
 
