@@ -11,8 +11,14 @@ from torch import Tensor, nn
 from ddkit import features_and_logits, last_linear_input
 
 
-def distribution_loss(network: nn.Module, real: Tensor, synthetic: Tensor, label: int) -> Tensor:
-    """Return Eq. 4 for the images of one class in one network, 0-dim.
+def distribution_loss(
+    network: nn.Module,
+    real: Tensor,
+    synthetic: Tensor,
+    label: int,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Return Eq. 4 for the images of one class in one network, 0-dim, and IDM's term of the class.
 
     Differentiable in `synthetic`. Features ψ are what the last linear layer sees.
 
@@ -21,11 +27,13 @@ def distribution_loss(network: nn.Module, real: Tensor, synthetic: Tensor, label
         real: (N, channels, H, W), augmented network inputs; no gradient flows into them.
         synthetic: (n, channels, H, W), augmented alike.
         label: the class of all of them, which features do not depend on.
+        weight: of the cross-entropy of `synthetic`, 0-dim; None leaves it out.
 
     Raises `DdkitError` where the network has no linear layer at its end.
     """
-    target, own, _ = features(network, real, synthetic)
-    return mean_distance(target, own)
+    target, own, logits = features(network, real, synthetic)
+    distance = (own.mean(0) - target.mean(0)).square().sum()
+    return distance if weight is None else distance + class_term(logits, label, weight)
 
 
 def features(network: nn.Module, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,11 +44,6 @@ def features(network: nn.Module, real: Tensor, synthetic: Tensor) -> tuple[Tenso
     with torch.no_grad():
         target = last_linear_input(network, real)
     return target, *features_and_logits(network, synthetic)
-
-
-def mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
-    """Return the squared distance of the mean features (N, d) and (n, d), 0-dim."""
-    return (synthetic.mean(0) - real.mean(0)).square().sum()
 
 
 def class_term(logits: Tensor, label: int, weight: float | Tensor) -> Tensor:

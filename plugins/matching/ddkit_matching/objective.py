@@ -27,7 +27,7 @@ from ddkit_matching.characteristic import (
     draw_frequencies,
     scale_leaves,
 )
-from ddkit_matching.distribution import class_term, features, mean_distance
+from ddkit_matching.distribution import class_term, distribution_loss, features
 from ddkit_matching.gradient import gradient_loss
 from ddkit_matching.interpolated import Pairs
 from ddkit_matching.living import OnReal, Queue
@@ -134,16 +134,16 @@ class MatchingObjective(ImageObjective):
         options, label = self.options, place[2]
         if options.match == "gradient":
             return gradient_loss(chosen.network, real, synthetic, label, options.distance)
-        target, own, logits = features(chosen.network, real, synthetic)
-        if options.match == "distribution":
-            value = mean_distance(target, own)
-        else:
-            draw = self.run.generator("frequencies", *place, device=self.run.device)
-            frequencies = draw_frequencies(options.frequencies, own.shape[1], draw, scales)
-            value = SCALE * characteristic_loss(target, own, frequencies, options.phase)
+        weight = None
         if options.class_weight and chosen.accuracy is not None:
-            value = value + class_term(logits, label, options.class_weight * chosen.accuracy)
-        return value
+            weight = options.class_weight * chosen.accuracy
+        if options.match == "distribution":
+            return distribution_loss(chosen.network, real, synthetic, label, weight)
+        target, own, logits = features(chosen.network, real, synthetic)
+        draw = self.run.generator("frequencies", *place, device=self.run.device)
+        frequencies = draw_frequencies(options.frequencies, own.shape[1], draw, scales)
+        value = SCALE * characteristic_loss(target, own, frequencies, options.phase)
+        return value if weight is None else value + class_term(logits, label, weight)
 
     def _calibration(
         self, trained: nn.Module, images: Tensor, shard: Shard, step: int, label: int

@@ -52,10 +52,10 @@ class MatchingOptions(LossOptions, NetworkOptions, Growing):
         "(NCFM)",
         stages=SYNTHESIS,
     )
-    augmentation: Literal["none", "dsa", "color-crop-cutout"] = option(
+    augmentation: Literal["none", "dsa", "color-crop", "color-crop-cutout"] = option(
         "none",
         "dsa: differentiable siamese augmentation, the same for real and synthetic images of a "
-        "class; color-crop-cutout: all three, as IDC and NCFM",
+        "class; the others: all that they name, as IDC and NCFM",
         stages=SYNTHESIS,
     )
     updates: int = option(
@@ -104,7 +104,7 @@ class MatchingOptions(LossOptions, NetworkOptions, Growing):
         if self.match == "characteristic":
             return "cutmix", NCFM_RECIPE | said
         if self.match == "gradient" and self.distance != "cosine":
-            return "cutmix", said
+            return "cutmix", {"cutmix": self.network_cutmix} | said
         if self.augmentation == "none":
             return "plain", {"epochs": DC_EPOCHS} | said
         return ("dsa", said) if said else None
