@@ -75,7 +75,7 @@ def test_labels_and_evaluation_are_the_cores():
     assert Plugin("matching").overridden() == hooks
 
 
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_first_methods_store_their_own_options_alone_and_have_no_pool(made_up, method):
     options = resolve(Request(method, preset="none")).options
     assert len(options) == 10  # as before others came: caches, folders and benches know them
