@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import EntryPoint
 from multiprocessing import get_context
 from pathlib import Path
@@ -163,40 +164,40 @@ def refused_line(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
 
 
 class Forked(get_context("fork").Process):
-    """`ddkit` in a copy of this process: a process that can be killed, with nothing to import.
+    """A function in a copy of this process: it can be killed, and has nothing to import.
 
     Attributes:
-        errors: the file that its stderr is written to.
+        output, errors: the files that its stdout and its stderr are written to.
     """
 
-    def __init__(self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]):
-        super().__init__(daemon=True)
-        self.arguments, self.folder, self.environment = arguments, folder, environment
-        self.errors = folder / "stderr"
+    def __init__(self, function: Callable[[], object], folder: Path, environment: dict[str, str]):
+        super().__init__()
+        self.function, self.folder, self.environment = function, folder, environment
+        self.output, self.errors = folder / "stdout", folder / "stderr"
 
     def run(self) -> None:
-        from ddkit_cli.main import main
-
         os.chdir(self.folder)
         os.environ.update(self.environment)
-        sys.argv = ["ddkit", *self.arguments]
-        with self.errors.open("w") as sys.stderr:
-            main()
+        sys.stdout, sys.stderr = self.output.open("w"), self.errors.open("w")
+        os.dup2(sys.stdout.fileno(), 1)
+        os.dup2(sys.stderr.fileno(), 2)
+        sys.exit(self.function())
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
 
 @pytest.fixture
-def forked(tmp_path) -> Iterator[Callable[..., Forked]]:
-    """Return a function that starts `ddkit` in an empty folder and in a copy of this process.
+def copied(tmp_path) -> Iterator[Callable[..., Forked]]:
+    """Return a function that starts another in a copy of this process, in an empty folder.
 
-    Keywords are of its environment.
+    What that returns is the exit code. Keywords are of the environment.
     """
+    import_module("torch._dynamo")  # each copy would import it with its first optimiser
     started: list[Forked] = []
 
-    def start(*arguments: str, **environment: str) -> Forked:
-        started.append(Forked(arguments, tmp_path, environment))
+    def start(function: Callable[[], object], folder: Path = tmp_path, **environment: str):
+        started.append(Forked(function, folder, environment))
         started[-1].start()
         return started[-1]
 
@@ -204,6 +205,21 @@ def forked(tmp_path) -> Iterator[Callable[..., Forked]]:
     for process in started:
         process.kill()
         process.join()
+
+
+@pytest.fixture
+def forked(copied) -> Callable[..., Forked]:
+    """Return a function that starts `ddkit` in a copy of this process; keywords as in `copied`."""
+    from ddkit_cli.main import main
+
+    def start(*arguments: str, **environment: str) -> Forked:
+        def command() -> None:
+            sys.argv = ["ddkit", *arguments]
+            main()
+
+        return copied(command, **environment)
+
+    return start
 
 
 @pytest.fixture

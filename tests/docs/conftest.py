@@ -1,6 +1,8 @@
 """A Python of one's own, into which a test may install what it wrote, without a network."""
 
 import os
+import shlex
+import site
 import subprocess
 import sys
 import sysconfig
@@ -10,8 +12,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ddkit_cli.main import main as ddkit
+
+from ddkit.runtime import registry
 
 ROOT = Path(__file__).parents[2]
+QUIET = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:timeout")  # within another pytest
 COMMANDS = {
     "ddkit": "from ddkit_cli.main import main; main()",
     "pip": "from runpy import run_module; run_module('pip', run_name='__main__')",
@@ -26,15 +32,16 @@ def own_environment(tmp_path_factory) -> dict[str, str]:
     """
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    site = sysconfig.get_path("purelib", vars={"base": str(folder)})
+    packages = sysconfig.get_path("purelib", vars={"base": str(folder)})
     ours = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-    (Path(site) / "ours.pth").write_text(ours, encoding="utf-8")
+    (Path(packages) / "ours.pth").write_text(ours, encoding="utf-8")
     for name, code in COMMANDS.items():
         script = folder / "bin" / name
         script.write_text(f"#!{folder}/bin/python\n{code}\n", encoding="utf-8")
         script.chmod(0o755)
     return {
         **os.environ,
+        "SITE": packages,
         "PATH": f"{folder}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DDKIT_CACHE": str(folder / "cache"),
         "OMP_NUM_THREADS": "1",
@@ -61,6 +68,49 @@ def shell(own_environment) -> Callable[[str, Path], str]:
         )
         assert result.returncode == 0, f"{commands}\n{result.stdout}"
         return result.stdout
+
+    return run
+
+
+@pytest.fixture
+def inside(copied) -> Callable[..., str]:
+    """Return a function that calls another in a copy of this process, which must succeed.
+
+    It takes the folder to be in, and one that distributions are installed in, if there is such;
+    it returns what was printed.
+    """
+
+    def run(function: Callable[[], object], folder: Path, installed: Path | None = None) -> str:
+        def prepared() -> object:
+            if installed is not None:
+                site.addsitedir(str(installed))
+                registry.installed.cache_clear()
+            sys.path.insert(0, str(folder))
+            return function()
+
+        process = copied(prepared, folder)
+        process.join()
+        said = process.output.read_text("utf-8"), process.errors.read_text("utf-8")
+        for path in (process.output, process.errors):
+            path.unlink()
+        assert process.exitcode == 0, "".join(said)
+        return said[0]
+
+    return run
+
+
+@pytest.fixture
+def typed(inside, own_environment) -> Callable[[str, Path], str]:
+    """Return a function that does what a shell does with `ddkit` and with `python -m pytest`."""
+
+    def run(line: str, folder: Path) -> str:
+        words = shlex.split(line)
+
+        def command() -> object:
+            sys.argv = words
+            return ddkit() if words[0] == "ddkit" else pytest.main([*words[3:], *QUIET])
+
+        return inside(command, folder, Path(own_environment["SITE"]))
 
     return run
 

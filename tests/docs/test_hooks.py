@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,7 +65,7 @@ def sources() -> Iterator[Path]:
     yield from (ROOT / "cli").rglob("*.py")
 
 
-def test_the_examples_are_a_method_that_keeps_the_contract(tmp_path):
+def test_the_examples_are_a_method_that_keeps_the_contract(tmp_path, typed):
     examples = [block for block in BLOCKS if block.startswith("# example")]
     (tmp_path / "ddkit_sketch.py").write_text("\n".join(examples), encoding="utf-8")
     (tmp_path / "test_sketch.py").write_text(CONTRACT, encoding="utf-8")
@@ -75,12 +73,6 @@ def test_the_examples_are_a_method_that_keeps_the_contract(tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ddkit-sketch\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ddkit]\nsketch = ddkit_sketch\n")
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "skipped" not in result.stdout
+    out = typed("python -m pytest -q", tmp_path)
+    assert " passed" in out.splitlines()[-1]
+    assert "skipped" not in out

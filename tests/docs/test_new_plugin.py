@@ -21,15 +21,15 @@ def plugin(folder, shell) -> Path:
     return written
 
 
-def test_it_is_listed_with_its_distribution_and_options(plugin, shell):
+def test_it_is_listed_with_its_distribution_and_options(plugin, shell, typed):
     methods = {row["name"]: row for row in json.loads(shell("ddkit methods --json", plugin))}
     assert methods["my-method"]["from"] == "ddkit-my-method 0.1.0"
-    about = json.loads(shell("ddkit methods my-method --json", plugin))
+    about = json.loads(typed("ddkit methods my-method --json", plugin))
     assert [option["name"] for option in about["options"]] == ["steps", "lr", "real"]
 
 
-def test_it_distils_digits(plugin, shell):
-    out = shell("ddkit distill -m my-method --threads 1 --set steps=20 -o run --json", plugin)
+def test_it_distils_digits(plugin, typed):
+    out = typed("ddkit distill -m my-method --threads 1 --set steps=2 -o run --json", plugin)
     assert json.loads(out)["cost"]["synthesis_seconds"] > 0
 
 
@@ -45,8 +45,8 @@ def test_its_images_teach_more_than_random_ones(plugin, shell):
     assert own > random
 
 
-def test_it_passes_its_own_tests(plugin, shell):
-    out = shell("python -m pytest -q -p no:cacheprovider", plugin)
+def test_it_passes_its_own_tests(plugin, typed):
+    out = typed("python -m pytest -q", plugin)
     assert " passed" in out.splitlines()[-1]
     assert "failed" not in out
 
