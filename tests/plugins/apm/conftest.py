@@ -11,7 +11,7 @@ from ddkit.pipeline.prepare import prepare
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.pipeline.stages import Stage
 
-NETWORK = "convnet:depth=2:width=8"
+NETWORK = "convnet:depth=1:width=8"
 SMALL = (
     "teachers=2",
     "train_epochs=2",

@@ -20,7 +20,8 @@ from ddkit.runtime.interrupt import Stopped
 from ddkit.runtime.memory import PeakMemory
 from ddkit.synthesis.initial import initial_inputs
 
-NARROW = "convnet:depth=2:width=4"  # images take much, weights little
+pytestmark = pytest.mark.usefixtures("shared_pools")
+NARROW = "convnet:depth=1:width=4"  # images take much, weights little
 QUICK = ("student_epochs=2", "student_batch=4", "train_epochs=1", "rounds=2")
 
 
@@ -185,8 +186,8 @@ def test_a_budget_below_a_students_training_is_refused(narrow_run, synthesised):
 
 
 def test_a_whole_round_keeps_to_the_budget(narrow_run, synthesised):
-    budget = needed(narrow_run(ipc=30), 16)[0]
-    file = synthesised(narrow_run(ipc=30, memory_budget=budget))
+    budget = needed(narrow_run(ipc=12), 16)[0]
+    file = synthesised(narrow_run(ipc=12, memory_budget=budget))
     assert file.metadata["peak_bytes"] <= budget
 
 

@@ -19,7 +19,8 @@ from ddkit.runtime.seeds import derive
 from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.initial import initial_real
 
-BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
+pytestmark = pytest.mark.usefixtures("shared_pools")
+BATCH_NORM = "convnet:depth=1:width=8:norm=batch"
 SHORT = ("student_epochs=1", "checkpoints=1")  # where students do not matter
 
 

@@ -11,7 +11,7 @@ from ddkit.pipeline import stages as stage_pools
 from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.initial import initial_real
 
-BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
+BATCH_NORM = "convnet:depth=1:width=8:norm=batch"
 TEDDY = (
     "unit=step",
     "first=1",

@@ -295,7 +295,7 @@ def test_experts_of_another_network_are_refused(tesla_run):
     TeslaObjective(tesla_run(network="convnet:width=4:depth=2"), pool)  # the same, said otherwise
 
 
-BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
+BATCH_NORM = "convnet:depth=1:width=8:norm=batch"
 
 
 def test_batch_norms_in_parts_of_a_batch_are_refused(tesla_run):

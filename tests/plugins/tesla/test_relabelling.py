@@ -13,7 +13,7 @@ from ddkit.runtime.tensors import TensorFile
 from ddkit.synthesis.initial import initial_real
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
-BATCH_NORM = "convnet:depth=2:width=8:norm=batch"
+BATCH_NORM = "convnet:depth=1:width=8:norm=batch"
 TEDDY = tuple(
     f"relabel.{setting}"
     for setting in (

@@ -111,7 +111,13 @@ def test_without_a_learning_rate_of_its_own_the_students_stays(tesla_run, synthe
 def test_the_students_learning_rate_is_kept_above_its_bound(tesla_run, synthesised):
     """One far too large makes the loss grow: a huge step down from it meets the bound."""
     run = tesla_run(
-        *PLAIN, "lr_student=5", "lr_student_min=0.02", "lr_lr=1e6", "iterations=1", "labels=hard"
+        *PLAIN,
+        "lr_student=5",
+        "lr_student_min=0.02",
+        "lr_lr=1e6",
+        "lr_images=0.1",
+        "iterations=1",
+        "labels=hard",
     )
     assert float(synthesised(run)["learning_rate"]) == pytest.approx(0.02)
 
@@ -124,7 +130,7 @@ def test_a_students_learning_rate_that_runs_away_stops_the_run(tesla_run, synthe
     line = str(error.value)
     assert "\n" not in line
     found = (
-        r"'learning_rate' of shard 0 has run away to 4\.\d+e\+07 by step 1 \(nothing was changed"
+        r"'learning_rate' of shard 0 has run away to \d\.\d+e\+07 by step 1 \(nothing was changed"
     )
     assert re.search(found, line)
     assert "lower the learning rates (--set lr_images=…, --set lr_lr=…)" in line
