@@ -45,6 +45,8 @@ RUNS = {
     ),
     "tesla, batch norms": run("tesla", f"{TESLA} labels=last expert_dtype=bfloat16", network=NORMS),
     "tesla, paper": run("tesla", f"{TESLA} gradient=paper augmentation=none"),
+    "ftd": run("ftd", TESLA),
+    "datm": run("datm", f"{TESLA} skip_above=100"),
     "mtt, zca, groups": run("mtt", TESLA, data={"space": "zca"}, flags={"groups": 2}),
     "apm": run("apm", APM),
     "apm, rows on the host": run(
@@ -69,6 +71,7 @@ STEPLESS = ("herding", "k-center", "random")
 WAITS = {  # in a step: rows that rest on the host come back to it, and their momenta, for each leaf
     "tesla, rows on the host": 4,
     "apm, rows on the host": 2,
+    "datm": 1,  # whether its loss is above the bound
 }
 
 

@@ -25,20 +25,34 @@ class TestTeddy(MethodContract):
     )
 
 
+TESLA = (
+    "experts=2",
+    "train_epochs=2",
+    "train_batch=12",
+    "together=1",
+    "student_steps=2",
+    "expert_epochs=1",
+    "batch_syn=4",
+    "lr_images=1",
+)
+
+
 class TestTesla(MethodContract):
     method = "tesla"
     network = "convnet:depth=1:width=4"
-    settings = (
-        "experts=2",
-        "train_epochs=2",
-        "train_batch=12",
-        "together=1",
-        "student_steps=2",
-        "expert_epochs=1",
-        "max_start_epoch=1",
-        "batch_syn=4",
-        "lr_images=1",
-    )
+    settings = (*TESLA, "max_start_epoch=1")
+
+
+class TestFtd(MethodContract):
+    method = "ftd"
+    network = "convnet:depth=1:width=4"
+    settings = (*TESLA, "max_start_epoch=1", "average=0.5")
+
+
+class TestDatm(MethodContract):
+    method = "datm"
+    network = "convnet:depth=1:width=4"
+    settings = (*TESLA, "max_start_epoch=2", "window=1", "window_steps=1", "skip_above=100")
 
 
 class TestApm(MethodContract):
