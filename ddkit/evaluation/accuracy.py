@@ -14,13 +14,12 @@ from ddkit.data.loading.resident import Resident
 from ddkit.data.sources import load as sources
 from ddkit.data.sources import selection
 from ddkit.distilled.dataset import DistilledDataset
+from ddkit.evaluation.augmenting import augmented, augments
 from ddkit.evaluation.protocols import PROTOCOLS, Protocol
 from ddkit.evaluation.result import Evaluation
 from ddkit.evaluation.training import (
     Started,
     at_once,
-    augmented,
-    augments,
     create,
     followed,
     labels_for,

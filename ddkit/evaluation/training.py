@@ -7,13 +7,12 @@ from math import ceil
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ddkit import networks
-from ddkit.data.augmentation.augment import cutmix
-from ddkit.data.augmentation.dsa import apply_dsa, draw_scheme
 from ddkit.data.loading.batching import batch_count, batches_of
 from ddkit.distilled.dataset import DistilledDataset
+from ddkit.evaluation.augmenting import augmented, augments
 from ddkit.evaluation.protocols import Protocol
 from ddkit.labels import HardLabels, Labels, RegressionTargets
 from ddkit.labels.codecs import codec_named
@@ -235,36 +234,6 @@ def check_exact(labels: Labels) -> None:
             f"the protocol l1 compares logits, but labels stored as {labels.form} keep only their "
             "distribution: use another protocol, or a set with labels as fp16"
         )
-
-
-def augments(protocol: Protocol) -> bool:
-    """Return whether a protocol augments or mixes each batch."""
-    return protocol.augmentation.startswith("dsa") or protocol.recipe.cutmix > 0
-
-
-def augmented(
-    protocol: Protocol,
-    inputs: Tensor,
-    targets: Tensor,
-    classes: int,
-    place: tuple[int, int, int],
-    mirror: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return a batch of network inputs as a protocol augments it, and its targets.
-
-    Args:
-        targets: as they are returned; with CutMix int64 (B,), which become (B, classes).
-        place: (seed, epoch, batch), which all draws follow from.
-        mirror: whether images may be mirrored.
-    """
-    if protocol.augmentation in ("dsa", "dsa-layered"):
-        size, random = (inputs.shape[-2], inputs.shape[-1]), generator(place[0], "dsa", *place[1:])
-        drawn = draw_scheme(protocol.augmentation, len(inputs), size, random, flip=mirror)
-        inputs = apply_dsa(inputs, drawn)
-    if protocol.recipe.cutmix:
-        random = generator(place[0], "cutmix", *place[1:])
-        inputs, targets = cutmix(inputs, targets, classes, random, protocol.recipe.cutmix)
-    return inputs, targets
 
 
 def create(

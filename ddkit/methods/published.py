@@ -159,11 +159,12 @@ def departures(config: RunConfig) -> Iterator[str]:
     fields = DataOptions.model_fields.keys() - PLACE
     asked: dict[str, Any] = {
         **{name: preset[name] for name in ("network", "init") if name in preset},
+        "factor": preset.get("factor", alias.factor if alias else 1),
         **{name: getattr(data, name) for name in sorted(fields)},
         **dict(options.for_ipc(config.ipc)),
     }
     done: dict[str, Any] = {
-        **{"network": config.network, "init": config.init},
+        **{"network": config.network, "init": config.init, "factor": config.factor},
         **{name: getattr(config.data, name) for name in fields},
         **dict(options_of(config.stage("synthesis"))),
     }

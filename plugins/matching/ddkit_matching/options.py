@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from ddkit import Growing, StageName, option
+from ddkit import StageName, option
 from ddkit_matching.options_of_losses import SYNTHESIS, LossOptions
 from ddkit_matching.options_of_networks import NetworkOptions
 
@@ -23,7 +23,7 @@ NCFM_RECIPE = {
 }
 
 
-class MatchingOptions(LossOptions, NetworkOptions, Growing):
+class MatchingOptions(LossOptions, NetworkOptions):
     """Zeros stand for published numbers, which follow from what is matched and from the IPC."""
 
     later: ClassVar[frozenset[str]] = frozenset(
