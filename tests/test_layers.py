@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,14 @@ PLUGINS = modules_in(*sorted(ROOT.glob("plugins/*/ddkit_*")))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+@cache
+def nodes(source: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(source)))
+
+
 def imports(source: str, known: Modules) -> Iterator[tuple[str, str, int]]:
     """Yield (module, name, line) of every import, those in functions and for types included."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "", node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -260,7 +266,7 @@ def test_the_init_of_a_plugin_defines_hooks_only(package):
 
 def opens_test(source: str) -> bool:
     """Return whether a module passes the literal "test" to a call, or calls `open_test`."""
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    calls = [node for node in nodes(source) if isinstance(node, ast.Call)]
     return any(
         any(isinstance(given, ast.Constant) and given.value == "test" for given in call.args)
         or getattr(call.func, "id", getattr(call.func, "attr", None)) == "open_test"

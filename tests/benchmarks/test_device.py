@@ -1,12 +1,14 @@
-"""The benchmarks run in a process of their own: the tests see the installed wheel, which has none.
+"""The benchmarks run in a copy of this process: the tests see the installed wheel, without them.
 
-What is computed by hand here is independent of what the benchmark counts with.
+`make test-all` runs them in processes of their own, too, as their users do. What is computed by
+hand here is independent of what the benchmark counts with.
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,27 +23,50 @@ class Bare(PathFinder):
     def find_spec(cls, name, path=None, target=None):
         return None if name.partition(".")[0] in ABSENT else super().find_spec(name, path, target)
 sys.meta_path = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
+for name in list(sys.modules):
+    top = name.partition(".")[0]
+    if top in ABSENT or top.startswith("ddkit"):
+        del sys.modules[name]
 """
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory) -> dict[str, str]:
-    """The environment of a machine without what ddkit can do without, in all its processes."""
-    folder = tmp_path_factory.mktemp("bare")
-    (folder / "sitecustomize.py").write_text(BARE)
-    return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+@pytest.fixture(params=["copy", pytest.param("process", marks=pytest.mark.slow)])
+def run(request, copied, tmp_path) -> Callable[..., str]:
+    """Return a function that runs code in the repository, and returns what it prints.
+
+    "bare" is a machine without what ddkit can do without, in all its processes.
+    """
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "sitecustomize.py").write_text(BARE)
+
+    def in_copy(code: str, *arguments: str, bare: bool = False) -> str:
+        def script() -> None:
+            os.chdir(ROOT)
+            sys.path.append(str(ROOT))
+            sys.argv = ["-c", *arguments]
+            exec(f"{BARE if bare else ''}\n{code}", {"__name__": "__main__"})  # noqa: S102
+
+        process = copied(script)
+        process.join()
+        assert process.exitcode == 0, process.errors.read_text()
+        return process.output.read_text()
+
+    def in_process(code: str, *arguments: str, bare: bool = False) -> str:
+        more = {"PYTHONPATH": str(tmp_path / "bare")} if bare else {}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **more},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return in_copy if request.param == "copy" else in_process
 
 
-def run(code: str, *arguments: str, env: dict[str, str] | None = None) -> str:
-    """Run code in the repository, and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, env=env
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_operations_of_a_convolution_are_those_counted_by_hand():
+def test_operations_of_a_convolution_are_those_counted_by_hand(run):
     counted = json.loads(
         run("""
 import json, torch
@@ -67,7 +92,7 @@ print(json.dumps([vars(each) for each in (forward, training, frozen)], default=s
     assert frozen["bytes"] == read_and_written + outputs + inputs + weights + inputs
 
 
-def test_a_floor_is_what_takes_longer():
+def test_a_floor_is_what_takes_longer(run):
     floors = run("""
 from benchmarks.device.floors import Floors
 floors = Floors(10.0, None, {"fp32": 100.0}, {"fp32": 200.0})
@@ -77,7 +102,7 @@ print(floors.of(800, 10, "fp32"), floors.of(800, 90, "fp32"))
     assert "Floor(seconds=9.0, bound='memory')" in floors
 
 
-def test_the_plan_of_each_part_fits_its_minutes_on_an_h100(bare):
+def test_the_plan_of_each_part_fits_its_minutes_on_an_h100(run):
     """It is also the imports of all parts, without what a bare machine lacks."""
     plan = run(
         """
@@ -94,7 +119,7 @@ print(json.dumps([
     for part in parts
 ]))
 """,
-        env=bare,
+        bare=True,
     )
     for name, allowed, lanes in json.loads(plan):
         for lane in lanes:
@@ -141,14 +166,20 @@ PART = replace(faulty.PART, module=__name__, lanes=(faulty.ITEMS[-2:],))
 """
 
 
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory) -> Path:
-    """Do items that fail in every way, and return the folder of their results."""
-    folder = tmp_path_factory.mktemp("faulty")
-    (folder / "faulty.py").write_text(FAULTY)
-    (folder / "hanging.py").write_text(HANGING)
+FORKED = """
+import multiprocessing
+forking = multiprocessing.get_context("fork")
+multiprocessing.get_context = lambda how: forking
+"""
+
+
+def test_what_fails_costs_its_own_line_and_no_other(run, tmp_path, request):
+    in_copy = "copy" in request.node.name  # whose processes are copies too, with nothing to import
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    (tmp_path / "hanging.py").write_text(HANGING)
     run(
-        """
+        (FORKED if in_copy else "")
+        + """
 import sys, time
 from pathlib import Path
 import torch
@@ -160,43 +191,31 @@ if __name__ == "__main__":
     part, folder = part_in("faulty"), Path(sys.argv[1])
     report, bench = Report(part, folder / "results"), Bench(torch.device("cpu"), folder, small=True)
     perform(part, bench, report, time.monotonic() + 300)
-    perform(part_in("hanging"), bench, report, time.monotonic() + 8)
+    perform(part_in("hanging"), bench, report, time.monotonic() + float(sys.argv[2]))
 """,
-        str(folder),
+        str(tmp_path),
+        "2" if in_copy else "8",
     )
-    return folder / "results"
-
-
-def test_what_fails_costs_its_own_line_and_no_other(faulty):
-    found = json.loads((faulty / "faulty-cpu-1-thread.json").read_text())
-    assert [line["name"] for line in found["lines"]] == [
-        "grows",
-        "half",
-        "right",
-        "wrong",
-        "raising",
-    ]
-    assert found["lines"][0]["count"] == 2  # the later line of a name takes its place
+    found = json.loads((tmp_path / "results" / "faulty-cpu-1-thread.json").read_text())
+    by_name = {line["name"]: line for line in found["lines"]}
+    assert list(by_name) == ["grows", "half", "right", "wrong", "raising"]
+    assert len(found["lines"]) == 5
+    assert by_name["grows"]["count"] == 2  # the later line of a name takes its place
     missing = found["missing"]
     assert missing["breaking"].startswith("ValueError: no more")
     assert missing["dying"] == "its process died (exit code 7)"
     assert missing["on CUDA"] == "needs CUDA"
     assert missing["hanging"] == missing["late"] == "the time was up"
-
-
-def test_checks_say_what_was_found_and_what_is_wrong(faulty):
-    found = json.loads((faulty / "faulty-cpu-1-thread.json").read_text())
-    by_name = {line["name"]: line for line in found["lines"]}
     assert (by_name["right"]["result"], by_name["right"]["found"]) == ("passed", "as it is")
     assert (by_name["wrong"]["result"], by_name["wrong"]["found"]) == ("failed", "two is not one")
     assert by_name["raising"]["result"] == "failed"
     assert by_name["raising"]["found"].startswith("KeyError: 'key'")
-    page = (faulty / "faulty-cpu-1-thread.md").read_text()
+    page = (tmp_path / "results" / "faulty-cpu-1-thread.md").read_text()
     assert "| dying | its process died (exit code 7) |" in page
     assert "All is made up." in page
 
 
-def test_every_kind_of_item_runs_small_on_a_bare_machine(bare, tmp_path):
+def test_every_kind_of_item_runs_small_on_a_bare_machine(run, tmp_path):
     """One check that trains, two figures, and what they say."""
     said = run(
         """
@@ -214,7 +233,7 @@ items += [rates.ITEM, training.ITEMS[0], training.ITEMS[2], methods.ITEMS[2]]
 print(json.dumps([[line.name, line.figures] for i in items for line in i.work(bench, 0.2)]))
 """,
         str(tmp_path),
-        env=bare,
+        bare=True,
     )
     found = dict(json.loads(said))
     assert found["the same bytes: DM"]["result"] == "passed", found
@@ -253,7 +272,7 @@ def cifar(tmp_path_factory) -> Path:
     return folder
 
 
-def test_rows_say_what_there_was_and_what_was_cut(bare, cifar, tmp_path):
+def test_rows_say_what_there_was_and_what_was_cut(run, cifar, tmp_path):
     said = run(
         """
 import json, sys
@@ -269,7 +288,7 @@ print(json.dumps([line.figures | {"cells": line.cells} for line in lines(row, wh
 """,
         str(tmp_path),
         str(cifar),
-        env=bare,
+        bare=True,
     )
     *_, last = json.loads(said)
     assert last["training images"] == 80
@@ -280,7 +299,7 @@ print(json.dumps([line.figures | {"cells": line.cells} for line in lines(row, wh
     assert any(text.endswith("of 1,000 epochs of evaluation") for text in last["cut"])
 
 
-def test_a_distillation_that_is_stopped_is_the_shorter_one(bare, cifar, tmp_path):
+def test_a_distillation_that_is_stopped_is_the_shorter_one(run, cifar, tmp_path):
     said = run(
         """
 import sys
@@ -303,7 +322,7 @@ print(steps, path.read_bytes() == whole.read_bytes())
 """,
         str(tmp_path),
         str(cifar),
-        env=bare,
+        bare=True,
     )
     steps, same = said.split()
     assert int(steps) >= 1
