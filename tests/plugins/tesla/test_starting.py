@@ -16,6 +16,7 @@ from ddkit import DdkitError, Pool, Run, Synthetic
 from ddkit.distilled.dataset import load
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pools.imported import import_replay
 from ddkit.synthesis.initial import initial_inputs, initial_real, shuffled
 
 CLASSES = torch.tensor([0, 1, 2])
@@ -193,3 +194,25 @@ def test_datm_distils_in_one_command_with_labels_of_its_own(tesla_run):
     distilled = load(pipeline.distill(run.config, run.folder))
     assert distilled.labels.kind == "soft"
     assert distilled.label_logits.shape == (10, 10)
+
+
+@pytest.mark.parametrize("method", ["ftd", "datm"])
+def test_imported_experts_and_groups_serve_both_methods(tesla_run, tmp_path, method):
+    small = ("max_start_epoch=1", "expert_epochs=1", "student_steps=2", "iterations=2")
+    plain = tesla_run(method=method)
+
+    def snapshot(*indices: int) -> list[torch.Tensor]:
+        network = plain.network(plain.generator("made", *indices))
+        return [parameter.detach() for parameter in network.parameters()]
+
+    buffer = [[snapshot(expert, epoch) for epoch in (0, 1)] for expert in (0, 1)]
+    torch.save(buffer, tmp_path / "buffer.pt")
+    constants = {"mean": [0.25], "std": [0.5]}
+    files, network = [tmp_path / "buffer.pt"], plain.config.network
+    import_replay(files, plain.config.data, network, name="mine", **constants)
+    common = {"pool": "mine", "trust_base": True, "groups": 2, "ipc": 2}
+    run = tesla_run(*small, "skip_above=1e9", method=method, **common)
+    distilled = load(pipeline.distill(run.config, run.folder))
+    assert len(distilled) == 20
+    assert len(list(run.folder.glob("shards/*"))) == 2
+    assert distilled.labels.kind == ("hard" if method == "ftd" else "soft")
