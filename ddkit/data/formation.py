@@ -4,11 +4,14 @@ A stored image is cut into f × f parts, and each part is enlarged to the size o
 it is linear, so gradients flow from the training images back to the stored ones.
 """
 
+from functools import cache
 from math import ceil
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ddkit.runtime.moving import sent
 
 GREY = 0.5  # what fills up an image whose side the factor does not divide
 
@@ -38,7 +41,27 @@ def unpacked(images: Tensor, factor: int, grey: Tensor | float = GREY) -> Tensor
         images = torch.cat([images, beside], 3)
     parts = images.unfold(2, side[0], side[0]).unfold(3, side[1], side[1])
     parts = parts.permute(0, 2, 3, 1, 4, 5).reshape(-1, channels, *side)
-    return F.interpolate(parts, (height, width), mode="bilinear")
+    return enlarged(parts, (height, width))
+
+
+def enlarged(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images (n, channels, height, width) bilinearly at a larger size, as interpolate does.
+
+    By one product for each side: the gradient of `F.interpolate` is added on CUDA in any order.
+    """
+    rows, columns = (
+        sent(weights(small, large, images.dtype), images.device)
+        for small, large in zip(images.shape[-2:], size, strict=True)
+    )
+    with torch.autocast(images.device.type, enabled=False):  # pixels keep their precision
+        return rows @ images @ columns.mT
+
+
+@cache
+def weights(small: int, large: int, dtype: torch.dtype) -> Tensor:
+    """Return the weight of each of `small` pixels in each of `large` ones: (large, small)."""
+    each = F.interpolate(torch.eye(small, dtype=torch.float64)[None], large, mode="linear")
+    return each[0].T.to(dtype)
 
 
 def packed(images: Tensor, factor: int) -> Tensor:

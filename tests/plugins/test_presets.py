@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddkit.methods.plugin import ALIASES, METHODS, lookup
+from ddkit.methods.plugin import ALIASES, METHODS, lookup, options_of
 from ddkit.methods.presets import find_preset, preset_names
 from ddkit.pipeline.resolve import Request, resolve
 
@@ -19,8 +19,9 @@ def test_a_run_has_what_its_preset_sets(method, name):
     config = resolve(Request(method, {"ipc": 1}, {"name": "made"}, [], name))
     assert config.preset == f"{name} ({preset['source']})"
     options = preset.get("options", {})
-    assert {key: config.options[key] for key in options} == options
+    found = options_of(config.stage("synthesis"))  # some at their defaults are not stored
+    assert {key: getattr(found, key) for key in options} == options
     data = {"space": "standard", **preset.get("data", {})}
     assert {key: getattr(config.data, key) for key in data} == data
-    wanted = {key: preset[key] for key in ("network", "init") if key in preset}
+    wanted = {key: preset[key] for key in ("network", "init", "factor") if key in preset}
     assert {key: getattr(config, key) for key in wanted} == wanted

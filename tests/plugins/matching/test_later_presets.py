@@ -121,4 +121,4 @@ def test_a_method_needs_no_flag_on_digits(method, tmp_path, monkeypatch):
     config = resolve(Request(method, {"threads": 1}, settings=["updates=2", "train_epochs=1"]))
     assert config.preset.startswith("digits-ipc1 ")
     distilled = load(pipeline.distill(config, tmp_path / "run"))
-    assert len(distilled) == 10
+    assert len(distilled.stored) == 10
