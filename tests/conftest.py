@@ -63,11 +63,13 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def single_thread() -> Iterator[None]:
+def single_thread(monkeypatch) -> Iterator[None]:
     """The work is tiny: a second thread only waits where other processes share the cores.
 
-    Whatever else a run sets in torch is put back as well.
+    Nor do runs that name no number of threads take more. Whatever else a run sets in torch is put
+    back as well.
     """
+    monkeypatch.setattr("ddkit.pipeline.resolve.available_cores", lambda: 1)
     with unchanged():
         torch.set_num_threads(1)
         yield

@@ -44,7 +44,6 @@ def test_the_code_for_users_runs_with_fewer_steps(tmp_path, monkeypatch, capsys)
         use = use.replace(part, shorter)
     making, training = re.findall(r"```python\n(.*?)```", use, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ddkit.runtime.machine.available_cores", lambda: 1)
     exec(making, made := {})  # noqa: S102 - it is ours
     assert len(made["small"]) == 10
     assert "random real images" in capsys.readouterr().out
