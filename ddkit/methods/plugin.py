@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HOOKS = ("method_config", "check", "build_pool", "synthesis_loss", "relabel", "evaluate")
 METHODS = Registry("method", "ddkit", hint="see `ddkit methods`")
 ALIASES = Registry("alias", "ddkit.aliases", hint="see `ddkit methods`")
+_MANAGERS: dict[tuple[Any, ...], pluggy.PluginManager] = {}  # a millisecond to make
 
 
 @dataclass(frozen=True)
@@ -79,25 +80,18 @@ def steps_setting(method: str, steps: int) -> tuple[str, int]:
 class Plugin:
     """One method, loaded: pluggy's untyped hook calls as typed methods.
 
-    Each has a plugin manager of its own, so that a method which serves one stage of a run changes
+    Each method has a plugin manager of its own, so that one which serves a stage of a run changes
     no other stage.
     """
 
     def __init__(self, name: str):
-        from ddkit.methods import defaults
-
         self.name = name
         module = METHODS.load(name)
-        self._manager = pluggy.PluginManager("ddkit")
-        self._manager.add_hookspecs(hookspecs)
-        try:
-            self._manager.register(defaults, "ddkit defaults")
-            self._manager.register(module, name)
-            self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            where = origin(METHODS.entries()[name])
-            text = " ".join(str(error).split())
-            raise DdkitError(f"the method '{name}' of {where} has a faulty hook: {text}") from error
+        hooks = (getattr(module, hook, None) for hook in HOOKS)
+        key = (name, id(module), *hooks)  # a manager keeps its module alive
+        if key not in _MANAGERS:
+            _MANAGERS[key] = _managed(name, module)
+        self._manager = _MANAGERS[key]
 
     def options_model(self) -> "type[MethodOptions]":
         from ddkit.methods.options import MethodOptions
@@ -154,3 +148,19 @@ class Plugin:
             f"the hook '{hook}' of the method '{self.name}' returned a "
             f"{type(result).__name__}, not a {kind.__name__}; see docs/architecture.md"
         )
+
+
+def _managed(name: str, module: Any) -> pluggy.PluginManager:
+    from ddkit.methods import defaults
+
+    manager = pluggy.PluginManager("ddkit")
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(defaults, "ddkit defaults")
+        manager.register(module, name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        where = origin(METHODS.entries()[name])
+        text = " ".join(str(error).split())
+        raise DdkitError(f"the method '{name}' of {where} has a faulty hook: {text}") from error
+    return manager
