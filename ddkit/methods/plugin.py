@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 HOOKS = ("method_config", "check", "build_pool", "synthesis_loss", "relabel", "evaluate")
 METHODS = Registry("method", "ddkit", hint="see `ddkit methods`")
 ALIASES = Registry("alias", "ddkit.aliases", hint="see `ddkit methods`")
+_MANAGERS: dict[tuple[Any, ...], pluggy.PluginManager] = {}  # a millisecond to make
 
 
 @dataclass(frozen=True)
@@ -81,16 +80,20 @@ def steps_setting(method: str, steps: int) -> tuple[str, int]:
 
 
 class Plugin:
-    """One method, loaded: pluggy's untyped hook calls as typed methods."""
+    """One method, loaded: pluggy's untyped hook calls as typed methods.
+
+    Each method has a plugin manager of its own, so that one which serves a stage of a run changes
+    no other stage.
+    """
 
     def __init__(self, name: str):
         self.name = name
-        try:
-            self._manager = _manager(name, METHODS.load(name))
-        except pluggy.PluginValidationError as error:
-            where = origin(METHODS.entries()[name])
-            text = " ".join(str(error).split())
-            raise DdkitError(f"the method '{name}' of {where} has a faulty hook: {text}") from error
+        module = METHODS.load(name)
+        hooks = (getattr(module, hook, None) for hook in HOOKS)
+        key = (name, id(module), *hooks)  # a manager keeps its module alive
+        if key not in _MANAGERS:
+            _MANAGERS[key] = _managed(name, module)
+        self._manager = _MANAGERS[key]
 
     def options_model(self) -> "type[MethodOptions]":
         from ddkit.methods.options import MethodOptions
@@ -149,17 +152,17 @@ class Plugin:
         )
 
 
-@cache
-def _manager(name: str, module: ModuleType) -> pluggy.PluginManager:
-    """Return a method's plugin manager, made once: it takes a millisecond, and runs ask for many.
-
-    Each method has its own, so that one which serves one stage of a run changes no other stage.
-    """
+def _managed(name: str, module: Any) -> pluggy.PluginManager:
     from ddkit.methods import defaults
 
     manager = pluggy.PluginManager("ddkit")
     manager.add_hookspecs(hookspecs)
-    manager.register(defaults, "ddkit defaults")
-    manager.register(module, name)
-    manager.check_pending()
+    try:
+        manager.register(defaults, "ddkit defaults")
+        manager.register(module, name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        where = origin(METHODS.entries()[name])
+        text = " ".join(str(error).split())
+        raise DdkitError(f"the method '{name}' of {where} has a faulty hook: {text}") from error
     return manager

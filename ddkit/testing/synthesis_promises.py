@@ -12,7 +12,7 @@ from ddkit.testing.method import MethodUnderTest, attempted
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Stepper, Subject
 
-FEW, MANY = 2, 10  # steps between which memory must not grow
+FEW, MANY = 2, 6  # steps between which memory must not grow
 GROWTH = 1.05
 
 

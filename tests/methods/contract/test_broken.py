@@ -3,12 +3,12 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
+
+from ddkit.methods.plugin import METHODS
 
 BROKEN = Path(__file__).parent / "broken" / "ddkit_broken.py"
 NAMES = re.findall(r"^(\w+) = method\(", BROKEN.read_text(encoding="utf-8"), re.MULTILINE)
@@ -60,33 +60,37 @@ EXPECTED = {
 }
 
 
+class Failures:
+    """What a session of pytest reports: of each test that fails its method, its name, and why."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, str]] = {name: {} for name in NAMES}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            _, name, test = report.nodeid.replace("::Test_", "::").split("::")
+            self.found[name][test.removeprefix("test_")] = str(report.longrepr)
+
+
 @pytest.fixture(scope="module")
 def failures(tmp_path_factory) -> dict[str, dict[str, str]]:
-    """Return the message of each test that fails, by method: all are tested by one child."""
+    """Return the message of each test that fails, by method: a session of its own tests all."""
     folder = tmp_path_factory.mktemp("broken")
     shutil.copy(BROKEN, folder)
-    info = folder / "ddkit_broken-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ddkit-broken\nVersion: 1.0\n")
-    entries = "".join(f"{name} = ddkit_broken:{name}\n" for name in NAMES)
-    (info / "entry_points.txt").write_text(f"[ddkit]\n{entries}")
     contracts = "".join(
         f"class Test_{name}(MethodContract):\n    method = '{name}'\n" for name in NAMES
     )
     (folder / "test_them.py").write_text(f"from ddkit.testing import MethodContract\n{contracts}")
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=report.xml"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        check=False,
-        capture_output=True,
-    )
-    found: dict[str, dict[str, str]] = {name: {} for name in NAMES}
-    for case in ElementTree.parse(folder / "report.xml").iter("testcase"):  # noqa: S314 - our own
-        for bad in [*case.iter("failure"), *case.iter("error")]:
-            name = case.attrib["classname"].partition("Test_")[2]
-            found[name][case.attrib["name"].removeprefix("test_")] = bad.attrib["message"]
-    return found
+    failures = Failures()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("DDKIT_CACHE", str(folder / "cache"))
+        for name in NAMES:
+            entry = EntryPoint(name, f"ddkit_broken:{name}", "ddkit")
+            patch.setitem(METHODS.builtins, name, entry)
+        own = [f"--rootdir={folder}", f"--confcutdir={folder}", "-c", os.devnull]
+        pytest.main([*own, "-q", "-p", "no:cacheprovider", str(folder)], [failures])
+    return failures.found
 
 
 def test_each_broken_method_is_expected_to_break_something():
