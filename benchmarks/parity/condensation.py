@@ -53,7 +53,7 @@ def step_row(checkout: Checkout, inputs: Inputs, name: str) -> Row:
     ]
     whole = run.resident.inputs(torch.arange(len(run.train)))  # as the released code keeps them
     network = twin(
-        checkout.module("networks.py"), objective._network_for(shard, start, 0)
+        checkout.module("networks.py"), objective._chosen(shard, start, 0).network
     ).requires_grad_(name != "DM")
     args = SimpleNamespace(
         device="cpu",
@@ -86,7 +86,7 @@ def step_row(checkout: Checkout, inputs: Inputs, name: str) -> Row:
 
     def ours() -> Tensor:
         images = start.clone().requires_grad_()
-        objective._network = None
+        objective.source.begin(shard)
         objective.loss(shard, {"images": images}, 0).backward()
         assert images.grad is not None
         return images.grad

@@ -116,17 +116,11 @@ class TestNcfm(MethodContract):
 
 class TestIdc(MethodContract):
     method = "idc"
-    network = NETWORK
+    network = "convnet:depth=1:width=4"
     settings = (
-        "networks=trained",
-        "members=2",
-        "train_epochs=1",
-        "train_batch=12",
-        "together=1",
         "batch_real=8",
         "batch_syn=1",
         "outer_loop=3",
-        "inner_images=18",
+        "inner_images=12",
         "batch_network=12",
-        "early_epochs=1",
     )
