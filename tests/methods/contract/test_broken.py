@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def failures(tmp_path_factory) -> dict[str, dict[str, str]]:
             patch.setitem(METHODS.builtins, name, entry)
         own = [f"--rootdir={folder}", f"--confcutdir={folder}", "-c", os.devnull]
         pytest.main([*own, "-q", "-p", "no:cacheprovider", str(folder)], [failures])
+    del sys.modules[BROKEN.stem]  # another test's module may have the name
     return failures.found
 
 
