@@ -158,7 +158,10 @@ class ArithmeticRequest:
             return [Arithmetic(name, last) for name in names for last in layouts]
         most = PRECISIONS.index(self.precision)
         borne = [name for name in PRECISIONS[: most + 1] if name in loop.precisions]
-        return [Arithmetic(borne[-1] if borne else "fp32")]
+        name = borne[-1] if borne else "fp32"
+        # a CPU convolves bfloat16 in this layout anyway, a third faster if nothing is reordered
+        last = name == "bf16" and not cuda and loop.layouts
+        return [Arithmetic(name, last)]
 
     def measures(self, loop: Loop) -> bool:
         """Return whether a loop has a choice, which only measuring can make."""

@@ -117,6 +117,9 @@ def test_no_clock_decides_where_a_precision_is_named_and_nothing_is_compiled(nam
 
 def test_what_is_asked_for_is_taken_as_far_as_the_loop_bears_it():
     assert ArithmeticRequest("bf16").candidates(Loop(CPU, PRECISIONS)) == [BF16]
+    laid_out = ArithmeticRequest("bf16").candidates(Loop(CPU, PRECISIONS, layouts=True))
+    assert laid_out == [Arithmetic("bf16", channels_last=True)]
+    assert ArithmeticRequest("fp32").candidates(Loop(CPU, PRECISIONS, layouts=True)) == [EXACT]
     assert ArithmeticRequest("bf16").candidates(Loop(CPU, ("fp32", "tf32"))) == [Arithmetic("tf32")]
     training = Loop(CPU, PRECISIONS, steps=1)
     assert ArithmeticRequest("fp32", "on").choose(training, never) == Arithmetic(compiled=True)
