@@ -1,7 +1,7 @@
 """The one list of names that users and plugins import; `ddkit` itself forwards to it."""
 
 from ddkit.config import StageName
-from ddkit.data.augmentation.augment import cutmix, resample
+from ddkit.data.augmentation.augment import cutmix, draw_tries, resample
 from ddkit.data.augmentation.dsa import (
     DSA_STRATEGY,
     DsaParameters,
@@ -12,6 +12,8 @@ from ddkit.data.augmentation.dsa import (
 from ddkit.data.augmentation.views import draw_views
 from ddkit.data.loading.batching import batch_count, batches_of
 from ddkit.data.loading.resident import Augmentation, Resident
+from ddkit.data.pixels.base import CropShape
+from ddkit.data.pixels.crops import random_crops
 from ddkit.data.sources.registered import register_data
 from ddkit.data.split import Split
 from ddkit.distilled.dataset import DistilledDataset, load
@@ -166,6 +168,7 @@ __all__ += [
 __all__ += [
     "DSA_STRATEGY",
     "Augmentation",
+    "CropShape",
     "DsaParameters",
     "Resident",
     "Split",
@@ -175,7 +178,9 @@ __all__ += [
     "cutmix",
     "draw_dsa",
     "draw_scheme",
+    "draw_tries",
     "draw_views",
+    "random_crops",
     "resample",
 ]
 # memory budgets: what a step takes, tried

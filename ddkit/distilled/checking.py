@@ -145,6 +145,11 @@ def check_views(file: TensorFile, rows: int, count: int, refuse: Check) -> None:
         "weight": (FLOATS, (rows,)),
         "mix": (INTEGERS, (1,)),
     }
+    strips = file.get("labels.views.strips")
+    if strips is not None:
+        shapes["strips"] = INTEGERS, (rows, 2, *strips.shape[2:])
+        ordered = strips.long().sort(2).values == torch.arange(strips.shape[-1])
+        refuse("its views have strips that are in no order", not ordered.all())
     for name, (types, shape) in shapes.items():
         view = file[f"labels.views.{name}"]
         refuse(f"its views ({name}) do not match its images", not _is(view, types, shape))

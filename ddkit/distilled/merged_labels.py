@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddkit.data.augmentation.views import STORED
 from ddkit.distilled.dataset import DistilledDataset
 from ddkit.labels import EpochLabels, HardLabels, Labels, RegressionTargets, SoftLabels
 from ddkit.labels.coded import combined
@@ -55,7 +54,7 @@ def merged_epochs(parts: Sequence[DistilledDataset], slots: Sequence[Tensor]) ->
         name: placed(
             [getattr(view, name).unflatten(0, (labels[0].epochs, -1)) for view in views], slots, 1
         ).flatten(0, 1)
-        for name in STORED
+        for name in views[0].fields
     }
     logits = combined([each.logits for each in labels], lambda parts: placed(parts, slots, 1))
     return EpochLabels(logits, replace(views[0], **fields), labels[0].temperature)

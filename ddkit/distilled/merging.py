@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ddkit.data.augmentation.views import Views
 from ddkit.data.classes import reordered
 from ddkit.data.formation import parts_of
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.distilled.joining import align, are_apart
 from ddkit.distilled.merged_labels import LABELS, placed, promoted
 from ddkit.distilled.writing import write_distilled
-from ddkit.labels import EpochLabels, Labels
+from ddkit.labels import DrawnViews, EpochLabels, Labels
 from ddkit.labels.codecs import codec_named
 from ddkit.runtime.errors import DdkitError
 from ddkit.synthesis.images import Synthetic, as_pixels
@@ -170,9 +171,18 @@ def traits(part: DistilledDataset) -> Iterator[Trait]:
     yield Trait("the temperature of labels", part.labels.temperature, SAME_LABELS)
     if isinstance(part.labels, EpochLabels):
         yield Trait("the number of labelled epochs", part.labels.epochs, SAME_LABELS)
-        yield Trait("how labelled images are mixed", part.labels.views.mix, SAME_LABELS)
+        views = part.labels.views
+        yield Trait("how labelled images are mixed", views.mix, SAME_LABELS)
+        yield Trait("how many strips they are shuffled in", strips_of(views), SAME_LABELS)
     yield Trait("having a learned rate", yes(part.learning_rate is not None), ALL_OR_NONE)
     yield Trait("having learned labels", yes(part.label_logits is not None), ALL_OR_NONE)
+
+
+def strips_of(views: Views | DrawnViews) -> int:
+    """Return into how many strips views cut an image along each side."""
+    if isinstance(views, DrawnViews):
+        return views.strips
+    return 1 if views.strips is None else views.strips.shape[2]
 
 
 def coded_as(labels: Labels) -> str:

@@ -42,7 +42,9 @@ def check_drawn(views: Any, images: int, refuse: Check) -> None:
     good = good and _numbers(views["size"], int) and _numbers(views["scale"], int | float)
     good = good and 0 < views["scale"][0] <= views["scale"][1] <= 1 and min(views["size"]) > 0
     good = good and isinstance(views.get("check"), int | float | None)
-    good = good and set(views) <= {"check", *DRAWN}
+    strips = views.get("strips", 1) if good else 1
+    good = good and type(strips) is int and 0 < strips <= min(views["size"])
+    good = good and set(views) <= {"check", "strips", *DRAWN}
     refuse("its views cannot be drawn again from its metadata", not good)
 
 

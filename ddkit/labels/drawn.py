@@ -21,7 +21,7 @@ class DrawnViews:
         seed: of the run that labelled.
         count: how many images the set has.
         size: (height, width) of the images.
-        scale, flip, mix: as for `draw_views`.
+        scale, flip, mix, strips: as for `draw_views`.
         check: what `checksum` was where the labels were made; another torch that draws otherwise
             is found out by it. None: nothing to compare with.
     """
@@ -33,6 +33,7 @@ class DrawnViews:
     flip: bool
     mix: Mix
     check: float | None = None
+    strips: int = 1
 
     def of(self, epoch: int) -> Views:
         """Return the views of all images in an epoch; raises `DdkitError` where they are others."""
@@ -53,7 +54,8 @@ class DrawnViews:
 
     def about(self) -> dict[str, Any]:
         """Return what `from_about` needs, as JSON."""
-        return {**asdict(self), "check": self.checksum}
+        about = {**asdict(self), "check": self.checksum}
+        return about if self.strips > 1 else {k: v for k, v in about.items() if k != "strips"}
 
     @classmethod
     def from_about(cls, about: Mapping[str, Any]) -> "DrawnViews":
@@ -68,4 +70,5 @@ class DrawnViews:
             scale=self.scale,
             flip=self.flip,
             mix=self.mix,
+            strips=self.strips,
         )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ddkit.data.augmentation.views import STORED, Views, render
+from ddkit.data.augmentation.views import Views, render
 from ddkit.labels.coded import Logits, about_logits, form_of, sent_logits, tensors_of
 from ddkit.labels.drawn import DrawnViews
 from ddkit.labels.kinds import Images, Labels, StoredLabels
@@ -123,8 +123,8 @@ class EpochLabels(ReplayedLabels, StoredLabels):
 
 
 def joined(views: Sequence[Views]) -> Views:
-    """Return the views of all epochs as one, epoch by epoch; they share their kind of mix."""
+    """Return the views of all epochs as one, epoch by epoch; they share mix and strips."""
     parts: dict[str, Any] = {
-        name: torch.cat([getattr(view, name) for view in views]) for name in STORED
+        name: torch.cat([getattr(view, name) for view in views]) for name in views[0].fields
     }
     return replace(views[0], **parts)

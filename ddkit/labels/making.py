@@ -51,6 +51,7 @@ def label_epochs(
     mix: Mix,
     how: Average,
     temperature: float,
+    strips: int = 1,
 ) -> EpochLabels | RecipeLabels:
     """Label a new augmentation of every image for each epoch: random resized crop, flip, mix.
 
@@ -62,12 +63,20 @@ def label_epochs(
         images: what is labelled.
         pool, members: who labels.
         epochs: how many epochs are labelled.
-        scale, mix: of the augmentations, as for `draw_views`; flips are the data's.
+        scale, mix, strips: of the augmentations, as for `draw_views`; flips are the data's.
         how: what is averaged over the members.
         temperature: of the loss that these labels are for.
     """
     height, width = images.images.shape[-2:]
-    views = DrawnViews(run.config.seed, len(images), (height, width), scale, run.train.mirror, mix)
+    views = DrawnViews(
+        run.config.seed,
+        len(images),
+        (height, width),
+        scale,
+        run.train.mirror,
+        mix,
+        strips=strips,
+    )
     ensemble = Ensemble.of(pool, members, how)
     if run.config.labels_as == RECIPE:
         where = str(pool.folder.absolute())

@@ -11,7 +11,7 @@ from torch import nn
 from ddkit.runtime.settings import Growing, Strict
 
 SCHEDULE = (
-    r"^(constant|cosine|half|step:[1-9]\d*|exponential:[\d.e+-]+"
+    r"^(constant|cosine|cosine:[1-9]\d*|half|step:[1-9]\d*|exponential:[\d.e+-]+"
     r"|drop:0?\.\d+(:[1-9]\d*/[1-9]\d*)+)$"
 )
 
@@ -19,9 +19,9 @@ SCHEDULE = (
 class Recipe(Strict, Growing):
     """How a network is trained. `schedule` is the factor on the learning rate over training:
 
-    constant; cosine (to `floor`, per step); half (×0.1 from the middle on); step:N (×0.1 every N
-    epochs); exponential:F (geometrically to F); drop:F:a/b:c/d (×F at each of these parts of the
-    epochs, rounded down).
+    constant; cosine (to `floor`, per step); cosine:N (the first of N equal parts of a cosine); half
+    (×0.1 from the middle on); step:N (×0.1 every N epochs); exponential:F (geometrically to F);
+    drop:F:a/b:c/d (×F at each of these parts of the epochs, rounded down).
 
     Attributes:
         warmup: steps in which the rate rises from 0, at most half of all; cosine begins after them.
@@ -87,8 +87,9 @@ class Recipe(Strict, Growing):
         warm = min(self.warmup / steps_per_epoch, self.epochs / 2)
         if epoch < warm:
             return epoch / warm
-        if self.schedule == "cosine":
-            wave = 0.5 * (1 + cos(pi * (epoch - warm) / (self.epochs - warm)))
+        if self.schedule.startswith("cosine"):
+            length = int(self.schedule.partition(":")[2] or 1)
+            wave = 0.5 * (1 + cos(pi * (epoch - warm) / (self.epochs - warm) / length))
             return self.floor + (1 - self.floor) * wave
         if self.schedule == "half":
             return 0.1 if epoch >= self.epochs / 2 else 1.0

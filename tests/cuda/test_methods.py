@@ -65,9 +65,10 @@ RUNS = {
     ),
     "herding": run("herding", "train_epochs=1 train_batch=16"),
     "k-center": run("k-center", "features=pixels"),
+    "rded": run("rded", "train_epochs=1 train_batch=16 collage=2 crops=2 label_epochs=2"),
     "random": run("random"),
 }
-STEPLESS = ("herding", "k-center", "random")
+STEPLESS = ("herding", "k-center", "random", "rded")
 WAITS = {  # in a step: rows that rest on the host come back to it, and their momenta, for each leaf
     "tesla, rows on the host": 4,
     "apm, rows on the host": 2,

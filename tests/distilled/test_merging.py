@@ -53,10 +53,11 @@ def epoch_labels(ipc: int, seed: int = 0, epochs: int = 3, mix="cutmix", tempera
 def merged_labels(artifact, tmp_path):
     """Merge a set of ipc 1 and one of ipc 2 with labels of these forms; return all three."""
 
-    def make(form: str):
+    def make(form: str, strips: tuple[int, int] = (1, 1)):
         paths = []
-        for ipc in (1, 2):
-            views = DrawnViews(ipc, ipc * CLASSES, (8, 8), (0.3, 1.0), False, "cutmix")
+        for ipc, cut in zip((1, 2), strips, strict=True):
+            size = (8, 8), (0.3, 1.0), False, "cutmix"
+            views = DrawnViews(ipc, ipc * CLASSES, *size, strips=cut)
             stored = encoded(epoch_labels(ipc, ipc).logits, form, 4.0)
             labels = EpochLabels(stored, views, 4.0)
             name = f"{ipc}.safetensors"
@@ -66,15 +67,24 @@ def merged_labels(artifact, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("form", ["fp16", "int8", "top-k:1"])
-def test_labels_of_any_form_are_merged_with_views_that_are_drawn_no_more(merged_labels, form):
-    first, second, merged = merged_labels(form)
+@pytest.mark.parametrize(
+    ("form", "strips"), [("fp16", 1), ("int8", 1), ("top-k:1", 1), ("fp16", 3)]
+)
+def test_labels_of_any_form_are_merged_with_views_that_are_drawn_no_more(
+    merged_labels, form, strips
+):
+    first, second, merged = merged_labels(form, (strips, strips))
     assert merged.labels.form == form
     assert merged.labels.views_are_stored
     for part, slots in ((first, FIRST), (second, SECOND)):
         for epoch in range(3):
             ours, theirs = merged.inputs(slots, epoch), part.inputs(torch.arange(len(part)), epoch)
             assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_labels_of_images_in_strips_are_not_merged_with_others(merged_labels):
+    with pytest.raises(DdkitError, match="how many strips they are shuffled in"):
+        merged_labels("fp16", (1, 2))
 
 
 def test_labels_of_two_forms_and_recipes_are_not_merged(artifact, tmp_path):

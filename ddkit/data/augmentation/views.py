@@ -48,6 +48,9 @@ class Views:
             covers; empty, all 0, where nothing is pasted.
         weight: float32 (N,), the image's own share of the mix, in [0, 1].
         mix: how the partner is mixed in.
+        strips: integers (N, 2, f), the order of the f strips from top to bottom and of those from
+            left to right in which an image is put together anew before it is cropped (RDED); None:
+            as it is.
     """
 
     crop: Tensor
@@ -56,25 +59,31 @@ class Views:
     box: Tensor
     weight: Tensor
     mix: Mix
+    strips: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.crop)
 
+    @property
+    def fields(self) -> list[str]:
+        """The names of the tensors, which have a row for each image."""
+        return [*STORED, *["strips"] * (self.strips is not None)]
+
     def rows(self, indices: Tensor) -> "Views":
         """Return the views at `indices`; `partner` still counts in the whole set."""
-        chosen = replace(self, **{name: getattr(self, name)[indices] for name in STORED})
+        chosen = replace(self, **{name: getattr(self, name)[indices] for name in self.fields})
         return replace(chosen, partner=chosen.partner.long(), box=chosen.box.long())
 
     def to(self, device: torch.device | str) -> "Views":
         """Return the same views on `device`."""
         ahead = torch.device(device).type == "cuda"  # the host goes on, and needs not wait
-        return replace(
-            self, **{name: getattr(self, name).to(device, non_blocking=ahead) for name in STORED}
-        )
+        moved = {n: getattr(self, n).to(device, non_blocking=ahead) for n in self.fields}
+        return replace(self, **moved)
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
         """Return what must be stored for `from_tensors`, named `prefix`.crop and so on."""
-        stored = {f"{prefix}.{name}": getattr(self, name).to(kind) for name, kind in STORED.items()}
+        kinds = STORED | {"strips": torch.int16}
+        stored = {f"{prefix}.{name}": getattr(self, name).to(kinds[name]) for name in self.fields}
         return stored | {f"{prefix}.mix": torch.tensor([MIXES.index(self.mix)], dtype=torch.int16)}
 
     @classmethod
@@ -94,7 +103,8 @@ class Views:
         mix = int(tensors[f"{prefix}.mix"])
         if not 0 <= mix < len(MIXES):
             raise DdkitError(f"stored views '{prefix}' have a mix of kind {mix}: update ddkit")
-        return cls(crop, flip, partner, box, weight, MIXES[mix])
+        strips = tensors.get(f"{prefix}.strips")
+        return cls(crop, flip, partner, box, weight, MIXES[mix], strips)
 
 
 def draw_views(
@@ -107,6 +117,7 @@ def draw_views(
     flip: bool = True,
     mix: Mix = "cutmix",
     alpha: float = 1.0,
+    strips: int = 1,
 ) -> Views:
     """Draw a random resized crop, a flip and a partner for each of `n` images.
 
@@ -119,6 +130,7 @@ def draw_views(
         flip: mirror every other image; not for digits.
         mix: `cutmix` pastes a box of the partner, `mixup` blends it in, `none` leaves it out.
         alpha: the weights are Beta(alpha, alpha), one per image.
+        strips: into how many an image is cut along each side, and put together in random order.
 
     Raises:
         DdkitError: an unknown `mix`, or `alpha` not above 0.
@@ -133,15 +145,46 @@ def draw_views(
     own = torch.arange(n, device=device)
     box = torch.zeros(n, 4, dtype=torch.int64, device=device)
     weight = torch.ones(n, device=device)
+    order = draw_order(n, strips, generator) if strips > 1 else None
     if mix == "none":
-        return Views(crop, mirrored, own, box, weight, mix)
+        return Views(crop, mirrored, own, box, weight, mix, order)
     partner = torch.randperm(n, generator=generator, device=device)
     weight = draw_weights(n, generator, alpha)
     if mix == "cutmix":
         box = draw_patches(weight, size, generator) * (partner != own).unsqueeze(1)
         weight = uncovered(box, size)
     weight = weight.where(partner != own, 1.0)
-    return Views(crop, mirrored, partner, box, weight, mix)
+    return Views(crop, mirrored, partner, box, weight, mix, order)
+
+
+def draw_order(n: int, strips: int, generator: torch.Generator) -> Tensor:
+    """Draw orders of strips along both sides, each as likely as another: int64 (n, 2, strips)."""
+    places = torch.rand(n, 2, strips, generator=generator, device=generator.device)
+    return places.argsort(2)
+
+
+def shuffled(images: Tensor, order: Tensor) -> Tensor:
+    """Return images whose strips stand in another order, along both sides.
+
+    Where the strips do not divide a side, the first ones are a pixel longer.
+
+    Args:
+        images: (N, channels, H, W).
+        order: integers (N, 2, strips): which strip stands first, second and so on.
+    """
+    rows, columns = (pixel_order(order[:, side].long(), images.shape[2 + side]) for side in (0, 1))
+    images = images.gather(2, rows[:, None, :, None].expand_as(images))
+    return images.gather(3, columns[:, None, None, :].expand_as(images))
+
+
+def pixel_order(order: Tensor, length: int) -> Tensor:
+    """Return which pixel stands where along a side: int64 (N, strips) → (N, length)."""
+    strips = order.shape[1]
+    lengths = torch.full((strips,), length // strips, device=order.device)
+    lengths[: length % strips] += 1
+    strip = torch.arange(strips, device=order.device).repeat_interleave(lengths)
+    places = order.argsort(1)  # where each strip goes
+    return places[:, strip].argsort(stable=True, dim=1)
 
 
 def render(images: Tensor | Callable[[Tensor], Tensor], views: Views, rows: Tensor) -> Tensor:
@@ -164,6 +207,8 @@ def render(images: Tensor | Callable[[Tensor], Tensor], views: Views, rows: Tens
             gathered = images.index_select(0, indices.to(images.device))
         else:
             gathered = images(indices)
+        if views.strips is not None:
+            gathered = shuffled(gathered, views.strips[indices])
         return resample(gathered, views.crop[indices], views.flip[indices])
 
     own = view(rows)

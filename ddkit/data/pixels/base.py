@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol
 
@@ -16,6 +17,24 @@ from ddkit.runtime.moving import sent
 from ddkit.runtime.progress import Progress
 
 CHUNK = 4096  # images per step of a pass over all
+
+
+@dataclass(frozen=True)
+class CropShape:
+    """What the boxes of random resized crops are like.
+
+    Attributes:
+        scale: lowest and highest share of the image that a box covers.
+        ratio: lowest and highest aspect ratio of a box, width by height.
+        size: (height, width) to which a box is scaled; None: that of the images.
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    size: tuple[int, int] | None = None
+
+
+USUAL = CropShape()
 
 
 class Digest(Protocol):
@@ -89,15 +108,21 @@ class Croppable(Pixels):
 
     @abstractmethod
     def crops(
-        self, indices: Tensor, tries: Tensor, flips: Tensor, device: torch.device | str = "cpu"
+        self,
+        indices: Tensor,
+        tries: Tensor,
+        flips: Tensor,
+        device: torch.device | str = "cpu",
+        shape: CropShape = USUAL,
     ) -> Tensor:
-        """Return a random box of each image, scaled to the images' size, antialiased.
+        """Return a random box of each image, scaled, antialiased.
 
         Args:
             indices: int64 (B,).
             tries: float64 (4, B, TRIES), which the boxes follow from (see `draw_tries`).
             flips: bool (B,), which images are mirrored; their boxes count from the right.
             device: where the crops will be used; they may be made there.
+            shape: of the boxes, and the size (H, W) to which they are scaled.
 
         Returns:
             uint8 (B, channels, H, W), on the device or on the CPU.

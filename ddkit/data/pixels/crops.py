@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ddkit.data.augmentation.augment import boxes_of
+from ddkit.data.augmentation.augment import boxes_of, mirrored
+from ddkit.data.pixels.base import USUAL, Croppable, CropShape, Pixels
 from ddkit.data.pixels.decoding import ImageFile, Planes, content_of, workers
 from ddkit.data.pixels.picture import Picture, Reading
 
@@ -28,15 +29,16 @@ def crops_of(
     tries: Tensor,
     flips: Tensor,
     reading: Reading = Reading(),  # noqa: B008 - it is frozen
+    shape: CropShape = USUAL,
 ) -> Tensor:
     """Return a random box of each file at the `size` (height, width), uint8 (B, 3, height, width).
 
-    `tries` and `flips` are those of `Croppable.crops`. Raises `DdkitError` for an image that can't
-    be read, which it names.
+    `tries`, `flips` and `shape` are those of `Croppable.crops`. Raises `DdkitError` for an image
+    that can't be read, which it names.
     """
     stack = np.empty((len(files), 3, *size), dtype=np.uint8)
     pictures = [Picture(content_of(file), file[1]) for file in files]
-    boxes = pixel_boxes(tries, [picture.size for picture in pictures], flips)
+    boxes = pixel_boxes(tries, [picture.size for picture in pictures], flips, shape)
     rows = zip(pictures, boxes.tolist(), flips.tolist(), strict=True)
     for number, (picture, box, flip) in enumerate(rows):
         pixels = crop(picture, box, size, reading)
@@ -44,14 +46,34 @@ def crops_of(
     return torch.from_numpy(stack)
 
 
-def pixel_boxes(tries: Tensor, sizes: Sequence[tuple[int, int]], flips: Tensor) -> Tensor:
+def random_crops(
+    pixels: Pixels,
+    indices: Tensor,
+    tries: Tensor,
+    flips: Tensor,
+    device: torch.device | str = "cpu",
+    shape: CropShape = USUAL,
+) -> Tensor:
+    """Return crops (see `Croppable.crops`), which of other pixels are cut out of what is taken."""
+    if isinstance(pixels, Croppable):
+        return pixels.crops(indices, tries, flips, device, shape)
+    images = pixels.take(indices)
+    size = (images.shape[2], images.shape[3])
+    boxes = pixel_boxes(tries, [size], flips, shape)
+    return mirrored(cut(images, boxes, shape.size or size), flips)
+
+
+def pixel_boxes(
+    tries: Tensor, sizes: Sequence[tuple[int, int]], flips: Tensor, shape: CropShape = USUAL
+) -> Tensor:
     """Return the boxes to cut, int64 (B, 4): top, left, height, width in pixels of each image.
 
-    `sizes` are (height, width) of each image, or once that of all; `tries` and `flips` are those of
+    `sizes` are (height, width) of each image, or once that of all; the rest is that of
     `Croppable.crops`. An image that is to be mirrored afterwards has its box where it lies before.
     """
     extent = torch.tensor(sizes)
-    boxes = (boxes_of(tries, extent) * extent.repeat(1, 2)).round().long()
+    found = boxes_of(tries, extent, scale=shape.scale, ratio=shape.ratio)
+    boxes = (found * extent.repeat(1, 2)).round().long()
     top, left, height, width = boxes.unbind(1)
     left = torch.where(flips, extent[:, 1] - left - width, left)
     return torch.stack([top, left, height, width], dim=1)

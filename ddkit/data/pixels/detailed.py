@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ddkit.data.augmentation.augment import mirrored
-from ddkit.data.pixels.base import CHUNK, Croppable, Digest, Pixels
+from ddkit.data.pixels.base import CHUNK, USUAL, Croppable, CropShape, Digest, Pixels
 from ddkit.data.pixels.crops import cut, in_threads, pixel_boxes
 from ddkit.runtime.progress import Progress
 
@@ -49,12 +49,17 @@ class Detailed(Croppable):
         return self.scaled.remember(f"{name}-of-{width}x{height}", compute)
 
     def crops(
-        self, indices: Tensor, tries: Tensor, flips: Tensor, device: torch.device | str = "cpu"
+        self,
+        indices: Tensor,
+        tries: Tensor,
+        flips: Tensor,
+        device: torch.device | str = "cpu",
+        shape: CropShape = USUAL,
     ) -> Tensor:
         """Return crops (see `Croppable`), on the CPU."""
-        (height, width), size = self.details.shape[2:], self.shape[2:]
+        (height, width), size = self.details.shape[2:], shape.size or self.shape[2:]
         rows, flips = self.rows[indices.cpu()].tolist(), flips.cpu()
-        boxes = pixel_boxes(tries.cpu(), [(height, width)], flips)
+        boxes = pixel_boxes(tries.cpu(), [(height, width)], flips, shape)
 
         def crop(part: slice) -> Tensor:
             # Each image is a view: `index_select` would copy all of it, with threads of its own.

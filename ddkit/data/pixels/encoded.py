@@ -7,7 +7,15 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from ddkit.data.pixels.base import CHUNK, Cached, Croppable, Digest, short_hash
+from ddkit.data.pixels.base import (
+    CHUNK,
+    USUAL,
+    Cached,
+    Croppable,
+    CropShape,
+    Digest,
+    short_hash,
+)
 from ddkit.data.pixels.cache import Cache
 from ddkit.data.pixels.crops import crops_of, in_threads
 from ddkit.data.pixels.decoding import Decoder, check_size, content_of, workers
@@ -74,21 +82,27 @@ class Encoded(Cached, Croppable):
         return images
 
     def crops(
-        self, indices: Tensor, tries: Tensor, flips: Tensor, device: torch.device | str = "cpu"
+        self,
+        indices: Tensor,
+        tries: Tensor,
+        flips: Tensor,
+        device: torch.device | str = "cpu",
+        shape: CropShape = USUAL,
     ) -> Tensor:
         """Return crops (see `Croppable`): of JPEG files on the device, of others by threads."""
         rows, tries, flips = self.rows[indices.cpu()], tries.cpu(), flips.cpu()
+        size, reading = shape.size or self.store.size, self.store.reading
         if torch.device(device).type != "cpu":
             from ddkit.data.pixels.nvjpeg import crops_on  # torchvision takes a second to import
 
             files = [self.store.read(row) for row in rows.tolist()]
-            crops = crops_on(torch.device(device), files, self.store.size, tries, flips)
+            crops = crops_on(torch.device(device), files, size, tries, flips, shape)
             if crops is not None:
                 return crops
 
         def crop(part: slice) -> Tensor:
             files = [self.store.read(row) for row in rows[part].tolist()]
-            return crops_of(files, self.store.size, tries[:, part], flips[part], self.store.reading)
+            return crops_of(files, size, tries[:, part], flips[part], reading, shape)
 
         return in_threads(crop, len(rows))
 

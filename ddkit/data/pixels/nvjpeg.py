@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from ddkit.data.augmentation.augment import mirrored
+from ddkit.data.pixels.base import USUAL, CropShape
 from ddkit.data.pixels.crops import cut, pixel_boxes
 from ddkit.data.pixels.decoding import ImageFile, content_of
 from ddkit.data.pixels.picture import Picture
@@ -18,6 +19,7 @@ def crops_on(
     size: tuple[int, int],
     tries: Tensor,
     flips: Tensor,
+    shape: CropShape = USUAL,
 ) -> Tensor | None:
     """Return what `crops_of` returns, made on the device; None where it can't decode the files.
 
@@ -31,7 +33,7 @@ def crops_on(
         return None
     turns = [Picture(*each).orientation for each in zip(contents, places, strict=True)]
     images = [upright(*each) for each in zip(images, turns, strict=True)]
-    boxes = pixel_boxes(tries, [(image.shape[1], image.shape[2]) for image in images], flips)
+    boxes = pixel_boxes(tries, [(image.shape[1], image.shape[2]) for image in images], flips, shape)
     return mirrored(cut(images, boxes, size), flips)
 
 

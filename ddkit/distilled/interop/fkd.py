@@ -193,7 +193,7 @@ def _batch(views: Views, logits: Tensor, rows: Tensor) -> Batch | None:
     place[rows] = torch.arange(len(rows))
     partner = place[own.partner]
     alike = (own.box == own.box[:1]).all() and (own.weight == own.weight[:1]).all()
-    if not alike or (partner < 0).any():
+    if not alike or (partner < 0).any() or own.strips is not None:
         return None
     return Batch(Views(own.crop, own.flip, partner, own.box, own.weight, own.mix), logits[rows])
 

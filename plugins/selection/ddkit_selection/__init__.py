@@ -1,11 +1,21 @@
-"""Coreset selection: the real images that stand for their class, by herding or k-center."""
+"""Selection: the real images, or parts of them, that stand for their class."""
 
 from collections.abc import Sequence
 
-from ddkit import MemberTask, MethodOptions, Objective, Pool, Run, hookimpl
+from ddkit import (
+    Labels,
+    MemberTask,
+    MethodOptions,
+    Objective,
+    Pool,
+    Run,
+    Synthetic,
+    hookimpl,
+)
 from ddkit_selection.checking import check_run
-from ddkit_selection.objective import SelectionObjective
+from ddkit_selection.objective import objective_of
 from ddkit_selection.options import SelectionOptions
+from ddkit_selection.relabelling import label
 from ddkit_selection.teachers import teachers
 
 
@@ -26,4 +36,9 @@ def build_pool(run: Run) -> Sequence[MemberTask]:
 
 @hookimpl
 def synthesis_loss(run: Run, pool: Pool) -> Objective:
-    return SelectionObjective(run, pool)
+    return objective_of(run, pool)
+
+
+@hookimpl
+def relabel(run: Run, pool: Pool, images: Synthetic) -> Labels:
+    return label(run, pool, images)

@@ -10,3 +10,13 @@ K_CENTER = Alias(
     method="selection",
     options={"rule": "k-center"},
 )
+RDED = Alias(
+    method="selection",
+    options={
+        "rule": "rded",
+        "labels": "epoch",
+        "train_augmentation": "crop-flip",  # the teachers of its tables are networks as usual
+        "train_lr": 0.1,
+        "train_schedule": "cosine",
+    },
+)

@@ -4,6 +4,7 @@ from ddkit import DdkitError, Run
 from ddkit_selection.features import check_network
 from ddkit_selection.memory import check_budget
 from ddkit_selection.options import ROLE
+from ddkit_selection.patches import check_patches
 
 
 def check_run(run: Run) -> None:
@@ -16,7 +17,10 @@ def check_run(run: Run) -> None:
     if run.config.short_classes == "noise":
         raise DdkitError("--short-classes noise: noise cannot be selected; repeat images instead")
     if run.options.features == "network":
-        check_network(run)
+        if run.options.rule == "rded":
+            check_patches(run)
+        else:
+            check_network(run)
         _check_source(run)
     if run.config.memory_budget is not None:
         check_budget(run)

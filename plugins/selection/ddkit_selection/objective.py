@@ -1,16 +1,27 @@
-"""Zero steps: the chosen real images are the result."""
+"""Zero steps: the chosen real images, or those put together of chosen parts, are the result."""
 
+from abc import abstractmethod
+
+import torch
 from torch import Tensor
 
 from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard, check_stop, real_images
+from ddkit_selection.collage import collages
 from ddkit_selection.features import network_features, pixel_features
 from ddkit_selection.options import SelectionOptions
+from ddkit_selection.patches import best_patches
 from ddkit_selection.rules import RULES
 from ddkit_selection.teachers import members
 
 
-class SelectionObjective(ImageObjective):
-    """Image i of a class is the i-th that the rule chooses of it, however the set is cut."""
+def objective_of(run: Run, pool: Pool) -> "ChosenImages":
+    """Return the objective of the run's rule."""
+    kind = CollageObjective if run.options.rule == "rded" else SelectionObjective
+    return kind(run, pool)
+
+
+class ChosenImages(ImageObjective):
+    """Image i of a class is the i-th that a rule gives for it, however the set is cut."""
 
     def __init__(self, run: Run, pool: Pool):
         super().__init__(run)
@@ -29,19 +40,38 @@ class SelectionObjective(ImageObjective):
                 check_stop()  # nothing is lost: what is chosen follows from the pool
                 self.chosen(label)
                 bar.advance()
-        images = real_images(self.run, shard.slots, self.chosen)
+        images = self._images(shard.slots)
         return {"images": Leaf(self.run.space.to("cpu").encode(images), self.optimiser)}
 
     def loss(self, shard, leaves, step):  # type: ignore[no-untyped-def]
         raise RuntimeError("chosen images are not optimised, their loss is never asked for")
 
     def chosen(self, label: int) -> Tensor:
-        """Return the training images (int64) that stand for a class, in order: ipc, or all."""
+        """Return what stands for a class, chosen once."""
         if label not in self._chosen:
-            rows = (self.run.train.labels == label).nonzero().flatten()
-            order = RULES[self.options.rule](self._features(rows), min(self.run.ipc, len(rows)))
-            self._chosen[label] = rows[order.cpu()]
+            self._chosen[label] = self._choose(label)
         return self._chosen[label]
+
+    @abstractmethod
+    def _choose(self, label: int) -> Tensor:
+        """Return what stands for a class."""
+
+    @abstractmethod
+    def _images(self, slots: Tensor) -> Tensor:
+        """Return the images (N, channels, H, W) of slots, in data space."""
+
+
+class SelectionObjective(ChosenImages):
+    """Whole images, by their features: a class stands for itself in ipc of them, or all."""
+
+    def _choose(self, label: int) -> Tensor:
+        """Return the training images (int64) that stand for a class, in order."""
+        rows = (self.run.train.labels == label).nonzero().flatten()
+        order = RULES[self.options.rule](self._features(rows), min(self.run.ipc, len(rows)))
+        return rows[order.cpu()]
+
+    def _images(self, slots: Tensor) -> Tensor:
+        return real_images(self.run, slots, self.chosen)
 
     def _features(self, rows: Tensor) -> Tensor:
         if not self.members:
@@ -53,3 +83,19 @@ class SelectionObjective(ImageObjective):
                 "train_lr=…), name another pool, or --set features=pixels"
             )
         return features
+
+
+class CollageObjective(ChosenImages):
+    """RDED: images put together of the patches that networks recognise best."""
+
+    def _choose(self, label: int) -> Tensor:
+        """Return the images (ipc, channels, H, W) of a class, uint8."""
+        run, along = self.run, self.options.patches_along(self.run.shape)
+        patches = best_patches(run, self.pool, self.members, label, run.ipc * along**2)
+        return collages(patches, run.ipc, along, run.shape[1:])
+
+    def _images(self, slots: Tensor) -> Tensor:
+        ipc = self.run.ipc
+        labels, numbers = (slots // ipc).tolist(), (slots % ipc).tolist()
+        pairs = zip(labels, numbers, strict=True)
+        return torch.stack([self.chosen(label)[number] for label, number in pairs]).float() / 255

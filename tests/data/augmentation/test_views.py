@@ -20,8 +20,13 @@ def slowly(images: torch.Tensor, views: Views, i: int) -> torch.Tensor:
     """Row `i` by torchvision, one image at a time."""
 
     def view(j: int) -> torch.Tensor:
+        image = images[j]
+        if views.strips is not None:
+            for side, order in enumerate(views.strips[j].tolist(), 1):
+                strips = image.tensor_split(len(order), side)
+                image = torch.cat([strips[number] for number in order], side)
         pixels = views.crop[j] * torch.tensor([*SIZE, *SIZE])
-        seen = TF.resized_crop(images[j], *pixels.round().int().tolist(), list(SIZE))
+        seen = TF.resized_crop(image, *pixels.round().int().tolist(), list(SIZE))
         return TF.hflip(seen) if views.flip[j] else seen
 
     own, other = view(i), view(int(views.partner[i]))
@@ -32,9 +37,9 @@ def slowly(images: torch.Tensor, views: Views, i: int) -> torch.Tensor:
     return own
 
 
-@pytest.mark.parametrize("mix", MIXES)
-def test_rendering_equals_torchvision_one_image_at_a_time(mix):
-    images, views = pictures(40), draw_views(40, SIZE, gen(), mix=mix)
+@pytest.mark.parametrize(("mix", "strips"), [*((mix, 1) for mix in MIXES), ("cutmix", 5)])
+def test_rendering_equals_torchvision_one_image_at_a_time(mix, strips):
+    images, views = pictures(40), draw_views(40, SIZE, gen(), mix=mix, strips=strips)
     expected = torch.stack([slowly(images, views, i) for i in range(40)])
     actual = render(images, views, torch.arange(40))
     torch.testing.assert_close(actual, expected, rtol=0, atol=2e-5)
@@ -88,9 +93,20 @@ def test_without_mix_and_flip_only_crops_remain():
     assert (views.weight == 1).all()
 
 
-@pytest.mark.parametrize("mix", MIXES)
-def test_stored_and_read_again_they_render_the_same(mix):
-    images, views = pictures(30), draw_views(30, SIZE, gen(), mix=mix)
+def test_strips_change_no_other_draw_and_take_every_order_as_often():
+    plain, cut = (draw_views(6000, SIZE, gen(), mix="none", strips=n) for n in (1, 3))
+    assert plain.strips is None
+    assert torch.equal(plain.crop, cut.crop)
+    assert torch.equal(plain.flip, cut.flip)
+    for side in (0, 1):
+        counts = cut.strips[:, side].unique(dim=0, return_counts=True)[1]
+        assert len(counts) == 6
+        assert (counts - 1000).abs().max() < 150  # 5 standard deviations
+
+
+@pytest.mark.parametrize(("mix", "strips"), [*((mix, 1) for mix in MIXES), ("cutmix", 2)])
+def test_stored_and_read_again_they_render_the_same(mix, strips):
+    images, views = pictures(30), draw_views(30, SIZE, gen(), mix=mix, strips=strips)
     stored = views.tensors("epoch.3")
     kinds = {name.removeprefix("epoch.3."): tensor.dtype for name, tensor in stored.items()}
     assert kinds == {
@@ -100,6 +116,7 @@ def test_stored_and_read_again_they_render_the_same(mix):
         "box": torch.int16,
         "weight": torch.float32,
         "mix": torch.int16,
+        **({"strips": torch.int16} if strips > 1 else {}),
     }
     again = Views.from_tensors(stored | {"images": images}, "epoch.3")
     rows = torch.arange(30)

@@ -75,6 +75,11 @@ class TestSelection(MethodContract):
     follows_seed = False  # it draws nothing
 
 
+class TestRded(MethodContract):
+    method = "rded"
+    settings = (*TEACHER, "collage=2", "crops=2", "label_epochs=2")
+
+
 class TestMatchingOfGradients(MethodContract):
     method = "dsa"
     network = "convnet:depth=1:width=4"

@@ -43,12 +43,13 @@ def test_the_plugin_itself_is_herding_on_features_of_one_network():
     }
 
 
-def test_labels_and_evaluation_are_the_cores():
+def test_evaluation_is_the_cores():
     assert Plugin("selection").overridden() == [
         "method_config",
         "check",
         "build_pool",
         "synthesis_loss",
+        "relabel",
     ]
 
 
