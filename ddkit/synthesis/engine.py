@@ -7,7 +7,7 @@ Each shard ends in a file of its own; a killed run goes on from the last checkpo
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, repeat, takewhile
 from math import isfinite
@@ -34,7 +34,7 @@ from ddkit.synthesis.shards import Shard
 
 CHECKPOINT_SECONDS = 30.0  # at most; in the beginning whenever the time has doubled
 SHOW_SECONDS = 0.5  # reading the loss waits for the device: seldom enough to cost nothing
-MEASURED_STEPS = 2  # peak memory is measured over these first steps of a shard
+MEASURED_STEPS = 2  # peak memory is measured over these first steps of a phase
 
 
 @dataclass
@@ -115,8 +115,12 @@ class Engine:
         self.journal.begun(shard.index, initial)
         began = saved = shown = time.monotonic()
         good = start  # the step of the last checkpoint
+        turn = max((turn for turn in self.objective.turns if turn < start), default=0)
         for step in range(start, steps):
-            if step < MEASURED_STEPS:
+            if step in self.objective.turns:
+                turn = step
+                self._turn(shard, leaves, step)
+            if step - turn < MEASURED_STEPS:
                 with PeakMemory(self.run.device) as memory:
                     losses[step] = take_step(self.objective, shard, leaves, step, arithmetic)
                 peak = max(peak, memory.peak)
@@ -152,6 +156,11 @@ class Engine:
             name: LeafState(leaf, self.run.device)
             for name, leaf in self.objective.initialise(shard).items()
         }
+
+    def _turn(self, shard: Shard, leaves: dict[str, LeafState], step: int) -> None:
+        """Let the leaves begin anew that do so before a step."""
+        for name, value in self.objective.renewed(shard, values(leaves), step).items():
+            leaves[name] = LeafState(replace(leaves[name].leaf, value=value), self.run.device)
 
     def _prepared(self) -> Arithmetic:
         """Return how steps are computed, with the objective prepared for it."""

@@ -35,6 +35,11 @@ class Formed(Objective):
         super().__init__(run)
         self.inner = inner
         self.factor = run.config.factor
+        if inner.turns:
+            raise DdkitError(
+                f"--factor {self.factor}: the method '{run.config.method}' makes its images anew "
+                "on the way, which those that hold several cannot be: leave out --factor"
+            )
         self.steps, self.advice, self.precisions = inner.steps, inner.advice, inner.precisions
         grey = torch.full((1, *run.shape), GREY, device=run.device)
         self._grey = run.space.encode(grey)[0, :, :1, :1]  # the same everywhere: there is no ZCA

@@ -36,6 +36,9 @@ class Objective(ABC):
     precisions: Sequence[Precision] = ("fp32", "tf32")
     """The precisions that the steps are known to bear; a CUDA device measures which is fastest."""
 
+    turns: Sequence[int] = ()
+    """The steps before which leaves begin anew, in the order of a synthesis in phases."""
+
     def __init__(self, run: "Run"):
         self.run = run
 
@@ -70,6 +73,19 @@ class Objective(ABC):
 
         Only these rows are on the device during the step, and only they and their optimiser state
         change. Must follow from shard and step alone (use `run.generator`).
+        """
+        return {}
+
+    def renewed(
+        self, shard: Shard, leaves: Mapping[str, Tensor], step: int
+    ) -> Mapping[str, Tensor]:
+        """Return the values, of whatever shape, of the leaves that begin anew before a step.
+
+        Called before each of `turns`. Their optimisers begin anew too; schedules, averages'
+        rates and limits are those of `initialise`. Must follow from its arguments alone.
+
+        Args:
+            leaves: what each leaf has come to.
         """
         return {}
 
