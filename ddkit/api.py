@@ -1,7 +1,7 @@
 """The one list of names that users and plugins import; `ddkit` itself forwards to it."""
 
 from ddkit.config import StageName
-from ddkit.data.augmentation.augment import cutmix, draw_tries, resample
+from ddkit.data.augmentation.augment import cutmix, resample
 from ddkit.data.augmentation.dsa import (
     DSA_STRATEGY,
     DsaParameters,
@@ -12,8 +12,6 @@ from ddkit.data.augmentation.dsa import (
 from ddkit.data.augmentation.views import draw_views
 from ddkit.data.loading.batching import batch_count, batches_of
 from ddkit.data.loading.resident import Augmentation, Resident
-from ddkit.data.pixels.base import CropShape
-from ddkit.data.pixels.crops import random_crops
 from ddkit.data.sources.registered import register_data
 from ddkit.data.split import Split
 from ddkit.distilled.dataset import DistilledDataset, load
@@ -32,6 +30,7 @@ from ddkit.labels.making import LABEL_BATCH, label_epochs, logits_of
 from ddkit.labels.recipe import averaged_logits
 from ddkit.methods.hookspecs import hookimpl
 from ddkit.methods.options import MethodOptions, option
+from ddkit.methods.patch_options import PatchOptions
 from ddkit.methods.plugin import Alias
 from ddkit.methods.training_options import TrainingOptions
 from ddkit.networks import average_statistics, batch_norms
@@ -75,6 +74,7 @@ from ddkit.synthesis.images import Synthetic, as_pixels
 from ddkit.synthesis.initial import initial_inputs, real_images, shuffled
 from ddkit.synthesis.leaves import Leaf
 from ddkit.synthesis.objective import ImageObjective, Objective
+from ddkit.synthesis.patches import PATCH_BATCH, check_patches, patch_collages
 from ddkit.synthesis.shards import Shard, class_balanced_shards, group_shards
 from ddkit.training.loop import Batches, Diverged, Position, accuracy, fit, seeded, training_trial
 from ddkit.training.recipe import SCHEDULE, Recipe
@@ -96,6 +96,7 @@ __all__ += [
     "Alias",
     "Growing",
     "MethodOptions",
+    "PatchOptions",
     "Run",
     "StageName",
     "TrainingOptions",
@@ -104,15 +105,18 @@ __all__ += [
 ]
 # what is optimised
 __all__ += [
+    "PATCH_BATCH",
     "ImageObjective",
     "Leaf",
     "Objective",
     "Shard",
     "Synthetic",
     "as_pixels",
+    "check_patches",
     "class_balanced_shards",
     "group_shards",
     "initial_inputs",
+    "patch_collages",
     "real_images",
     "shuffled",
     "with_gradients",
@@ -168,7 +172,6 @@ __all__ += [
 __all__ += [
     "DSA_STRATEGY",
     "Augmentation",
-    "CropShape",
     "DsaParameters",
     "Resident",
     "Split",
@@ -178,9 +181,7 @@ __all__ += [
     "cutmix",
     "draw_dsa",
     "draw_scheme",
-    "draw_tries",
     "draw_views",
-    "random_crops",
     "resample",
 ]
 # memory budgets: what a step takes, tried

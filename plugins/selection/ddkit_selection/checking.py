@@ -1,10 +1,9 @@
 """What is wrong with a selection before networks are trained for it."""
 
-from ddkit import DdkitError, Run
+from ddkit import DdkitError, Run, check_patches
 from ddkit_selection.features import check_network
 from ddkit_selection.memory import check_budget
 from ddkit_selection.options import ROLE
-from ddkit_selection.patches import check_patches
 
 
 def check_run(run: Run) -> None:

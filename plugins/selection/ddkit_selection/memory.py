@@ -5,6 +5,7 @@ from math import prod
 import torch
 
 from ddkit import (
+    PATCH_BATCH,
     DdkitError,
     HeldPool,
     Run,
@@ -16,9 +17,8 @@ from ddkit import (
     weights_of,
 )
 from ddkit_selection.features import BATCH, network_features, pixel_features
-from ddkit_selection.patches import BATCH as PATCHES
-from ddkit_selection.patches import scored
 from ddkit_selection.rules import RULES
+from ddkit_selection.teachers import patch_losses
 
 
 def check_budget(run: Run) -> None:
@@ -70,7 +70,8 @@ def _of_patches(run: Run, pool: HeldPool) -> tuple[int, str]:
     along = options.patches_along(run.shape)
     size = (channels, height // along, width // along)
     count = max(options.candidates, run.ipc * along**2)
-    made_up = torch.zeros(min(PATCHES, count * options.crops), *size, dtype=torch.uint8)
-    taken = peak_of(lambda: scored(run, pool, range(len(pool)), 0, made_up), run.device)
+    made_up = torch.zeros(min(PATCH_BATCH, count * options.crops), *run.shape, device=run.device)
+    losses = patch_losses(pool, range(len(pool)))
+    taken = peak_of(lambda: losses(made_up, 0), run.device)
     kept = 2 * count * prod(size)  # the best of each image, and the collages
     return taken + kept, f"choosing from {count * options.crops} patches of a class"

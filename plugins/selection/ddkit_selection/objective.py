@@ -5,13 +5,21 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from ddkit import DdkitError, ImageObjective, Leaf, Pool, Run, Shard, check_stop, real_images
-from ddkit_selection.collage import collages
+from ddkit import (
+    DdkitError,
+    ImageObjective,
+    Leaf,
+    Pool,
+    Run,
+    Shard,
+    check_stop,
+    patch_collages,
+    real_images,
+)
 from ddkit_selection.features import network_features, pixel_features
 from ddkit_selection.options import SelectionOptions
-from ddkit_selection.patches import best_patches
 from ddkit_selection.rules import RULES
-from ddkit_selection.teachers import members
+from ddkit_selection.teachers import members, patch_losses
 
 
 def objective_of(run: Run, pool: Pool) -> "ChosenImages":
@@ -90,9 +98,7 @@ class CollageObjective(ChosenImages):
 
     def _choose(self, label: int) -> Tensor:
         """Return the images (ipc, channels, H, W) of a class, uint8."""
-        run, along = self.run, self.options.patches_along(self.run.shape)
-        patches = best_patches(run, self.pool, self.members, label, run.ipc * along**2)
-        return collages(patches, run.ipc, along, run.shape[1:])
+        return patch_collages(self.run, label, patch_losses(self.pool, self.members))
 
     def _images(self, slots: Tensor) -> Tensor:
         ipc = self.run.ipc

@@ -5,18 +5,20 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from ddkit import StageName, TrainingOptions, option
-from ddkit_selection.options_of_patches import PatchOptions
+from ddkit import PatchOptions, StageName, TrainingOptions, option
+from ddkit_selection.options_of_labels import LabelOptions
 
 ROLE = "teacher"
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
 
 
-class SelectionOptions(PatchOptions, TrainingOptions):
+class SelectionOptions(LabelOptions, PatchOptions, TrainingOptions):
     """What the networks need is asked of the run in `check`: `needs` would bind pixels too."""
 
-    later: ClassVar[frozenset[str]] = frozenset(PatchOptions.model_fields)
+    later: ClassVar[frozenset[str]] = frozenset(
+        {*PatchOptions.model_fields, *LabelOptions.model_fields}
+    )
     provides: ClassVar[tuple[str, ...]] = (ROLE,)
     shorter: ClassVar[tuple[tuple[str, int], ...]] = (
         ("train_epochs", 3),

@@ -5,16 +5,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from ddkit_selection.collage import collages
 from ddkit_selection.options import SelectionOptions
-from ddkit_selection.patches import best_patches, framed
+from ddkit_selection.teachers import patch_losses
 from torchvision.transforms import v2
 
-from ddkit import CropShape, draw_tries, random_crops, shuffled
-from ddkit.data.augmentation.augment import boxes_of
-from ddkit.data.pixels.base import InMemory
+from ddkit import shuffled
+from ddkit.data.augmentation.augment import boxes_of, draw_tries
+from ddkit.data.pixels.base import CropShape, InMemory
+from ddkit.data.pixels.crops import random_crops
 from ddkit.methods.plugin import lookup
 from ddkit.pipeline.resolve import Request, resolve
+from ddkit.synthesis.collage import collages
+from ddkit.synthesis.patches import best_patches, framed
 
 FEW = ("train_epochs=1", "train_batch=256", "label_epochs=2", "candidates=6", "crops=2")
 
@@ -28,12 +30,13 @@ class Brightness(torch.nn.Module):
 
 @pytest.fixture
 def bright(run, make_split):
-    """Return a function: a run on made-up images, and a pool whose one member likes light."""
+    """Return a function: a run on made-up images, and the losses of a network that likes light."""
 
     def make(each=8, side=8, **options):
         settings = SelectionOptions(rule="rded", **options)
         work = run(train=make_split(each=each, shape=(1, side, side)), options=settings, ipc=3)
-        return work, SimpleNamespace(network=lambda member: Brightness())
+        pool = SimpleNamespace(network=lambda member: Brightness())
+        return work, patch_losses(pool, [0])
 
     return make
 
@@ -58,8 +61,8 @@ def test_cells_that_do_not_divide_a_side_are_a_pixel_longer_at_first():
 
 @pytest.mark.parametrize("side", [8, 9])
 def test_patches_are_the_best_of_all_that_are_cut(bright, side):
-    work, pool = bright(side=side, collage=2, candidates=8, crops=3)
-    found = best_patches(work, pool, [0], 1, 8)
+    work, losses = bright(side=side, collage=2, candidates=8, crops=3)
+    found = best_patches(work, 1, 8, losses)
     assert found.shape == (8, 1, side // 2, side // 2)
     rows = shuffled(work, 1)
     tries = draw_tries(24, work.generator("patches", 1))
@@ -79,16 +82,16 @@ def test_patches_are_the_best_of_all_that_are_cut(bright, side):
 
 
 def test_whole_images_without_a_choice_are_those_that_networks_know_best(bright):
-    work, pool = bright(collage=1, candidates=8, crops=1, patch_scale=1.0)
-    found = best_patches(work, pool, [0], 1, 3)
+    work, losses = bright(collage=1, candidates=8, crops=1, patch_scale=1.0)
+    found = best_patches(work, 1, 3, losses)
     own = work.train.images[work.train.labels == 1]
     brightest = own.float().mean((1, 2, 3)).argsort(descending=True)[:3]
     assert torch.equal(found, own[brightest])
 
 
 def test_where_images_are_few_the_second_patches_of_each_follow(bright):
-    work, pool = bright(each=4, side=16, collage=2, crops=3)
-    found = best_patches(work, pool, [0], 1, 12)
+    work, losses = bright(each=4, side=16, collage=2, crops=3)
+    found = best_patches(work, 1, 12, losses)
     light = found.float().mean((1, 2, 3))
     assert len(found.flatten(1).unique(dim=0)) == 12
     for first in (0, 4, 8):  # the best of each image, the second, the third
