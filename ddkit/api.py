@@ -74,7 +74,13 @@ from ddkit.synthesis.images import Synthetic, as_pixels
 from ddkit.synthesis.initial import initial_inputs, real_images, shuffled
 from ddkit.synthesis.leaves import Leaf
 from ddkit.synthesis.objective import ImageObjective, Objective
-from ddkit.synthesis.patches import PATCH_BATCH, check_patches, patch_collages
+from ddkit.synthesis.patches import (
+    PATCH_BATCH,
+    check_patches,
+    patch_collages,
+    patch_inputs,
+    patch_losses,
+)
 from ddkit.synthesis.shards import Shard, class_balanced_shards, group_shards
 from ddkit.training.loop import Batches, Diverged, Position, accuracy, fit, seeded, training_trial
 from ddkit.training.recipe import SCHEDULE, Recipe
@@ -117,6 +123,8 @@ __all__ += [
     "group_shards",
     "initial_inputs",
     "patch_collages",
+    "patch_inputs",
+    "patch_losses",
     "real_images",
     "shuffled",
     "with_gradients",

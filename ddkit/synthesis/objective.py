@@ -129,8 +129,12 @@ class ImageObjective(Objective):
     def optimiser(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas)
 
+    def start(self, shard: Shard) -> Tensor:
+        """Return where the images of a shard start, network inputs on the CPU."""
+        return initial_inputs(self.run, shard)
+
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
-        images = initial_inputs(self.run, shard)
+        images = self.start(shard)
         constraint = None
         if self.clip and self.run.space.zca is None:
             low, high = self.run.space.valid_range()  # on the device, as the images will be

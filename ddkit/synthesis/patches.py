@@ -1,16 +1,20 @@
 """Patches of real images that networks recognise best (RDED, Sun et al., CVPR 2024)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ddkit.data.augmentation.augment import draw_tries
 from ddkit.data.pixels.base import CropShape
 from ddkit.data.pixels.crops import random_crops
+from ddkit.pools.pool import Pool
 from ddkit.run import Run
 from ddkit.runtime.errors import DdkitError
+from ddkit.runtime.interrupt import check_stop
+from ddkit.runtime.tensors import TensorFile, write_tensors
 from ddkit.synthesis.collage import collages
 from ddkit.synthesis.initial import shuffled
 
@@ -44,6 +48,44 @@ def patch_collages(run: Run, label: int, losses: Losses) -> Tensor:
     along = options.patches_along(run.shape)
     patches = best_patches(run, label, run.ipc * along**2, losses)
     return collages(patches, run.ipc, along, (run.shape[1], run.shape[2]))
+
+
+def patch_inputs(run: Run, slots: Tensor, losses: Losses) -> Tensor:
+    """Return what is put together of patches for slots (int64), network inputs on the CPU.
+
+    The images of a class are written down in the run's folder: shards ask for them again.
+    """
+    images = torch.empty(len(slots), *run.shape)
+    labels, numbers = slots // run.ipc, slots % run.ipc
+    for label in labels.unique().tolist():
+        check_stop()
+        path = run.folder / "patches" / f"class-{label:05d}.safetensors"
+        if not path.exists():
+            write_tensors(path, {"images": patch_collages(run, label, losses)})
+        own = labels == label
+        images[own] = TensorFile(path)["images"][numbers[own]].float() / 255
+    return run.space.to("cpu").encode(images)
+
+
+def patch_losses(pool: Pool, members: Sequence[int], segment: int = 0) -> Losses:
+    """Return the mean cross-entropy in members of a pool.
+
+    Args:
+        segment: images that pass through a network at once; 0: all that are given.
+    """
+
+    @torch.no_grad()
+    def losses(inputs: Tensor, label: int) -> Tensor:
+        truth = torch.full((len(inputs),), label, device=inputs.device)
+        each = []
+        for member in members:
+            network = pool.network(member)
+            parts = inputs.split(segment or len(inputs))
+            logits = torch.cat([network(part) for part in parts]).float()
+            each.append(F.cross_entropy(logits, truth, reduction="none"))
+        return torch.stack(each).mean(0)
+
+    return losses
 
 
 def best_patches(run: Run, label: int, count: int, losses: Losses) -> Tensor:

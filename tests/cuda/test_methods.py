@@ -39,6 +39,11 @@ RUNS = {
     "teddy, in a budget": run("teddy", TEDDY, network=NORMS, flags={"memory_budget": "500MB"}),
     "sre2l": run("sre2l", TEDDY.replace("teachers=2 ", ""), network=NORMS),
     "tesla": run("tesla", TESLA),
+    "fadrm": run(
+        "fadrm",
+        f"{TEDDY} teachers=1 phases=2 candidates=4 crops=2 jitter=1 choose=patches",
+        network=NORMS,
+    ),
     "tesla, rows on the host": run(
         "tesla",
         f"{TESLA} labels=learned batch_syn=2 snapshots=host snapshot_every=0 micro_batch=2",

@@ -48,6 +48,7 @@ def test_every_figure_names_what_ddkit_knows():
         ("ftd", "cifar100-ipc10", "43.4"),
         ("datm", "tiny-imagenet-ipc50", "39.7"),
         ("rded", "imagenet-1k-ipc10", "42.0"),
+        ("fadrm", "imagenet-1k-ipc50", "59.8"),
     ],
 )
 def test_figures_are_those_of_the_tables(method, preset, text):

@@ -10,6 +10,7 @@ from ddkit import (
     HeldPool,
     Run,
     made_up_member,
+    patch_losses,
     peak_of,
     readable,
     trial_run,
@@ -18,7 +19,6 @@ from ddkit import (
 )
 from ddkit_selection.features import BATCH, network_features, pixel_features
 from ddkit_selection.rules import RULES
-from ddkit_selection.teachers import patch_losses
 
 
 def check_budget(run: Run) -> None:

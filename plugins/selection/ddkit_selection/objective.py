@@ -14,12 +14,13 @@ from ddkit import (
     Shard,
     check_stop,
     patch_collages,
+    patch_losses,
     real_images,
 )
 from ddkit_selection.features import network_features, pixel_features
 from ddkit_selection.options import SelectionOptions
 from ddkit_selection.rules import RULES
-from ddkit_selection.teachers import members, patch_losses
+from ddkit_selection.teachers import members
 
 
 def objective_of(run: Run, pool: Pool) -> "ChosenImages":

@@ -1,11 +1,5 @@
 """The networks that features come from: trained on all real data, one checkpoint each."""
 
-from collections.abc import Callable, Sequence
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from ddkit import DdkitError, Pool, RealTraining, Run
 from ddkit_selection.options import ROLE, SelectionOptions
 
@@ -37,18 +31,3 @@ def members(pool: Pool, count: int) -> list[int]:
             "--pool-from), leave it out, or --set features=pixels"
         )
     return found[-count:]
-
-
-def patch_losses(pool: Pool, members: Sequence[int]) -> Callable[[Tensor, int], Tensor]:
-    """Return a function: inputs (n, …) and a class → their mean cross-entropies (n,)."""
-
-    @torch.no_grad()
-    def losses(inputs: Tensor, label: int) -> Tensor:
-        truth = torch.full((len(inputs),), label, device=inputs.device)
-        each = [
-            F.cross_entropy(pool.network(member)(inputs).float(), truth, reduction="none")
-            for member in members
-        ]
-        return torch.stack(each).mean(0)
-
-    return losses

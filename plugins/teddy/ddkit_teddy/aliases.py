@@ -1,4 +1,7 @@
-"""SRe²L (Yin et al., NeurIPS 2023) is Teddy with a pool of one converged model."""
+"""SRe²L (Yin et al., NeurIPS 2023) is Teddy with a pool of one converged model.
+
+FADRM (Cui et al., NeurIPS 2025) begins with RDED's images and mixes them in again between phases.
+"""
 
 from ddkit import Alias
 
@@ -19,4 +22,16 @@ SRE2L = Alias(
         "augmentation": "rrc-flip",
     },
     init="noise",
+)
+FADRM = Alias(
+    method="teddy",
+    options={
+        **SRE2L.options,
+        "iterations": 2000,
+        "draw": "turn",
+        "choose": "patches",
+        "phases": 4,
+        "residual": 0.5,
+        "jitter": 1,  # presets have as many as their images bear
+    },
 )

@@ -7,6 +7,7 @@ from ddkit_teddy.matching import matched_layers
 from ddkit_teddy.memory import check_budget
 from ddkit_teddy.objective import TeddyObjective
 from ddkit_teddy.options import TeddyOptions
+from ddkit_teddy.phases import check_phases
 from ddkit_teddy.post import own_base
 
 
@@ -15,7 +16,9 @@ def check_run(run: Run) -> None:
 
     What a named pool holds is measured when the synthesis begins: nothing is trained before.
     """
-    matched_layers(run.network(run.generator("network to look at")))
+    network = run.network(run.generator("network to look at")).eval()
+    matched_layers(network)
+    check_phases(run, network)
     if isinstance(run.pool_options, TeddyOptions) and run.pool_options.base is not None:
         next(own_base(replace(run, options=run.pool_options)))
     if run.config.memory_budget is not None and run.config.pool is None:

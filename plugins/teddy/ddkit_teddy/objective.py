@@ -1,6 +1,7 @@
 """Teddy's synthesis: members of the pool shall see in the images what they saw in real data."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -16,13 +17,17 @@ from ddkit import (
     Pool,
     Run,
     Shard,
+    Synthetic,
     class_balanced_shards,
     draw_views,
+    patch_inputs,
+    patch_losses,
     resample,
 )
 from ddkit_teddy.matching import Reference, running_references, teddy_loss
 from ddkit_teddy.memory import fitting_sizes
 from ddkit_teddy.options import TeddyOptions
+from ddkit_teddy.phases import mixed, resized, shifted, turns
 from ddkit_teddy.segments import segmented_loss
 from ddkit_teddy.statistics import references
 
@@ -55,6 +60,16 @@ class TeddyObjective(ImageObjective):
         pool.max_loaded = self.drawn
         self._give_room(inf if run.config.memory_budget is None else 0)
         self._references: dict[int, Sequence[Reference]] = {}
+        self.turns = turns(self.options, self.steps)
+
+    def start(self, shard: Shard) -> Tensor:
+        return self._sized(self._whole_start(shard), 0)
+
+    def renewed(
+        self, shard: Shard, leaves: Mapping[str, Tensor], step: int
+    ) -> Mapping[str, Tensor]:
+        images = self._sized(leaves["images"], self.turns.index(step) + 1)
+        return {"images": mixed(images, self._whole_start(shard), self.options.residual)}
 
     def initialise(self, shard: Shard) -> dict[str, Leaf]:
         if self.run.config.memory_budget is not None:
@@ -91,12 +106,20 @@ class TeddyObjective(ImageObjective):
             unbiased=self.options.variance == "unbiased",
         )
 
+    def decode(self, shard: Shard, leaves: Mapping[str, Tensor]) -> Synthetic:
+        found = super().decode(shard, leaves)
+        return replace(found, images=resized(found.images, self.run.shape[1:]))
+
     def draw_members(self, shard: Shard, step: int) -> list[int]:
-        """Return the n members of a step: new at each step, or the same for an image index.
+        """Return the n members of a step: drawn anew, in turn, or the same for an image index.
 
         A shard that holds several indices together goes by its first: one batch has one set of
         members, or its statistics would not be those of one batch.
         """
+        if self.options.draw == "turn":
+            first = step * self.drawn
+            places = range(first, first + self.drawn)
+            return [self.members[place % len(self.members)] for place in places]
         if self.options.draw == "step":
             generator = self.run.generator("teachers of a step", shard.index, step)
         else:
@@ -124,7 +147,17 @@ class TeddyObjective(ImageObjective):
         return self._references[index]
 
     def augmented(self, shard: Shard, images: Tensor, step: int) -> Tensor:
-        """Return the images as the members see them in a step; crops and flips are per image."""
+        """Return the images as the members see them in a step: cropped, flipped, then shifted.
+
+        Crops and flips are drawn for each image, a shift for all of them.
+        """
+        images = self._viewed(shard, images, step)
+        if not self.options.jitter:
+            return images
+        generator = self.run.generator("jitter", shard.index, step)
+        return shifted(images, self.options.jitter, generator)
+
+    def _viewed(self, shard: Shard, images: Tensor, step: int) -> Tensor:
         choice = self.options.augmentation
         flip = "flip" in choice and self.run.train.mirror
         if choice == "none" or (choice == "flip" and not flip):
@@ -139,6 +172,18 @@ class TeddyObjective(ImageObjective):
             mix="none",
         )
         return resample(images, views.crop, views.flip)
+
+    def _whole_start(self, shard: Shard) -> Tensor:
+        """Return where the images of a shard start, at the size of the data."""
+        if self.options.choose == "random":
+            return super().start(shard)
+        losses = patch_losses(self.pool, self.members[-self.drawn :], self.segment)
+        return patch_inputs(self.run, shard.slots, losses)
+
+    def _sized(self, images: Tensor, phase: int) -> Tensor:
+        """Return images at the size of a phase."""
+        sides = self.options.sides
+        return resized(images, (sides[phase], sides[phase])) if sides else images
 
     def _give_room(self, room: float) -> None:
         """Let members that are not drawn stay on the device, in so many bytes with those that are.

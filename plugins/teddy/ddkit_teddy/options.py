@@ -5,18 +5,20 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from ddkit import SCHEDULE, Augmentation, MethodOptions, StageName, option
+from ddkit import SCHEDULE, Augmentation, StageName, option
+from ddkit_teddy.options_of_phases import PhaseOptions
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
 RELABEL: tuple[StageName, ...] = ("relabel",)
 
 
-class TeddyOptions(MethodOptions):
+class TeddyOptions(PhaseOptions):
     """Defaults follow Teddy, appendix D; each one that departs says why."""
 
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
+    later: ClassVar[frozenset[str]] = frozenset(PhaseOptions.model_fields)
     makes_own_shards: ClassVar[bool] = True
     keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_size"
@@ -149,10 +151,10 @@ class TeddyOptions(MethodOptions):
         1.0, "factor on the first batch norm's term (SRe2L: 10)", stages=SYNTHESIS, ge=0
     )
     teachers: int = option(3, "n, members drawn to match", stages=SYNTHESIS, ge=1)
-    draw: Literal["step", "index"] = option(
+    draw: Literal["step", "index", "turn"] = option(
         "step",
-        "when members are drawn: at each step (Algorithm 1) or for each image index (section "
-        "4.1.2)",
+        "when members are drawn: at each step (Algorithm 1), for each image index (section 4.1.2), "
+        "or in turn, the next ones at each step (FADRM)",
         stages=SYNTHESIS,
     )
     # the optimisation of the images (Table 7)
@@ -238,6 +240,9 @@ class TeddyOptions(MethodOptions):
             "label_epochs": 2,
             "finetune_epochs": 0.0,
             "recalibrate": 0,  # once per member: scaled as steps are, it would be all
+            "choose": "random",
+            "phases": 1,
+            "sizes": "",  # that of the data is the largest
         }
         return small | ({"members": members} if self.pool == "post" else {})
 

@@ -6,10 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ddkit_selection.options import SelectionOptions
-from ddkit_selection.teachers import patch_losses
 from torchvision.transforms import v2
 
-from ddkit import shuffled
+from ddkit import patch_losses, shuffled
 from ddkit.data.augmentation.augment import boxes_of, draw_tries
 from ddkit.data.pixels.base import CropShape, InMemory
 from ddkit.data.pixels.crops import random_crops
