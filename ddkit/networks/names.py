@@ -17,6 +17,7 @@ NETWORKS = Registry(
         "efficientnet_b0": "ddkit.networks.zoo:efficientnet_b0",
         "vgg11": "ddkit.networks.zoo:vgg11",
         "vit": "ddkit.networks.zoo:vit",
+        "timm": "ddkit.networks.timm_zoo:timm_network",
     },
     hint="see `ddkit methods --networks`",
 )

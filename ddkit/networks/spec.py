@@ -1,15 +1,18 @@
-"""The text that names a network: `name`, `name:key=value:key=value` or `file.py:factory`.
+"""The text that names a network: `name`, `name:key=value`, `file.py:factory` or `timm:name`.
 
 Options are separated by colons because the command line lists networks with commas.
 """
 
 import hashlib
+import importlib.metadata
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddkit.networks.names import NETWORKS
 from ddkit.runtime.errors import DdkitError, unknown
 from ddkit.runtime.registry import origin
+
+TIMM = "timm"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class NetworkSpec:
     @property
     def title(self) -> str:
         """What messages call the network: its spec without the options."""
+        if self.name == TIMM:
+            return f"{TIMM}:{self.options['model']}"
         return f"{self.path}:{self.name}" if self.path else self.name
 
 
@@ -43,6 +48,10 @@ def parse(spec: str) -> NetworkSpec:
         known = NETWORKS.entries()
         if head not in known:
             raise unknown(NETWORKS.kind, head, known, NETWORKS.hint)
+        if head == TIMM:
+            if not rest or "=" in rest[0]:
+                raise DdkitError(f"network '{spec}': name one of timm's, as in timm:resnet18d")
+            rest = [f"model={rest[0]}", *rest[1:]]
         return NetworkSpec(head, None, _options(rest, spec))
     if not rest or not rest[0].isidentifier():
         raise DdkitError(f"network '{spec}': name the function that builds it, as '{head}:factory'")
@@ -53,15 +62,24 @@ def spec_fingerprint(spec: str) -> str:
     """Return what a cache key needs: the spec, and what tells its code from another of that name.
 
     For a user's file that is the sha256 of its content, but not of what it imports in turn; for a
-    third party's name its distribution and version. Raises `DdkitError` as `parse` does, and for a
-    file that cannot be read.
+    third party's name its distribution and version, for timm's its version. Raises `DdkitError` as
+    `parse` does, and for a file that cannot be read.
     """
     named = parse(spec)
     if named.path is not None:
         return f"{spec}@sha256:{hashlib.sha256(read(named.path)).hexdigest()}"
+    if named.name == TIMM:
+        return f"{spec}@{TIMM} {_version(TIMM)}"
     if named.name in NETWORKS.builtins:
         return spec
     return f"{spec}@{origin(NETWORKS.entries()[named.name])}"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"  # which is said where the network is made
 
 
 def read(path: Path) -> bytes:

@@ -18,6 +18,7 @@ from ddkit.runtime.errors import DdkitError
             NetworkSpec("convnet", None, {"depth": "3", "norm": "batch"}),
         ),
         ("nets/my.py:factory", NetworkSpec("factory", Path("nets/my.py"))),
+        ("timm:resnet18d", NetworkSpec("timm", None, {"model": "resnet18d"})),
         ("my.py:factory:a=b=c", NetworkSpec("factory", Path("my.py"), {"a": "b=c"})),
     ],
 )
@@ -44,6 +45,8 @@ def test_a_spec_can_be_a_key_although_options_are_a_dict():
         ("convnet:", "network 'convnet:': '' is not an option; write key=value"),
         ("convnet:depth=", "network 'convnet:depth=': 'depth=' is not an option; write key=value"),
         ("convnet:a=1:a=2", "network 'convnet:a=1:a=2': option 'a' is given twice"),
+        ("timm", "network 'timm': name one of timm's, as in timm:resnet18d"),
+        ("timm:a=1", "network 'timm:a=1': name one of timm's, as in timm:resnet18d"),
         ("my.py", "network 'my.py': name the function that builds it, as 'my.py:factory'"),
         ("my.py:a=1", "network 'my.py:a=1': name the function that builds it, as 'my.py:factory'"),
     ],
