@@ -75,6 +75,7 @@ from ddkit.synthesis.leaves import Leaf
 from ddkit.synthesis.objective import ImageObjective, Objective
 from ddkit.synthesis.shards import Shard, class_balanced_shards, group_shards
 from ddkit.training.loop import Batches, Diverged, Position, accuracy, fit, seeded, training_trial
+from ddkit.training.optimisers import AdaBelief, Lamb
 from ddkit.training.recipe import SCHEDULE, Recipe
 
 # for users: runs, sets and figures
@@ -102,7 +103,9 @@ __all__ += [
 ]
 # what is optimised
 __all__ += [
+    "AdaBelief",
     "ImageObjective",
+    "Lamb",
     "Leaf",
     "Objective",
     "Shard",
