@@ -51,9 +51,17 @@ class Problem:
         """l₂ / (n C)."""
         return self.ridge / self.targets.numel()
 
-    def left(self, moved: Tensor) -> Tensor:
-        """Return S⁻¹ (y − J τ) of moved logits J τ (n, classes)."""
-        return solved(self.lower, self.targets - moved)
+    def inner(self, tau: Tensor) -> tuple[Tensor, Tensor]:
+        """Return G (0-dim) and its gradient (weights,) at τ (weights,)."""
+        left = self.targets - self.tangent.push(tau).double()
+        weighted = solved(self.lower, left)
+        squares = (left * weighted).sum() + tau.double().square().sum()
+        return self.scale / 2 * squares, self.scale * (tau - self.tangent.pull(weighted))
+
+    def curved(self, v: Tensor) -> Tensor:
+        """Return H v (weights,) of v (weights,)."""
+        weighted = solved(self.lower, self.tangent.push(v))
+        return self.scale * (v + self.tangent.pull(weighted))
 
 
 class Solver(ABC):

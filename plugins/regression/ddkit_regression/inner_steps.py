@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ddkit_regression.implicit import Problem, Solver
-from ddkit_regression.ridge import solved
 
 RATES = {"optimum": 1e-5, "inverse": 5e-5}  # at first; then raised as far as all losses fall
 RAISED, BACK, MOST_RAISES = 1.2, 0.7, 100
@@ -34,19 +33,11 @@ class Steps(Solver):
         self._runs = dict.fromkeys(RATES, 0)
 
     def optimum(self, problem: Problem) -> Tensor:
-        def value(tau: Tensor) -> tuple[Tensor, Tensor]:
-            moved = problem.tangent.push(tau).double()
-            left = problem.left(moved)
-            squares = ((problem.targets - moved) * left).sum() + tau.double().square().sum()
-            slope = tau - problem.tangent.pull(left)
-            return problem.scale / 2 * squares, problem.scale * slope
-
-        return self._run("optimum", value, self._zero(problem))
+        return self._run("optimum", problem.inner, self._zero(problem))
 
     def inverse(self, problem: Problem, gradient: Tensor) -> Tensor:
         def value(v: Tensor) -> tuple[Tensor, Tensor]:
-            along = solved(problem.lower, problem.tangent.push(v))
-            curved = problem.scale * (v + problem.tangent.pull(along))
+            curved = problem.curved(v)
             return (v * (0.5 * curved - gradient)).sum(), curved - gradient
 
         return self._run("inverse", value, self._zero(problem))
@@ -66,6 +57,7 @@ class Steps(Solver):
 
     def _run(self, name: str, value: Quadratic, zero: Tensor) -> Tensor:
         """Return where a run ends, and let its rate follow."""
+        self._state = {k: each.to(zero.device) for k, each in self._state.items()}
         if f"{name}.rate" not in self._state:
             self._state[f"{name}.rate"] = zero.new_tensor(self._first(name, value, zero))
             self._state |= {f"{name}.{kind}": zero.new_zeros(()) for kind in ("rose", "fell")}
