@@ -8,8 +8,8 @@ from ddkit_regression.first_order import body_of
 from ddkit_regression.living import pool_spec
 from ddkit_regression.options import RegressionOptions
 
-NUMBER = 8  # bytes of a float64
-COPIES = 3  # of the Jacobian and of the system: in float32, in float64, and what is made of them
+COPIES = 2  # of the Jacobian, which is put together from parts
+SYSTEMS = 4  # of float64: what is summed, the sum, and its factor
 SHARE = 1 / 2  # of the free memory
 
 
@@ -35,7 +35,7 @@ def _check_exact(run: Run, network: nn.Module) -> None:
     images = len(run.classes) * -(-run.decoded.ipc // groups)
     unknowns = images * (1 + (run.options.flip and run.train.mirror)) * len(run.classes)
     weights = sum(weight.numel() for weight in body_of(network).values())
-    needed = COPIES * NUMBER * unknowns * (unknowns + weights)
+    needed = unknowns * (COPIES * weights * 4 + SYSTEMS * unknowns * 8)
     if needed > SHARE * free_memory(run.device):
         raise DdkitError(
             f"inner=exact solves for {unknowns} unknowns in {weights} weights at once, which takes "

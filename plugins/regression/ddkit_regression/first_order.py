@@ -1,22 +1,9 @@
 """A network to first order in the weights of its body: all but those of its last linear layer."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from ddkit import features_and_logits
-
-
-class Inside(nn.Module):
-    """A network that returns its features beside its logits, for functional calls."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return features_and_logits(self.network, inputs)
 
 
 def body_of(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -76,25 +63,3 @@ def jacobian(network: nn.Module, images: Tensor) -> Tensor:
 
     rows = torch.func.vmap(torch.func.jacrev(logits), in_dims=(None, 0))(body, images.detach())
     return torch.cat([rows[name].flatten(2) for name in body], 2).flatten(0, 1)
-
-
-def pushed(network: nn.Module, parts: Sequence[Tensor], tangent: Tensor) -> tuple[Tensor, Tensor]:
-    """Return J τ (B, classes) and the features (B, d) of batches of images, without a graph."""
-    body = {f"network.{name}": weight.detach() for name, weight in body_of(network).items()}
-    pieces = tangent.split([weight.numel() for weight in body.values()])
-    own = {name: piece.view_as(body[name]) for name, piece in zip(body, pieces, strict=True)}
-    inside = Inside(network)
-
-    def outputs(body: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
-        features, logits = torch.func.functional_call(inside, body, (images,))
-        return logits, features
-
-    moved, features = [], []
-    with torch.no_grad():
-        for images in parts:
-            (_, seen), (move, _) = torch.func.jvp(
-                lambda weights, images=images: outputs(weights, images), (body,), (own,)
-            )
-            moved.append(move)
-            features.append(seen)
-    return torch.cat(moved), torch.cat(features)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ddkit_regression.first_order import Tangent, jacobian, pushed
+from ddkit_regression.first_order import Tangent, jacobian
 from ddkit_regression.ridge import factor, solved
 
 TINY = 1e-30  # in the place of a length of 0
@@ -96,19 +96,23 @@ class Exact(Solver):
     """
 
     def optimum(self, problem: Problem) -> Tensor:
-        self._jacobian = jacobian(problem.network, problem.images).double()
+        self._jacobian = jacobian(problem.network, problem.images)
         classes = problem.targets.shape[1]
         own = problem.lower @ problem.lower.T
         rest = torch.kron(own, torch.eye(classes, dtype=own.dtype, device=own.device))
-        self._lower = torch.linalg.cholesky_ex(self._jacobian @ self._jacobian.T + rest).L
+        # l₂, which is in S, is far from the rounding of float32: Θ need not be float64
+        body = (self._jacobian @ self._jacobian.T).double()
+        self._lower = torch.linalg.cholesky_ex(body + rest).L
         return self._back(problem.targets.flatten())
 
     def inverse(self, problem: Problem, gradient: Tensor) -> Tensor:
-        gradient = gradient.double()
+        gradient = gradient.to(self._jacobian.dtype)
         return (gradient - self._back(self._jacobian @ gradient)) / problem.scale
 
     def _back(self, right: Tensor) -> Tensor:
-        return self._jacobian.T @ solved(self._lower, right[:, None])[:, 0]
+        """Return Jᵀ (Θ + S ⊗ I)⁻¹ of a right-hand side (n · classes,)."""
+        left = solved(self._lower, right[:, None])[:, 0]
+        return self._jacobian.T @ left.to(self._jacobian.dtype)
 
 
 @dataclass(frozen=True)
@@ -172,10 +176,10 @@ def gradients(
     seen, moved, wanted = inputs = [
         each.detach().requires_grad_() for each in (seen, moved, wanted)
     ]
-    theirs, features = pushed(network, real, tau.to(images.dtype))
-    theirs = theirs.double().requires_grad_()
+    theirs, features = _first_order(network, real, tau)
+    theirs.requires_grad_()
     weights = seen.T @ solved(factor(seen @ seen.T, ridge), wanted - moved)
-    loss = outer(theirs + features.double() @ weights)
+    loss = outer(theirs + features @ weights)
     by_theirs, by_seen, by_moved, by_wanted, *others = torch.autograd.grad(
         loss, [theirs, *inputs, *leaves], materialize_grads=True
     )
@@ -195,6 +199,19 @@ def gradients(
     return Gradients(
         loss.detach(), [one + two for one, two in zip(direct, others, strict=True)], implicit
     )
+
+
+def _first_order(network: nn.Module, real: Sequence[Tensor], tau: Tensor) -> tuple[Tensor, Tensor]:
+    """Return J τ (B, classes) and features (B, d) of real images, float64, without a graph.
+
+    That of each batch is let go: a step takes the memory of one.
+    """
+    moved, features = [], []
+    for part in real:
+        tangent = Tangent(network, part)
+        moved.append(tangent.push(tau).double())
+        features.append(tangent.features.detach().double())
+    return torch.cat(moved), torch.cat(features)
 
 
 def _through(

@@ -24,7 +24,7 @@ from ddkit_regression.options import RegressionOptions
 from ddkit_regression.ridge import half_squares, margin
 
 RUNAWAY = 1e4  # no input is as large as this, in units of standard deviations
-REAL_PART = 1280  # real images that pass through a network at once
+REAL_PART, CUDA_REAL_PART = 256, 1280  # real images that pass through a network at once
 FLOOR = 0.1  # of the cosine
 
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -79,7 +79,8 @@ class RegressionObjective(Objective):
             targets = sent(self._first_targets(shard), self.run.device)
         rows = self._drawn(shard, step)
         labels = sent(self.run.train.labels[rows], self.run.device)
-        real = list(self.run.resident.served(rows.split(REAL_PART)))
+        part = CUDA_REAL_PART if self.run.device.type == "cuda" else REAL_PART
+        real = list(self.run.resident.served(rows.split(part)))
 
         def outer(predictions: Tensor) -> Tensor:
             if options.loss == "squares":

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from ddkit_regression.first_order import Tangent, body_of, jacobian, pushed
+from ddkit_regression.first_order import Tangent, body_of, jacobian
 from ddkit_regression.implicit import Exact, Problem, gradients
 from ddkit_regression.inner_steps import Steps
 from ddkit_regression.ridge import factor, margin, predicted
@@ -89,15 +89,15 @@ def test_published_steps_come_to_the_exact_gradient(network, leaves, real):
 
     def apart(steps):
         solver = Steps(steps)
-        rates = {"optimum.rate": torch.tensor(0.02), "inverse.rate": torch.tensor(0.1)}
+        rates = {"optimum.rate": torch.tensor(0.01), "inverse.rate": torch.tensor(1.0)}
         counts = {f"{k}.{n}": torch.zeros(()) for k in ("optimum", "inverse") for n in KEPT}
         solver.load_state_dict(rates | counts)
         found = of(network, leaves, real, False, solver).whole()
         both = zip(found, exact.whole(), strict=True)
         return max(((a - b).norm() / b.norm()).item() for a, b in both)
 
-    few, many = apart(20), apart(3000)
-    assert many < 1e-6 < 1e-2 < few
+    few, many = apart(20), apart(500)
+    assert many < 1e-8 < 1e-2 < few
 
 
 KEPT = ("rose", "fell", "runs")
@@ -169,9 +169,6 @@ def test_products_with_the_derivative_are_those_of_its_matrix(network, problem, 
     expected = (matrix @ tau).view(IMAGES, CLASSES)
     torch.testing.assert_close(problem.tangent.push(tau), expected, rtol=1e-11, atol=1e-13)
     torch.testing.assert_close(problem.tangent.pull(v), v.flatten() @ matrix)
-    moved, features = pushed(network, [problem.images[:1], problem.images[1:]], tau)
-    torch.testing.assert_close(moved, expected, rtol=1e-11, atol=1e-13)
-    torch.testing.assert_close(features, last_linear_input(network, problem.images))
 
 
 def test_an_implicit_gradient_that_is_long_is_cut_to_the_direct_one(network, leaves, real):
