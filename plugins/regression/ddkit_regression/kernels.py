@@ -160,14 +160,17 @@ class Body(Kernel):
         return with_gradients(found.loss, dict(zip(leaves, whole, strict=True)))
 
     def state_dict(self) -> dict[str, Tensor]:
-        parts = {"living": self.living, "solver": self.solver}
-        return {f"{k}.{n}": t for k, part in parts.items() for n, t in part.state_dict().items()}
+        return {f"{k}.{n}": t for k, part in self._parts for n, t in part.state_dict().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for name, part in {"living": self.living, "solver": self.solver}.items():
+        for name, part in self._parts:
             prefix = f"{name}."
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             part.load_state_dict(own)
+
+    @property
+    def _parts(self) -> tuple[tuple[str, Living | Solver], ...]:
+        return ("living", self.living), ("solver", self.solver)
 
 
 KERNELS: dict[str, Callable[[Run, RegressionOptions], Kernel]] = {

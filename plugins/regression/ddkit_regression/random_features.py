@@ -3,7 +3,7 @@
 K = 2 / (k d) Σ_m Φ_m Φ_mᵀ + 0.01     (Loo et al., NeurIPS 2022, and their code)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ def drawn(skeleton: nn.Module, generator: torch.Generator) -> Random:
 
 
 def random_kernels(
-    networks: list[Random], images: Tensor, real: list[Tensor]
+    networks: Sequence[Random], images: Tensor, real: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return K_ts (B, n) and K_ss (n, n), float64, differentiable in `images`.
 

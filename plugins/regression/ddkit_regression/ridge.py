@@ -22,7 +22,8 @@ def factor(own: Tensor, ridge: Tensor | float) -> Tensor:
     """Return the Cholesky factor of K + λI (n, n)."""
     diagonal = torch.eye(len(own), dtype=own.dtype, device=own.device)
     # unlike linalg.cholesky it does not wait for the device; λ > 0 makes it definite
-    return torch.linalg.cholesky_ex(own + ridge * diagonal).L
+    lower: Tensor = torch.linalg.cholesky_ex(own + ridge * diagonal).L
+    return lower
 
 
 def solved(lower: Tensor, right: Tensor) -> Tensor:
