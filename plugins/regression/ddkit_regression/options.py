@@ -69,7 +69,7 @@ class RegressionOptions(NetworkOptions, MethodOptions):
     )
 
     # how images and targets move
-    updates: int = option(500_000, "steps", stages=SYNTHESIS, ge=1)
+    updates: int = option(5000, "steps; the names have their own", stages=SYNTHESIS, ge=1)
     batch_real: int = option(1024, "real images in a step", stages=SYNTHESIS, ge=1)
     balanced: bool = option(False, "as many of each class", stages=SYNTHESIS)
     optimiser: Literal["lamb", "adam", "adabelief"] = option(
