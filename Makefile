@@ -36,6 +36,7 @@ bench: $(VENV)/installed ## the ratios of benchmarks/, written to benchmarks/res
 	$(BIN)/python -m benchmarks.tesla_step
 	$(BIN)/python -m benchmarks.flat_step
 	$(BIN)/python -m benchmarks.matching_step
+	$(BIN)/python -m benchmarks.regression_step
 	$(BIN)/python -m benchmarks.tesla_memory
 	$(BIN)/python -m benchmarks.apm_memory
 	$(BIN)/python -m benchmarks.pool_reads

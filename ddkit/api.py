@@ -83,6 +83,7 @@ from ddkit.synthesis.patches import (
 )
 from ddkit.synthesis.shards import Shard, class_balanced_shards, group_shards
 from ddkit.training.loop import Batches, Diverged, Position, accuracy, fit, seeded, training_trial
+from ddkit.training.optimisers import AdaBelief, Lamb
 from ddkit.training.recipe import SCHEDULE, Recipe
 
 # for users: runs, sets and figures
@@ -112,7 +113,9 @@ __all__ += [
 # what is optimised
 __all__ += [
     "PATCH_BATCH",
+    "AdaBelief",
     "ImageObjective",
+    "Lamb",
     "Leaf",
     "Objective",
     "Shard",

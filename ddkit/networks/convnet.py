@@ -10,6 +10,8 @@ from ddkit.runtime.errors import DdkitError
 
 Norm = Literal["instance", "batch", "group", "none"]
 Init = Literal["torch", "lecun"]
+Activation = Literal["relu", "softplus"]
+SHARPNESS = 60  # of softplus, as in RCIG's code
 GROUPS = 4
 CUT = 0.87962566  # the standard deviation of a normal one that is cut at ±2
 
@@ -23,6 +25,7 @@ def convnet(
     growth: int = 1,
     padding: int = 1,
     init: Init = "torch",
+    activation: Activation = "relu",
 ) -> nn.Sequential:
     """Return `depth` blocks of convolution, norm, ReLU and average pooling, then a linear layer.
 
@@ -40,6 +43,8 @@ def convnet(
         padding: of the first convolution.
         init: "torch", its own, or "lecun": normal weights within two standard deviations, of
             variance 1 / inputs, and no biases, as in flax.
+        activation: "relu", or "softplus" in its place: log(1 + exp(60 x)) / 60, which has second
+            derivatives.
 
     Raises `DdkitError` for a depth that pools the image away, a width the groups don't divide, and
     growth or padding below 1.
@@ -62,7 +67,7 @@ def convnet(
         )
     widths = [width * growth**index for index in range(depth)]
     blocks = [
-        _block(before, after, norm, padding if index == 0 else 1)
+        _block(before, after, norm, padding if index == 0 else 1, activation)
         for index, (before, after) in enumerate(pairwise([channels, *widths]))
     ]
     features = widths[-1] * (height >> depth) * (breadth >> depth)
@@ -81,12 +86,14 @@ def default_depth(side: int) -> int:
     return max(2, (side - 1).bit_length() - 2)  # ceil(log2(side)) - 2
 
 
-def _block(channels: int, width: int, norm: Norm, padding: int) -> nn.Sequential:
+def _block(
+    channels: int, width: int, norm: Norm, padding: int, activation: Activation
+) -> nn.Sequential:
     conv = nn.Conv2d(channels, width, 3, padding=padding)
     layers = OrderedDict[str, nn.Module](conv=conv)
     if norm != "none":
         layers["norm"] = _norm(width, norm)
-    layers["relu"] = nn.ReLU(inplace=True)
+    layers[activation] = nn.ReLU(inplace=True) if activation == "relu" else nn.Softplus(SHARPNESS)
     layers["pool"] = nn.AvgPool2d(2)
     return nn.Sequential(layers)
 

@@ -28,16 +28,18 @@ class LivePool:
     for a device but a checkpoint.
     """
 
-    def __init__(self, run: Run, recipe: Recipe, most: int):
+    def __init__(self, run: Run, recipe: Recipe, most: int, spec: str | None = None):
         """Hold none at first.
 
         Args:
             recipe: the optimiser of each, its learning rate constant; epochs do not count here.
             most: how many are held; where one more is appended, the first goes.
+            spec: what network all of them are; None: the run's.
         """
         self.run = run
         self.recipe = recipe
         self.most = most
+        self.spec = spec
         self._all: list[_Living] = []
         self._present: _Living | None = None  # whose weights the module has
 
@@ -46,7 +48,7 @@ class LivePool:
 
     @property
     def ages(self) -> list[int]:
-        """The steps that each was trained for."""
+        """The steps that each was trained for, and the age that it came with."""
         return [living.age for living in self._all]
 
     def figure(self, index: int) -> Tensor:
@@ -57,9 +59,12 @@ class LivePool:
         """Let go of all of them."""
         self._all, self._present = [], None
 
-    def append(self, network: nn.Module) -> None:
-        """Add a network, whose weights are the pool's now; the first goes where `most` are held."""
-        self._all = [*self._all, self._living(network)][-self.most :]
+    def append(self, network: nn.Module, age: int = 0) -> None:
+        """Add a network, whose weights are the pool's now; the first goes where `most` are held.
+
+        One that comes with an age is counted as if it had been trained for so many steps.
+        """
+        self._all = [*self._all, self._living(network, age)][-self.most :]
 
     def replace(self, index: int, network: nn.Module) -> None:
         """Put a network in another one's place."""
@@ -141,17 +146,16 @@ class LivePool:
     @cached_property
     def _module(self) -> nn.Module:
         """The one module, on the device, that all weights pass through."""
-        return self.run.network(self.run.generator("skeleton"))
+        return self.run.network(self.run.generator("skeleton"), self.spec)
 
     @cached_property
     def _optimiser(self) -> torch.optim.Optimizer:
         return self.recipe.build(self._module.parameters())
 
-    def _living(self, network: nn.Module) -> "_Living":
+    def _living(self, network: nn.Module, age: int = 0) -> "_Living":
         self._leave()
-        return _Living(
-            self._away(network.state_dict()), {}, torch.zeros((), device=self.run.device)
-        )
+        weights = self._away(network.state_dict())
+        return _Living(weights, {}, torch.zeros((), device=self.run.device), age)
 
     def _enter(self, living: "_Living") -> None:
         """Give the module and its optimiser what is of one network; on a CPU nothing is copied."""

@@ -44,6 +44,17 @@ def test_lecun_weights_have_the_variance_of_their_inputs_and_no_tails(build):
         assert not layer.bias.any()
 
 
+def test_softplus_is_the_rectifier_with_a_rounded_corner(build):
+    network = build("convnet:activation=softplus:norm=none")
+    assert not any(isinstance(m, nn.ReLU) for m in network.modules())
+    (softplus, *_) = [m for m in network.modules() if isinstance(m, nn.Softplus)]
+    x = torch.tensor([-1.0, -0.02, 0.0, 0.02, 1.0], dtype=torch.float64)
+    expected = torch.log(1 + torch.exp(60 * x)) / 60
+    torch.testing.assert_close(softplus(x), expected, rtol=0, atol=1e-10)
+    same = build("convnet:activation=relu:norm=none")
+    assert [*same.state_dict()] == [*network.state_dict()]
+
+
 @pytest.mark.parametrize("option", ["growth", "padding"])
 def test_growth_and_padding_are_above_0(build, option):
     with pytest.raises(DdkitError, match="needs growth and padding above 0, not"):

@@ -118,3 +118,19 @@ def test_a_pool_that_was_put_back_goes_on_in_the_same_bytes(small, kind):
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
+
+
+def test_networks_come_with_an_age_and_of_another_kind_than_the_runs(small):
+    pool = LivePool(small, RECIPES["adam"], 2, "convnet:depth=2:width=3:norm=none")
+    for number, age in enumerate((7, 3)):
+        draw = small.generator("network", number)
+        pool.append(small.network(draw, "convnet:depth=2:width=3:norm=none"), age)
+    assert pool.ages == [7, 3]
+    pool.train(1, [batch(small, 0)] * 2, seed=0)
+    assert pool.ages == [7, 5]
+    assert pool.network(0).features[1].conv.out_channels == 3
+    again = LivePool(small, RECIPES["adam"], 2, "convnet:depth=2:width=3:norm=none")
+    again.load_state_dict(pool.state_dict())
+    assert again.ages == [7, 5]
+    pool.replace(0, small.network(small.generator("network", 3), pool.spec))
+    assert pool.ages == [0, 5]

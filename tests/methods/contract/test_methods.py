@@ -129,3 +129,38 @@ class TestIdc(MethodContract):
         "inner_images=12",
         "batch_network=12",
     )
+
+
+REGRESSION = ("batch_real=12", "networks=2", "lr_images=0.05", "lr_targets=0.05")
+
+
+class TestFrepo(MethodContract):
+    method = "frepo"
+    network = NETWORK
+    settings = (*REGRESSION, "oldest=1")  # so that networks are replaced
+
+
+class TestKip(MethodContract):
+    method = "kip"
+    settings = ("batch_real=12",)
+
+
+class TestRfad(MethodContract):
+    method = "rfad"
+    network = "convnet:depth=1:width=4:norm=none"
+    settings = REGRESSION
+
+
+RCIG = (*REGRESSION, "oldest=3", "network_steps=2")
+
+
+class TestRcig(MethodContract):
+    method = "rcig"
+    network = "convnet:depth=1:width=4:norm=none"
+    settings = (*RCIG, "inner_steps=3")
+
+
+class TestRcigExactly(MethodContract):
+    method = "rcig"
+    network = "convnet:depth=1:width=4:norm=none"
+    settings = (*RCIG, "inner=exact")
