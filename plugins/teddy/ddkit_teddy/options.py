@@ -1,19 +1,22 @@
 """The options of Teddy: what the paper sets, and what its text leaves open."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
 from ddkit import SCHEDULE, Augmentation, MethodOptions, StageName, option
+from ddkit_teddy.options_of_committee import CommitteeOptions
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
 RELABEL: tuple[StageName, ...] = ("relabel",)
 
 
-class TeddyOptions(MethodOptions):
+class TeddyOptions(CommitteeOptions, MethodOptions):
     """Defaults follow Teddy, appendix D; each one that departs says why."""
+
+    later: ClassVar[frozenset[str]] = frozenset(CommitteeOptions.model_fields)
 
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
@@ -44,9 +47,10 @@ class TeddyOptions(MethodOptions):
         "relabel": ("teacher", "pruned"),
     }
 
-    pool: Literal["prior", "post"] = option(
+    pool: Literal["prior", "post", "committee"] = option(
         "prior",
-        "prior: snapshots of one trajectory; post: pruned copies of a trained model",
+        "prior: snapshots of one trajectory; post: pruned copies of a trained model; committee: "
+        "several networks, each as training leaves it at `last`",
         stages=POOL,
     )
     # the training of the trajectory, or of the base model (Table 6)
@@ -212,6 +216,10 @@ class TeddyOptions(MethodOptions):
         return self.labels == "epoch"
 
     @property
+    def member_networks(self) -> Sequence[str]:
+        return self.committee
+
+    @property
     def looks_at_classes(self) -> bool:
         return self.statistics == "classwise"
 
@@ -239,6 +247,9 @@ class TeddyOptions(MethodOptions):
             "finetune_epochs": 0.0,
             "recalibrate": 0,  # once per member: scaled as steps are, it would be all
         }
+        small["weights"] = "equal"  # made-up images have no holdout
+        if self.pool == "committee":
+            return small | {"last": 8, "networks": list(self.committee), "bases": []}
         return small | ({"members": members} if self.pool == "post" else {})
 
     def work(self, stage: StageName, per_epoch: int) -> float:
@@ -248,6 +259,8 @@ class TeddyOptions(MethodOptions):
         steps = self.last * (per_epoch if self.unit == "epoch" else 1)
         if self.pool == "prior":
             return steps
+        if self.pool == "committee":
+            return steps * (self.pool_members() - len(self.bases))
         share = self.finetune_batch / self.train_batch  # of the work of a step
         batches = per_epoch * self.train_batch / self.finetune_batch
         return steps + self.members * self.finetune_epochs / 2 * batches * share
@@ -255,7 +268,7 @@ class TeddyOptions(MethodOptions):
     def volume(self, stage: StageName) -> float:
         if stage == "relabel":
             return self.label_epochs if self.labels == "epoch" else 1.0
-        if self.pool == "prior":
+        if self.pool != "post":
             return self.pool_members()
         left = self.prune_to_parameters or self.prune_to_macs or (1 - self.prune_ratio) ** 2
         return 1 + self.members * left  # in models that are not pruned: the base is one
@@ -264,14 +277,18 @@ class TeddyOptions(MethodOptions):
         """Return how many members the pool has beside a base model."""
         if self.pool == "post":
             return self.members
+        if self.pool == "committee":
+            return max(1, len(self.committee))
         return len(range(self.first, self.last + 1, self.every))
 
     @model_validator(mode="after")
     def _ordered(self) -> "TeddyOptions":
         if self.last < self.first:
             raise ValueError(f"last ({self.last}) must not be below first ({self.first})")
-        if self.base is not None and self.pool == "prior":
+        if self.base is not None and self.pool != "post":
             raise ValueError("base is for pool=post; a prior pool is trained from the start")
+        if self.committee and self.pool != "committee":
+            raise ValueError("networks and bases are for pool=committee")
         if self.prune_to_parameters is not None and self.prune_to_macs is not None:
             raise ValueError("set prune_to_parameters or prune_to_macs, not both")
         return self
