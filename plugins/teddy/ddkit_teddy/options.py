@@ -213,7 +213,8 @@ class TeddyOptions(CommitteeOptions, MethodOptions):
 
     @property
     def labels_epochs(self) -> bool:
-        return self.labels == "epoch"
+        alone = self.label_statistics == "running" and self.weights != "holdout"
+        return self.labels == "epoch" and alone  # a recipe knows no batches, nor weights
 
     @property
     def member_networks(self) -> Sequence[str]:
@@ -287,6 +288,8 @@ class TeddyOptions(CommitteeOptions, MethodOptions):
             raise ValueError(f"last ({self.last}) must not be below first ({self.first})")
         if self.base is not None and self.pool != "post":
             raise ValueError("base is for pool=post; a prior pool is trained from the start")
+        if self.label_statistics == "batch" and self.labels == "image":
+            raise ValueError("label_statistics=batch is for labels=epoch")
         if self.committee and self.pool != "committee":
             raise ValueError("networks and bases are for pool=committee")
         if self.prune_to_parameters is not None and self.prune_to_macs is not None:

@@ -58,6 +58,19 @@ class CommitteeOptions(MethodOptions):
     )
     label_weight_temperature: float = option(10.0, "the same in the labels", stages=RELABEL, gt=0)
 
+    label_statistics: Literal["running", "batch"] = option(
+        "running",
+        "what members normalise with while they label each epoch: their running statistics, or "
+        "those of the batch that is labelled",
+        stages=RELABEL,
+    )
+    label_batch: int = option(
+        16,
+        "label_statistics=batch: images of such a batch, drawn in each epoch",
+        stages=RELABEL,
+        ge=2,
+    )
+
     @property
     def committee(self) -> Sequence[str]:
         """The specs of a committee's networks, those trained here first; none: the run's."""
