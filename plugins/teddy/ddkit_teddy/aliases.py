@@ -1,4 +1,4 @@
-"""SRe²L (Yin et al., NeurIPS 2023) is Teddy with a pool of one converged model."""
+"""SRe²L (Yin et al., NeurIPS 2023) and what followed it: Teddy with converged models."""
 
 from ddkit import Alias
 
@@ -19,4 +19,27 @@ SRE2L = Alias(
         "augmentation": "rrc-flip",
     },
     init="noise",
+)
+SRE2LPP = Alias(
+    method="teddy",
+    options={**SRE2L.options, "iterations": 4000, "label_statistics": "batch"},
+    init="real",
+)
+CVDD = Alias(
+    method="teddy",
+    options={
+        **SRE2LPP.options,
+        "pool": "committee",
+        "networks": [
+            "resnet18",
+            "resnet50",
+            "shufflenet_v2:width=0.5",
+            "mobilenet_v2",
+            "densenet121",
+        ],
+        "teachers": 2,
+        "draw": "index",
+        "weights": "holdout",
+    },
+    init="real",
 )
