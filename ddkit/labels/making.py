@@ -8,22 +8,26 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ddkit.config import RECIPE
-from ddkit.data.augmentation.views import Mix, render
+from ddkit.data.augmentation.views import Mix, Views, render
 from ddkit.labels import DrawnViews, Ensemble, EpochLabels, RecipeLabels
 from ddkit.labels.recipe import Average, averaged_logits
+from ddkit.networks.norms import batch_statistics
 from ddkit.pools.pool import Pool
 from ddkit.run import Run
 from ddkit.runtime.cache import stable_hash
+from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.interrupt import Stopped, stop_requested
 from ddkit.runtime.moving import sent
 from ddkit.runtime.tensors import TensorFile, write_tensors
 from ddkit.synthesis.images import Synthetic, as_pixels
 
+Statistics = Literal["running", "batch"]
 LABEL_BATCH = 256  # images that are labelled at once
 SAVE_SECONDS = 60.0
 
@@ -52,6 +56,9 @@ def label_epochs(
     how: Average,
     temperature: float,
     strips: int = 1,
+    weights: Sequence[float] | None = None,
+    statistics: Statistics = "running",
+    batch: int = 16,
 ) -> EpochLabels | RecipeLabels:
     """Label a new augmentation of every image for each epoch: random resized crop, flip, mix.
 
@@ -66,6 +73,14 @@ def label_epochs(
         scale, mix, strips: of the augmentations, as for `draw_views`; flips are the data's.
         how: what is averaged over the members.
         temperature: of the loss that these labels are for.
+        weights: how much each member counts, summing to 1; None: all alike.
+        statistics: what batch norms of members normalise with. "batch": the statistics of the
+            images that are labelled together (SRe2L++, CV-DD); these are drawn anew in each epoch.
+        batch: how many those are at most, 2 or more: all batches are as large, but for one image,
+            and none is of a single one.
+
+    Raises:
+        DdkitError: a recipe is asked for, but it knows no weights and no batches of labels.
     """
     height, width = images.images.shape[-2:]
     views = DrawnViews(
@@ -79,24 +94,37 @@ def label_epochs(
     )
     ensemble = Ensemble.of(pool, members, how)
     if run.config.labels_as == RECIPE:
+        if weights is not None or statistics == "batch":
+            raise DdkitError(
+                "--labels-as recipe: a recipe labels with members that count alike, and each image "
+                "by itself; choose int8 or another form"
+            )
         where = str(pool.folder.absolute())
         return RecipeLabels(ensemble, views, epochs, run.space, temperature, where)
     networks = ensemble.networks(pool)
     pixels = sent(as_pixels(images.images), run.device)
     rows = torch.arange(len(images), device=run.device)
 
+    def labelled(seen: Views, parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat(
+            [
+                averaged_logits(
+                    networks, run.space.encode(render(pixels, seen, part)), how, weights
+                )
+                for part in parts
+            ]
+        )
+
     def label(epoch: int) -> Tensor:
         seen = views.of(epoch).to(run.device)
-        return (
-            torch.cat(
-                [
-                    averaged_logits(networks, run.space.encode(render(pixels, seen, part)), how)
-                    for part in rows.split(LABEL_BATCH)
-                ]
-            )
-            .half()
-            .cpu()
-        )
+        if statistics == "running":
+            return labelled(seen, rows.split(LABEL_BATCH)).half().cpu()
+        order = torch.randperm(len(rows), generator=run.generator("labelled batches", epoch))
+        count = max(1, min(-(-len(rows) // batch), len(rows) // 2))
+        parts = sent(order, run.device).tensor_split(count)
+        with batch_statistics(networks):
+            logits = labelled(seen, parts).half().cpu()
+        return torch.empty_like(logits).index_copy_(0, order, logits)
 
     return EpochLabels(each_epoch(run, images, epochs, label), views, temperature)
 

@@ -83,13 +83,24 @@ class Ensemble:
 
 
 @torch.no_grad()
-def averaged_logits(networks: Sequence[nn.Module], inputs: Tensor, how: Average) -> Tensor:
+def averaged_logits(
+    networks: Sequence[nn.Module],
+    inputs: Tensor,
+    how: Average,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
     """Return the ensemble's logits (B, classes): of averaged logits, or of averaged probabilities.
 
     Y = 1/|M| Σ h(A(X); θ) (Teddy, Algorithm 1). The logarithm of averaged probabilities serves as
-    logits, so that either can be softened by a temperature afterwards.
+    logits, so that either can be softened by a temperature afterwards. Members count by `weights`,
+    which sum to 1, or all alike.
     """
     outputs = torch.stack([network(inputs) for network in networks])
+    if weights is not None:
+        shares = torch.tensor(weights, dtype=outputs.dtype, device=outputs.device).view(-1, 1, 1)
+        if how == "logits":
+            return (shares * outputs).sum(0)
+        return torch.logsumexp(torch.log_softmax(outputs, dim=2) + shares.log(), dim=0)
     if how == "logits":
         return outputs.mean(0)
     return torch.logsumexp(torch.log_softmax(outputs, dim=2), dim=0) - torch.log(

@@ -1,6 +1,6 @@
 """The options of a method, typed, with their meaning and the stages that they matter to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -67,6 +67,11 @@ class MethodOptions(Strict, Growing):
     def labels_epochs(self) -> bool:
         """Whether `label_epochs` makes the labels, which may then be stored as a recipe."""
         return False
+
+    @property
+    def member_networks(self) -> Sequence[str]:
+        """The specs of the networks that members of the method's pool have, beside the run's."""
+        return ()
 
     @property
     def looks_at_classes(self) -> bool:

@@ -9,7 +9,7 @@ Importing this package, listing names and parsing a spec import no torch.
 
 from ddkit.networks.build import create
 from ddkit.networks.names import NETWORKS
-from ddkit.networks.norms import average_statistics, batch_norms
+from ddkit.networks.norms import average_statistics, batch_norms, batch_statistics
 from ddkit.networks.spec import NetworkSpec, parse, spec_fingerprint
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "NetworkSpec",
     "average_statistics",
     "batch_norms",
+    "batch_statistics",
     "create",
     "parse",
     "spec_fingerprint",

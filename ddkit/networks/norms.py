@@ -1,6 +1,7 @@
 """The batch norms of a network, and the statistics that they keep."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch is imported in the functions: listing networks must not wait for it
@@ -16,6 +17,24 @@ def batch_norms(network: "nn.Module") -> "list[_BatchNorm]":
     from torch.nn.modules.batchnorm import _BatchNorm
 
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+@contextmanager
+def batch_statistics(networks: "Iterable[nn.Module]") -> "Iterator[None]":
+    """Let batch norms normalise with the statistics of the batch they see, in eval mode.
+
+    Their running statistics are out of the way meanwhile, and stay as they are; all other layers
+    keep their mode. A batch needs two values per channel.
+    """
+    layers = [layer for network in networks for layer in batch_norms(network)]
+    kept = [(layer.running_mean, layer.running_var) for layer in layers]
+    try:
+        for layer in layers:
+            layer.running_mean = layer.running_var = None
+        yield
+    finally:
+        for layer, (mean, variance) in zip(layers, kept, strict=True):
+            layer.running_mean, layer.running_var = mean, variance
 
 
 def average_statistics(network: "nn.Module", batches: "Iterable[Tensor]") -> None:

@@ -33,9 +33,11 @@ def mobilenet_v2(classes: int, shape: Shape) -> nn.Module:
     return _convolutional("mobilenet_v2", classes, shape)
 
 
-def shufflenet_v2(classes: int, shape: Shape) -> nn.Module:
-    """ShuffleNetV2 of width 1."""
-    return _convolutional("shufflenet_v2_x1_0", classes, shape)
+def shufflenet_v2(classes: int, shape: Shape, width: float = 1.0) -> nn.Module:
+    """ShuffleNetV2 of width 0.5, 1, 1.5 or 2."""
+    if width not in (0.5, 1.0, 1.5, 2.0):
+        raise DdkitError(f"shufflenet_v2 has the widths 0.5, 1, 1.5 and 2, not {width:g}")
+    return _convolutional(f"shufflenet_v2_x{width:.1f}".replace(".", "_"), classes, shape)
 
 
 def efficientnet_b0(classes: int, shape: Shape) -> nn.Module:

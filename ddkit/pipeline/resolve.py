@@ -124,9 +124,8 @@ def _check_labels(config: RunConfig) -> None:
     stage = config.stage("relabel")
     if config.labels_as == RECIPE and not options_of(stage).labels_epochs:
         raise DdkitError(
-            f"--labels-as recipe: '{stage.plugin}' does not make new labels for every epoch with "
-            "these options, so there is nothing to make while training; choose int8 or another "
-            "form"
+            f"--labels-as recipe: '{stage.plugin}' makes no labels for every epoch, with these "
+            "options, that could be made again while training; choose int8 or another form"
         )
 
 

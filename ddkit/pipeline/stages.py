@@ -197,6 +197,7 @@ def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
         if isinstance(stages, list) and "pool" in stages and name in source.options:
             relevant[name] = by_content(source.options[name])
     config: RunConfig = run.config
+    own = options_of(source).member_networks
     return {
         "version": POOL_VERSION,
         "plugin": source.plugin,
@@ -204,6 +205,7 @@ def pool_description(run: Run, source: StageConfig) -> dict[str, Any]:
         "options": relevant,
         "network": config.network,
         "network_fingerprint": networks.spec_fingerprint(config.network),
+        **({"networks": [networks.spec_fingerprint(spec) for spec in own]} if own else {}),
         "data": run.train.fingerprint,
         "mirror": run.train.mirror,
         "data_name": config.data.tag,

@@ -31,6 +31,11 @@ class CachedPool:
     def members(self) -> int:
         return len(Pool.open(self.folder))
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The specs of its members' networks; the pool's own where it has no member."""
+        return Pool.open(self.folder).networks or (self.description["network"],)
+
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "bytes": self.bytes, **self.description}
 

@@ -41,6 +41,7 @@ class MemberInfo:
     epoch: int
     figures: Mapping[str, float]
     pruning: PruningHistory | None
+    network: str | None = None
 
 
 class Pool:
@@ -96,6 +97,16 @@ class Pool:
     def with_role(self, *roles: str) -> list[int]:
         """Return the indices of the members with one of these roles, in the order of the pool."""
         return [index for index, member in enumerate(self.members) if member.role in roles]
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The specs of the members' networks, each once, in the order of the pool."""
+        return tuple(dict.fromkeys(self.spec(index) for index in range(len(self))))
+
+    def spec(self, index: int) -> str:
+        """Return the spec of a member's network: its own, or the pool's."""
+        spec: str = self.members[index].network or self.description["network"]
+        return spec
 
     def state(self, index: int) -> dict[str, Tensor]:
         """Return a member's weights, memory-mapped on the CPU."""
@@ -186,13 +197,16 @@ class Pool:
     def _architecture(self, index: int) -> str:
         """Name what members must share to use each other's module."""
         member = self.members[index]
-        return f"{member.task}/{member.number}" if member.pruning else ""
+        return f"{member.task}/{member.number}" if member.pruning else member.network or ""
 
-    def _unloaded(self, *, meta: bool) -> nn.Module:
-        """Return the pool's network as it is before weights are loaded."""
+    def _unloaded(self, index: int, *, meta: bool) -> nn.Module:
+        """Return a member's network as it is before weights are loaded."""
+        own = self.members[index].network
+        if own is not None:
+            check_named(own, f"the pool {self.folder}")
         channels, height, width = self.description["shape"]
         return networks.create(
-            self.description["network"],
+            self.spec(index),
             classes=self.description["classes"],
             shape=(channels, height, width),
             generator=None if meta else torch.Generator(),
@@ -206,16 +220,28 @@ class Pool:
             pruning = self.members[index].pruning
             channels, height, width = self.description["shape"]
             shape = (channels, height, width)
-            network = self._unloaded(meta=pruning is None)
+            network = self._unloaded(index, meta=pruning is None)
             if pruning is not None:  # torch-pruning follows an example through real weights
                 network = prune_as(network, pruning, shape)
             tensors = dict(network.named_buffers()) | dict(network.named_parameters())
             if len(tensors) <= len(network.state_dict()):
                 network = network.to("meta")
             elif pruning is None:
-                network = self._unloaded(meta=False)  # it has buffers that no file holds
+                network = self._unloaded(index, meta=False)  # it has buffers that no file holds
             self._skeletons[key] = network
         return self._skeletons[key]
+
+
+def check_named(spec: str, where: str) -> None:
+    """Raise `DdkitError` where a member's own network is from a file.
+
+    A run that names a pool says at most that it trusts the file of the pool's network.
+    """
+    if networks.parse(spec).path is not None:
+        raise DdkitError(
+            f"{where}: a network of several cannot come from a file ({spec}), use names; see "
+            "`ddkit methods --networks`"
+        )
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ddkit.data.augmentation.augment import cutmix
 from ddkit.data.augmentation.dsa import SCHEMES, Scheme, apply_dsa, draw_scheme
 from ddkit.data.loading.batching import batch_count
 from ddkit.data.loading.resident import Augmentation, Resident
+from ddkit.pools.pool import check_named
 from ddkit.pools.tasks import Member, MemberTask, Stacked, TaskContext
 from ddkit.run import Run
 from ddkit.runtime.arithmetic import PRECISIONS, Arithmetic
@@ -37,6 +38,8 @@ class RealTraining:
             as the recipe says.
         together: how many are trained as one batched network where that measures clearly faster.
         dtype: how weights are stored.
+        networks: the spec of each network, names and no files; none: all are the run's. Where they
+            differ, each is trained alone.
     """
 
     run: Run
@@ -47,10 +50,14 @@ class RealTraining:
     augmentation: Augmentation | Scheme = "none"
     together: int = 1
     dtype: torch.dtype = torch.float32
+    networks: Sequence[str] = ()
 
     def tasks(self) -> list[MemberTask]:
         """Return the tasks, for the hook `build_pool`."""
-        together = Stacked(self.together, self.train_together, self.is_worthwhile)
+        for spec in self.networks:
+            check_named(spec, f"the {self.role}s")
+        size = self.together if len(set(self.networks)) < 2 else 1
+        together = Stacked(size, self.train_together, self.is_worthwhile)
         return [
             MemberTask(self.task_name(index), partial(self.train, index), together=together)
             for index in range(self.count)
@@ -69,17 +76,17 @@ class RealTraining:
             steps_per_epoch=self.per_epoch,
             seed=derive(self.run.config.seed, self.role, index),
             checkpoint=context.checkpoint,
-            arithmetic=self.run.arithmetic(  # all of the pool's trainings share it
-                f"{self.role} training",
+            arithmetic=self.run.arithmetic(  # all trainings of a network share it
+                self._loop(index),
                 PRECISIONS,
-                self._trial,
+                partial(self._trial, self._alike(index)[0]),
                 layouts=True,
-                steps=self.recipe.epochs * self.per_epoch * self.count,
+                steps=self.recipe.epochs * self.per_epoch * len(self._alike(index)),
                 folder=context.pool.folder,
             ),
         )
         for epoch in self._epochs(training, f"{self.role} {index + 1} of {self.count}"):
-            yield epoch, self.member(network, epoch)
+            yield epoch, self.member(index, network, epoch)
 
     def train_together(
         self, names: Sequence[str], context: TaskContext
@@ -104,16 +111,15 @@ class RealTraining:
         title = f"{self.role}s {indices[0] + 1} to {indices[-1] + 1} of {self.count}"
         for epoch in self._epochs(training, title):
             for index, network in zip(indices, networks, strict=True):
-                yield self.task_name(index), epoch, self.member(network, epoch)
+                yield self.task_name(index), epoch, self.member(index, network, epoch)
 
     def is_worthwhile(self) -> bool:
         """Measure whether they train clearly faster as one batched network on this device."""
         return speedup(*self._first_together(), self.recipe) > CLEARLY_FASTER
 
-    def _trial(self, arithmetic: Arithmetic) -> Iterator[Position]:
-        yield from training_trial(
-            self.network(0), next(self.batches(0, 0)), self.recipe, arithmetic
-        )
+    def _trial(self, index: int, arithmetic: Arithmetic) -> Iterator[Position]:
+        batch = next(self.batches(index, 0))
+        yield from training_trial(self.network(index), batch, self.recipe, arithmetic)
 
     def _trial_together(self, arithmetic: Arithmetic) -> Iterator[Position]:
         yield from trial_together(*self._first_together(), self.recipe, arithmetic)
@@ -124,6 +130,18 @@ class RealTraining:
         inputs, labels = next(self.stacked_batches(indices, 0))
         return [self.network(index) for index in indices], inputs, labels
 
+    def spec(self, index: int) -> str | None:
+        """Return the spec of a network of its own, None where it is the run's."""
+        return self.networks[index] if self.networks else None
+
+    def _loop(self, index: int) -> str:
+        """Name the trainings that compute alike: those of one network."""
+        spec = self.spec(index)
+        return f"{self.role} training" + ("" if spec is None else f" of {spec}")
+
+    def _alike(self, index: int) -> list[int]:
+        return [other for other in range(self.count) if self.spec(other) == self.spec(index)]
+
     @property
     def per_epoch(self) -> int:
         """Steps per epoch."""
@@ -131,7 +149,7 @@ class RealTraining:
 
     def network(self, index: int) -> nn.Module:
         """Return network `index` as it is initialised."""
-        return self.run.network(self.run.generator(f"{self.role} network", index))
+        return self.run.network(self.run.generator(f"{self.role} network", index), self.spec(index))
 
     def batches(self, index: int, epoch: int) -> Batches:
         """Serve an epoch of network `index`: (network inputs, int64 labels).
@@ -162,8 +180,8 @@ class RealTraining:
         for step in zip(*(self.batches(index, epoch) for index in indices), strict=True):
             yield torch.stack([inputs for inputs, _ in step]), torch.stack([y for _, y in step])
 
-    def member(self, network: nn.Module, epoch: int) -> Member:
-        """Return a copy of a network as a member, measured on the holdout where there is one."""
+    def member(self, index: int, network: nn.Module, epoch: int) -> Member:
+        """Return a copy of network `index` as a member, measured on the holdout if there is one."""
         state = {
             key: tensor.detach()
             .cpu()
@@ -175,7 +193,8 @@ class RealTraining:
             training = network.training
             figures["holdout_accuracy"] = accuracy(network, self._holdout.ordered())
             network.train(training)
-        return Member(state, self.role, epoch * self.per_epoch, epoch, figures)
+        step = epoch * self.per_epoch
+        return Member(state, self.role, step, epoch, figures, network=self.spec(index))
 
     @cached_property
     def _holdout(self) -> Resident | None:

@@ -21,6 +21,7 @@ class Member:
         figures: measured on training data or holdout, such as {"holdout_accuracy": 0.91}.
         pruning: what torch-pruning did to the network, without which the weights don't fit it.
         extra: further tensors of the method's own, such as class-wise statistics.
+        network: the spec of its network, a name and no file; None: the run's.
     """
 
     state: Mapping[str, Tensor]
@@ -30,6 +31,7 @@ class Member:
     figures: Mapping[str, float] = field(default_factory=dict)
     pruning: PruningHistory | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    network: str | None = None
 
 
 @dataclass(frozen=True)

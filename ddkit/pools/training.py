@@ -173,6 +173,7 @@ def _write_member(path: Path, number: int, member: Member) -> None:
         "epoch": member.epoch,
         "figures": dict(member.figures),
         "pruning": member.pruning,
+        **({} if member.network is None else {"network": member.network}),
     }
     write_tensors(path, tensors, entry)
 

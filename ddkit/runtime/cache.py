@@ -57,6 +57,8 @@ def by_content(value: Any) -> Any:
     """Return a JSON value with the paths of files in it replaced by hashes of what is in them."""
     if isinstance(value, dict):
         return {key: by_content(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [by_content(item) for item in value]
     if isinstance(value, str) and ("." in value or "/" in value) and Path(value).is_file():
         with Path(value).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -51,9 +51,9 @@ class HeldPool(Pool):
         return dict(self._extras[index]) if self._extras else {}
 
 
-def untrained_network(run: Run) -> nn.Module:
-    """Return a network of the run as pools give them: frozen, in eval mode, on the device."""
-    return run.network(run.generator("network to measure")).eval().requires_grad_(False)
+def untrained_network(run: Run, spec: str | None = None) -> nn.Module:
+    """Return a network as pools give them: frozen, in eval mode, on the device; None: the run's."""
+    return run.network(run.generator("network to measure"), spec).eval().requires_grad_(False)
 
 
 def made_up_member(role: str, number: int = 0) -> MemberInfo:

@@ -39,6 +39,13 @@ RUNS = {
     ),
     "teddy, in a budget": run("teddy", TEDDY, network=NORMS, flags={"memory_budget": "500MB"}),
     "sre2l": run("sre2l", TEDDY.replace("teachers=2 ", ""), network=NORMS),
+    "sre2lpp": run("sre2lpp", TEDDY.replace("teachers=2 ", ""), network=NORMS),
+    "cvdd": run(
+        "cvdd",
+        f"{TEDDY} networks={NORMS},{NORMS.replace('=8', '=4')} weights=holdout",
+        network=NORMS,
+        data={"holdout": 0.2},
+    ),
     "tesla": run("tesla", TESLA),
     "fadrm": run(
         "fadrm",

@@ -11,6 +11,7 @@ from ddkit.runtime.errors import DdkitError
     [
         ("teddy", "iterations"),
         ("sre2l", "iterations"),
+        ("cvdd", "iterations"),
         ("tesla", "iterations"),
         ("mtt", "iterations"),
         ("apm", "rounds"),

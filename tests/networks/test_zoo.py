@@ -53,6 +53,7 @@ def test_every_network_takes_ordinary_sizes(name, shape, build):
         ("densenet121", 7_978_856),
         ("mobilenet_v2", 3_504_872),
         ("shufflenet_v2", 2_278_604),
+        ("shufflenet_v2:width=0.5", 1_366_792),
         ("efficientnet_b0", 5_288_548),
         ("vgg11", 132_868_840),
         # ViT-B/16; the published ViT-Tiny/16 has 5.7 million
@@ -62,6 +63,11 @@ def test_every_network_takes_ordinary_sizes(name, shape, build):
 )
 def test_torchvisions_networks_have_their_published_parameter_counts(name, count, build):
     assert parameters(build(name, shape=(3, 224, 224), classes=1000, meta=True)) == count
+
+
+def test_a_shufflenet_of_a_width_that_is_none_is_refused(build):
+    with pytest.raises(DdkitError, match=r"the widths 0.5, 1, 1.5 and 2, not 0.7"):
+        build("shufflenet_v2:width=0.7", meta=True)
 
 
 def test_the_small_resnet_keeps_the_resolution_up_to_its_first_stage(build):

@@ -14,7 +14,7 @@ from ddkit_cli.options import data_options, output_options
 if TYPE_CHECKING:
     from ddkit.pools.pool import Pool
 
-ABOUT = ("plugin", "data_name", "network")  # what a pool's description says first
+ABOUT = ("plugin", "data_name")  # what a pool's description says first
 
 
 @click.group(short_help="list, inspect, import and prune cached pools of networks")
@@ -40,6 +40,7 @@ def list_pools(as_json: bool, quiet: bool) -> None:
             (
                 entry.name,
                 *(_said(entry.description, key) for key in ABOUT),
+                ", ".join(entry.networks) if entry.finished else "?",
                 str(entry.members) if entry.finished else "unfinished",
                 _said(entry.description, "seed"),
                 readable(entry.bytes),
@@ -101,24 +102,32 @@ def inspect(
             }
         )
         return
-    display.say(f"{name}: {', '.join(_said(opened.description, key) for key in ABOUT)}")
+    about = [_said(opened.description, key) for key in (*ABOUT, "network")]
+    display.say(f"{name}: {', '.join(about)}")
     if not stages and opened.description["plugin"] == "imported":
         titles = ["expert", "role", "epochs", "training images right at the end"]
         display.table("experts", titles, trajectory_rows(opened))
         return
+    mixed = any(member.network for member in opened.members)
     display.table(
         "members",
-        ["member", "role", "epoch", "step", "figures", *(f"KL, epoch {e}" for e in stages)],
+        [
+            "member",
+            *(["network"] if mixed else []),
+            *("role", "epoch", "step", "figures"),
+            *(f"KL, epoch {e}" for e in stages),
+        ],
         [
             (
                 f"{member.task} {member.number}",
+                *([opened.spec(index)] if mixed else []),
                 member.role,
                 str(member.epoch),
                 str(member.step),
                 ", ".join(f"{key} {value:.3f}" for key, value in member.figures.items()),
                 *(f"{value:.3f}" for value in row),
             )
-            for member, row in zip(opened.members, distances, strict=True)
+            for index, (member, row) in enumerate(zip(opened.members, distances, strict=True))
         ],
     )
 

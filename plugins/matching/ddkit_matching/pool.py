@@ -59,11 +59,12 @@ def trained(pool: Pool, run: Run, generator: torch.Generator) -> nn.Module:
 
 def _by_task(pool: Pool, run: Run) -> list[list[int]]:
     """Return the members of each training by epoch, without those that were pruned."""
-    own, theirs = run.config.network, pool.description.get("network", run.config.network)
-    if parse_network(own) != parse_network(theirs):
+    own, theirs = run.config.network, pool.networks
+    if any(parse_network(own) != parse_network(spec) for spec in theirs):
+        way_out = f"use --network {theirs[0]}, or " if len(theirs) == 1 else ""
         raise DdkitError(
-            f"the pool's networks are {theirs}, but images are matched in {own}: use --network "
-            f"{theirs}, or leave the pool out to train one"
+            f"the pool's networks are {', '.join(theirs)}, but images are matched in {own}: "
+            f"{way_out}leave the pool out to train one"
         )
     found: dict[str, list[int]] = {}
     for index, member in enumerate(pool.members):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ddkit import Labels, MemberTask, MethodOptions, Objective, Pool, Run, Synthetic, hookimpl
-from ddkit_teddy import post
+from ddkit_teddy import committee, post
 from ddkit_teddy.checking import check_run
 from ddkit_teddy.objective import TeddyObjective
 from ddkit_teddy.options import TeddyOptions
@@ -23,7 +23,9 @@ def check(run: Run) -> None:
 
 @hookimpl
 def build_pool(run: Run) -> Sequence[MemberTask]:
-    return post.tasks(run) if run.options.pool == "post" else [Trajectory(run).task()]
+    pools = {"post": post.tasks, "committee": committee.tasks}
+    build = pools.get(run.options.pool)
+    return [Trajectory(run).task()] if build is None else build(run)
 
 
 @hookimpl

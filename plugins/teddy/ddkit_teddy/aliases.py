@@ -1,6 +1,7 @@
-"""SRe²L (Yin et al., NeurIPS 2023) is Teddy with a pool of one converged model.
+"""SRe²L (Yin et al., NeurIPS 2023) and what followed it: Teddy with converged models.
 
-FADRM (Cui et al., NeurIPS 2025) begins with RDED's images and mixes them in again between phases.
+SRe²L++ and CV-DD (Cui et al., 2025) begin with RDED's images; FADRM (Cui et al., NeurIPS 2025)
+mixes them in again between phases.
 """
 
 from ddkit import Alias
@@ -23,15 +24,52 @@ SRE2L = Alias(
     },
     init="noise",
 )
-FADRM = Alias(
+SRE2LPP = Alias(
     method="teddy",
     options={
         **SRE2L.options,
+        "iterations": 4000,
+        "choose": "patches",
+        "jitter": 1,  # presets have as many as their images bear
+        "label_statistics": "batch",
+    },
+    init="real",
+)
+CVDD = Alias(
+    method="teddy",
+    options={
+        **SRE2LPP.options,
+        "pool": "committee",
+        "networks": [
+            "resnet18",
+            "resnet50",
+            "shufflenet_v2:width=0.5",
+            "mobilenet_v2",
+            "densenet121",
+        ],
+        "teachers": 2,
+        "draw": "index",
+        "weights": "holdout",
+    },
+    init="real",
+)
+FADRM = Alias(
+    method="teddy",
+    options={
+        **SRE2LPP.options,
         "iterations": 2000,
         "draw": "turn",
-        "choose": "patches",
         "phases": 4,
         "residual": 0.5,
-        "jitter": 1,  # presets have as many as their images bear
     },
+    init="real",
+)
+FADRM_PLUS = Alias(
+    method="teddy",
+    options={
+        **FADRM.options,
+        "pool": "committee",
+        "networks": ["resnet18", "densenet121", "shufflenet_v2:width=0.5", "mobilenet_v2"],
+    },
+    init="real",
 )

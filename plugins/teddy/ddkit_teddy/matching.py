@@ -160,11 +160,12 @@ def teddy_loss(
     ce_weight: float = 1.0,
     first_bn: float = 1.0,
     unbiased: bool = True,
+    weights: Sequence[float] | None = None,
 ) -> Tensor:
     """Return Eq. 7 over the drawn members, 0-dim.
 
-    The mean over members instead of the printed sum: with Adam the images move alike, and losses
-    of runs with different n compare.
+    The mean over members, weighted or not, instead of the printed sum: with Adam the images move
+    alike, and losses of runs with different n compare.
 
     Args:
         networks: n frozen members in eval mode.
@@ -175,10 +176,12 @@ def teddy_loss(
         ce_weight: weight of the cross-entropy (u of Eq. 7).
         first_bn: factor on the first layer's distance.
         unbiased: see `statistics_distance`.
+        weights: how much each member counts; None: all alike.
     """
+    shares = weights or [1.0] * len(networks)
     total = inputs.new_zeros(())
     targets = classes.to(inputs.device, non_blocking=True)
-    for network, layers in zip(networks, references, strict=True):
+    for network, layers, share in zip(networks, references, shares, strict=True):
         logits, features = forward_with_features(network, inputs)
         distances = [
             statistics_distance(feature, reference, classes, unbiased=unbiased)
@@ -186,6 +189,7 @@ def teddy_loss(
         ]
         distances[0] = first_bn * distances[0]
         cross_entropy = torch.nn.functional.cross_entropy(logits, targets)
-        total = total + bn_weight * torch.stack(distances).sum() + ce_weight * cross_entropy
-    mean: Tensor = total / len(networks)
+        total = total + share * bn_weight * torch.stack(distances).sum()
+        total = total + share * ce_weight * cross_entropy
+    mean: Tensor = total / sum(shares)
     return mean

@@ -12,6 +12,7 @@ from ddkit import (
     Objective,
     Pool,
     Run,
+    Shard,
     Silent,
     bytes_needed,
     check_requested,
@@ -40,6 +41,7 @@ def check_budget(run: Run, objective: ObjectiveOf) -> None:
     pool_run = replace(run, options=run.pool_options)
     own = isinstance(pool_run.options, TeddyOptions)
     members = pool_run.options.pool_members() if own else 1
+    committee = pool_run.options.committee if own else ()
     network = untrained_network(run)
     if own and pool_run.options.pool == "post":
         network = network.cpu()
@@ -52,13 +54,18 @@ def check_budget(run: Run, objective: ObjectiveOf) -> None:
         )
         network = copy.deepcopy(network).to(run.device)  # without pruning's graph
     extras: list[Mapping[str, Tensor]] = []
-    drawn = min(run.options.teachers, members)
+    networks = [network] * min(run.options.teachers, members)
+    if committee:
+        networks = [untrained_network(run, spec) for spec in committee]
     if run.options.statistics != "running":
         images = torch.zeros(2, *run.shape, device=run.device)
         labels = torch.zeros(2, dtype=torch.int64, device=run.device)
-        extras = [measure(network, [(images, labels)], len(run.classes))] * drawn
+        measured = {
+            each: measure(each, [(images, labels)], len(run.classes)) for each in set(networks)
+        }
+        extras = [measured[each] for each in networks]
     silent = replace(run, progress=Silent())
-    fitting_sizes(silent, objective, [network] * drawn, extras, members)
+    fitting_sizes(silent, objective, networks, extras, members)
 
 
 def fitting_sizes(
@@ -77,7 +84,8 @@ def fitting_sizes(
 
     Args:
         objective: (run, pool) → the objective.
-        networks: n members, frozen, on the device.
+        networks: n members, frozen, on the device; where members differ, all of them, of which
+            those count that take most.
         extras: what was measured of real data with each of them, or nothing.
         members: how many the pool has.
 
@@ -86,10 +94,20 @@ def fitting_sizes(
     """
     options: TeddyOptions = run.options
     budget: int = run.config.memory_budget or 0
-    infos = [made_up_member("teacher", number) for number in range(len(networks))]
-    pool = HeldPool(run, networks, infos, extras)
-    plain = objective(trial_run(run, segment=0), pool)
-    largest = max(plain.shards(), key=len)
+
+    def trial(count: int, segment: int) -> Objective:
+        """Return steps with the first `count` of the networks; none has a figure to weight it."""
+        infos = [made_up_member("teacher", number) for number in range(count)]
+        pool = HeldPool(run, networks[:count], infos, extras[:count])
+        changes = {"segment": segment, "teachers": count, "weights": "equal"}
+        return objective(trial_run(run, **changes), pool)
+
+    largest = max(trial(1, 0).shards(), key=len)
+    drawn = min(options.teachers, len(networks))
+    if len({weights_of(network) for network in networks}) > 1:
+        networks, extras = _heaviest_first(run, objective, networks, extras, largest)
+    networks, extras = networks[:drawn], extras[:drawn]
+    plain = trial(drawn, 0)
     classwise = options.statistics == "classwise"  # kept in float32: a quarter of the two sums
     seen = sum(tensor.nbytes for tensor in extras[0].values()) // 4 if classwise else 0
     weights = sum(weights_of(network) for network in networks)
@@ -101,7 +119,7 @@ def fitting_sizes(
 
     def apart(segment: int) -> int:
         """Measure a step with one member: the others come after it, and take no more."""
-        step = objective(trial_run(run, segment=segment, teachers=1), pool)
+        step = trial(1, segment)
         found[segment] = held + step_peak(step, largest)
         return found[segment]
 
@@ -115,3 +133,21 @@ def fitting_sizes(
             what, taken = f"segments of {segment} images", found[segment]
         run.progress.note(f"{what} keep to {readable(budget)}")
     return {"segment": segment, "room": budget - taken + weights}
+
+
+def _heaviest_first(
+    run: Run,
+    objective: ObjectiveOf,
+    networks: Sequence[nn.Module],
+    extras: Sequence[Mapping[str, Tensor]],
+    largest: Shard,
+) -> tuple[list[nn.Module], list[Mapping[str, Tensor]]]:
+    """Return the networks, and what was measured with them, by the memory of a small step."""
+    images = first_images(largest, 16)
+    taken = []
+    for number, network in enumerate(networks):
+        pool = HeldPool(run, [network], [made_up_member("teacher")], extras[number : number + 1])
+        step = objective(trial_run(run, segment=0, teachers=1, weights="equal"), pool)
+        taken.append(step_peak(step, images) + weights_of(network))
+    order = sorted(range(len(networks)), key=lambda number: -taken[number])
+    return [networks[number] for number in order], [extras[n] for n in order if n < len(extras)]

@@ -30,6 +30,7 @@ from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.phases import mixed, resized, shifted, turns
 from ddkit_teddy.segments import segmented_loss
 from ddkit_teddy.statistics import references
+from ddkit_teddy.weights import holdout_accuracies, step_weights
 
 ROLES = ("teacher", "pruned")
 
@@ -57,7 +58,13 @@ class TeddyObjective(ImageObjective):
                 "--pool-from out, or name a method that builds one"
             )
         self.drawn = min(self.options.teachers, len(self.members))
-        pool.max_loaded = self.drawn
+        if self.options.weights == "holdout":
+            holdout_accuracies(pool, self.members)  # refuses a pool that has none
+        self.mixed = len({pool.members[index].network for index in self.members}) > 1
+        in_turn = (
+            self.mixed and run.device.type == "cpu"
+        )  # their modules differ, their weights are free
+        pool.max_loaded = len(self.members) if in_turn else self.drawn
         self._give_room(inf if run.config.memory_budget is None else 0)
         self._references: dict[int, Sequence[Reference]] = {}
         self.turns = turns(self.options, self.steps)
@@ -104,6 +111,7 @@ class TeddyObjective(ImageObjective):
             ce_weight=self.options.ce_weight,
             first_bn=self.options.first_bn,
             unbiased=self.options.variance == "unbiased",
+            weights=step_weights(self.run, self.pool, drawn, (shard.index, step)),
         )
 
     def decode(self, shard: Shard, leaves: Mapping[str, Tensor]) -> Synthetic:
@@ -193,12 +201,17 @@ class TeddyObjective(ImageObjective):
         self.pool.room = 0 if self.run.device.type == "cpu" else room
 
     def _fitting_sizes(self) -> dict[str, int]:
-        drawn = self.members[: self.drawn]
+        members, valid = self.members[: self.drawn], self.pool.max_loaded
+        if self.mixed:  # those that take most may be drawn together
+            members = self.members
+            self.pool.max_loaded = len(members)
         measured = self.options.statistics != "running"
-        return fitting_sizes(
+        sizes = fitting_sizes(
             self.run,
             TeddyObjective,
-            [self.pool.network(index) for index in drawn],
-            [self.pool.extras(index) for index in drawn] if measured else [],
+            [self.pool.network(index) for index in members],
+            [self.pool.extras(index) for index in members] if measured else [],
             len(self.members),
         )
+        self.pool.max_loaded = valid
+        return sizes

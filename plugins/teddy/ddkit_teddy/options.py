@@ -1,24 +1,29 @@
 """The options of Teddy: what the paper sets, and what its text leaves open."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
 from ddkit import SCHEDULE, Augmentation, StageName, option
+from ddkit_teddy.options_of_committee import CommitteeOptions
 from ddkit_teddy.options_of_phases import PhaseOptions
+from ddkit_teddy.options_of_post import PostOptions
 
 POOL: tuple[StageName, ...] = ("pool",)
 SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
 RELABEL: tuple[StageName, ...] = ("relabel",)
 
 
-class TeddyOptions(PhaseOptions):
+class TeddyOptions(PostOptions, CommitteeOptions, PhaseOptions):
     """Defaults follow Teddy, appendix D; each one that departs says why."""
+
+    later: ClassVar[frozenset[str]] = frozenset(
+        {*CommitteeOptions.model_fields, *PhaseOptions.model_fields}
+    )
 
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
 
-    later: ClassVar[frozenset[str]] = frozenset(PhaseOptions.model_fields)
     makes_own_shards: ClassVar[bool] = True
     keeps_budget: ClassVar[bool] = True
     batch_option: ClassVar[str | None] = "batch_size"
@@ -46,9 +51,10 @@ class TeddyOptions(PhaseOptions):
         "relabel": ("teacher", "pruned"),
     }
 
-    pool: Literal["prior", "post"] = option(
+    pool: Literal["prior", "post", "committee"] = option(
         "prior",
-        "prior: snapshots of one trajectory; post: pruned copies of a trained model",
+        "prior: snapshots of one trajectory; post: pruned copies of a trained model; committee: "
+        "several networks, each as training leaves it at `last`",
         stages=POOL,
     )
     # the training of the trajectory, or of the base model (Table 6)
@@ -88,48 +94,6 @@ class TeddyOptions(PhaseOptions):
         stages=POOL,
         ge=0,
     )
-    # the post pool
-    base: str | None = option(
-        None,
-        "post: weights of your own trained network (.safetensors, .pt); none: train one here",
-        stages=POOL,
-    )
-    members: int = option(10, "post: pruned copies", stages=POOL, ge=1)
-    prune_ratio: float = option(
-        0.19,
-        "post: share of channels cut; on torchvision's ResNet-18 this gives the paper's 7.72 M, "
-        "1.2 GMACs",
-        stages=POOL,
-        gt=0,
-        lt=1,
-    )
-    prune_to_parameters: float | None = option(
-        None,
-        "post: cut until this share of the parameters is left, instead of prune_ratio",
-        stages=POOL,
-        gt=0,
-        lt=1,
-    )
-    prune_to_macs: float | None = option(
-        None,
-        "post: cut until this share of the multiply-accumulates is left",
-        stages=POOL,
-        gt=0,
-        lt=1,
-    )
-    finetune_epochs: float = option(
-        2.0,
-        "post: the longest fine-tuning; members are spread evenly from none to this",
-        stages=POOL,
-        ge=0,
-    )
-    finetune_lr: float = option(
-        0.1, "post: learning rate at the start of fine-tuning", stages=POOL, gt=0
-    )
-    finetune_last_lr: float = option(
-        0.001, "post: learning rate after finetune_epochs, reached geometrically", stages=POOL, gt=0
-    )
-    finetune_batch: int = option(32, "post: batch size of fine-tuning", stages=POOL, ge=1)
     # what is matched (Eq. 7)
     statistics: Literal["running", "exact", "classwise"] = option(
         "running",
@@ -211,7 +175,12 @@ class TeddyOptions(PhaseOptions):
 
     @property
     def labels_epochs(self) -> bool:
-        return self.labels == "epoch"
+        alone = self.label_statistics == "running" and self.weights != "holdout"
+        return self.labels == "epoch" and alone  # a recipe knows no batches, nor weights
+
+    @property
+    def member_networks(self) -> Sequence[str]:
+        return self.committee
 
     @property
     def looks_at_classes(self) -> bool:
@@ -244,6 +213,9 @@ class TeddyOptions(PhaseOptions):
             "phases": 1,
             "sizes": "",  # that of the data is the largest
         }
+        small["weights"] = "equal"  # made-up images have no holdout
+        if self.pool == "committee":
+            return small | {"last": 8, "networks": list(self.committee), "bases": []}
         return small | ({"members": members} if self.pool == "post" else {})
 
     def work(self, stage: StageName, per_epoch: int) -> float:
@@ -253,6 +225,8 @@ class TeddyOptions(PhaseOptions):
         steps = self.last * (per_epoch if self.unit == "epoch" else 1)
         if self.pool == "prior":
             return steps
+        if self.pool == "committee":
+            return steps * (self.pool_members() - len(self.bases))
         share = self.finetune_batch / self.train_batch  # of the work of a step
         batches = per_epoch * self.train_batch / self.finetune_batch
         return steps + self.members * self.finetune_epochs / 2 * batches * share
@@ -260,7 +234,7 @@ class TeddyOptions(PhaseOptions):
     def volume(self, stage: StageName) -> float:
         if stage == "relabel":
             return self.label_epochs if self.labels == "epoch" else 1.0
-        if self.pool == "prior":
+        if self.pool != "post":
             return self.pool_members()
         left = self.prune_to_parameters or self.prune_to_macs or (1 - self.prune_ratio) ** 2
         return 1 + self.members * left  # in models that are not pruned: the base is one
@@ -269,14 +243,20 @@ class TeddyOptions(PhaseOptions):
         """Return how many members the pool has beside a base model."""
         if self.pool == "post":
             return self.members
+        if self.pool == "committee":
+            return max(1, len(self.committee))
         return len(range(self.first, self.last + 1, self.every))
 
     @model_validator(mode="after")
     def _ordered(self) -> "TeddyOptions":
         if self.last < self.first:
             raise ValueError(f"last ({self.last}) must not be below first ({self.first})")
-        if self.base is not None and self.pool == "prior":
+        if self.base is not None and self.pool != "post":
             raise ValueError("base is for pool=post; a prior pool is trained from the start")
+        if self.label_statistics == "batch" and self.labels == "image":
+            raise ValueError("label_statistics=batch is for labels=epoch")
+        if self.committee and self.pool != "committee":
+            raise ValueError("networks and bases are for pool=committee")
         if self.prune_to_parameters is not None and self.prune_to_macs is not None:
             raise ValueError("set prune_to_parameters or prune_to_macs, not both")
         return self

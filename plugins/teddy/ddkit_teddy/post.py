@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import (
-    DdkitError,
     Member,
     MemberTask,
     Recipe,
@@ -20,8 +19,8 @@ from ddkit import (
     create_network,
     derive,
     fit,
-    trained_accuracy,
 )
+from ddkit_teddy.given import given_network
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.prior import Trajectory, member_of
 from ddkit_teddy.pruning import prune, ratio_for
@@ -59,41 +58,8 @@ def pruning_ratio(run: Run) -> float:
 
 def own_base(run: Run) -> Iterator[tuple[int, Member]]:
     """Yield the user's own trained network; raises `DdkitError` where it does not fit."""
-    path = Path(run.options.base)
-    network = run.network(run.generator("base network"))
-    weights = read_weights(path)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise DdkitError(
-            f"the weights in {path} do not fit --network {run.config.network}: {reason}"
-        ) from error
-    if not run.config.trust_base:
-        trained_accuracy(network, run.train, run.space, str(path))
+    network = given_network(run, None, Path(run.options.base))
     yield 0, member_of(run, network, "base", 0, 0)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from .safetensors, or from a .pt file with nothing but weights in it."""
-    if not path.is_file():
-        raise DdkitError(f"no such file: {path}: it was named as the pool's base model")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise DdkitError(f"{path} is not a complete safetensors file ({error})") from error
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for what is not a file of weights
-        raise DdkitError(f"{path} holds no plain weights ({type(error).__name__})") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DdkitError(f"{path} holds no state dict of tensors")
-    return state
 
 
 def _pruned(

@@ -35,20 +35,31 @@ BATCH = 500  # of passes without gradients
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One model trained on the real data, as the resolved options say."""
+    """One model trained on the real data, as the resolved options say.
+
+    Attributes:
+        spec: of its network; None: the run's.
+        number: of several that are trained apart, each with draws of its own.
+    """
 
     run: Run
+    spec: str | None = None
+    number: int | None = None
 
     def task(self, role: str = "teacher") -> MemberTask:
-        return MemberTask("trajectory", lambda context: self.train(context, role))
+        return MemberTask(self.name, lambda context: self.train(context, role))
+
+    @property
+    def name(self) -> str:
+        return "trajectory" + ("" if self.number is None else f"-{self.number:03d}")
 
     def train(self, context: TaskContext, role: str) -> Iterator[tuple[int, Member]]:
         """Train and yield (number, member) at every wanted step."""
         options: TeddyOptions = self.run.options
-        network = self.run.network(self.run.generator("trajectory network"))
+        network = self._network()
         wanted = {step: number for number, step in enumerate(wanted_steps(options, self.per_epoch))}
         if 0 in wanted:
-            yield wanted[0], member_of(self.run, network, role, 0, 0)
+            yield wanted[0], member_of(self.run, network, role, 0, 0, spec=self.spec)
         last = max(wanted)
         if last == 0:
             return
@@ -58,16 +69,16 @@ class Trajectory:
             network,
             lambda epoch: self.run.resident.batches(
                 recipe.batch_size,
-                self.run.generator("trajectory batches", epoch),
+                self.run.generator("trajectory batches", *self._own, epoch),
                 augmentation=options.train_augmentation,
             ),
             recipe,
             steps_per_epoch=self.per_epoch,
-            seed=derive(self.run.config.seed, "trajectory"),
+            seed=derive(self.run.config.seed, "trajectory", *self._own),
             checkpoint=context.checkpoint,
             last_epoch=ceil(last / self.per_epoch),
             arithmetic=self.run.arithmetic(
-                "trajectory",
+                "trajectory" if self.spec is None else f"trajectory of {self.spec}",
                 PRECISIONS,
                 lambda arithmetic: self._trial(recipe, arithmetic),
                 layouts=True,
@@ -76,21 +87,34 @@ class Trajectory:
             ),
         )
         done = 0
-        with self.run.progress.task(f"pool: {role}", last) as bar:
+        title = f"pool: {role}" if self.number is None else f"pool: {self.spec or role}"
+        with self.run.progress.task(title, last) as bar:
             for position in training:
                 bar.advance(position.step - done)  # more than one where a killed run goes on
                 done = position.step
                 if position.step in wanted:
                     number = wanted[position.step]
-                    yield number, member_of(self.run, network, role, position.step, position.epoch)
+                    yield (
+                        number,
+                        member_of(
+                            self.run, network, role, position.step, position.epoch, spec=self.spec
+                        ),
+                    )
                 if position.step == last:
                     return
 
     def _trial(self, recipe: Recipe, arithmetic: Arithmetic) -> Iterator[Position]:
-        network = self.run.network(self.run.generator("trajectory network"))
+        network = self._network()
         generator = self.run.generator("trajectory batches", 0)
         batch = next(self.run.resident.batches(recipe.batch_size, generator))
         yield from training_trial(network, batch, recipe, arithmetic)
+
+    def _network(self) -> nn.Module:
+        return self.run.network(self.run.generator("trajectory network", *self._own), self.spec)
+
+    @property
+    def _own(self) -> tuple[int, ...]:
+        return () if self.number is None else (self.number,)
 
     @property
     def per_epoch(self) -> int:
@@ -125,6 +149,7 @@ def member_of(
     step: int,
     epoch: int,
     pruning: PruningHistory | None = None,
+    spec: str | None = None,
 ) -> Member:
     """Return a trained network as a pool member: a copy, recalibrated and measured."""
     options: TeddyOptions = run.options
@@ -144,7 +169,7 @@ def member_of(
     if options.statistics != "running":
         extra = measure(network, run.resident.ordered(BATCH), len(run.classes))
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    return Member(state, role, step, epoch, figures, pruning, extra)
+    return Member(state, role, step, epoch, figures, pruning, extra, spec)
 
 
 def sample(run: Run, images: int) -> Iterator[tuple[Tensor, Tensor]]:

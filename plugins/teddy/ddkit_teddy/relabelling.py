@@ -1,5 +1,6 @@
 """Ensemble soft labels of augmented images (Algorithm 1, appendix D.3)."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -19,6 +20,7 @@ from ddkit import (
 )
 from ddkit_teddy.objective import ROLES
 from ddkit_teddy.options import TeddyOptions
+from ddkit_teddy.weights import label_weights
 
 
 def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
@@ -27,8 +29,10 @@ def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
     members = labelling_members(pool, options.label_members)
     if options.labels == "hard" or not members:
         return HardLabels(images.classes)
+    weights = label_weights(run, pool, members)
     if options.labels == "image":
-        return image_labels(run, Ensemble.of(pool, members, options.average), pool, images)
+        ensemble = Ensemble.of(pool, members, options.average)
+        return image_labels(run, ensemble, pool, images, weights)
     return label_epochs(
         run,
         images,
@@ -39,12 +43,22 @@ def label(run: Run, pool: Pool, images: Synthetic) -> Labels:
         mix=options.mix,
         how=options.average,
         temperature=options.temperature,
+        weights=weights,
+        statistics=options.label_statistics,
+        batch=options.label_batch,
     )
 
 
-def image_labels(run: Run, ensemble: Ensemble, pool: Pool, images: Synthetic) -> SoftLabels:
+def image_labels(
+    run: Run,
+    ensemble: Ensemble,
+    pool: Pool,
+    images: Synthetic,
+    weights: Sequence[float] | None = None,
+) -> SoftLabels:
     """Label the images as they are."""
-    label = partial(averaged_logits, ensemble.networks(pool), how=ensemble.average)
+    networks = ensemble.networks(pool)
+    label = partial(averaged_logits, networks, how=ensemble.average, weights=weights)
     logits = logits_of(label, run, images, LABEL_BATCH)
     return SoftLabels(logits.half(), run.options.temperature)
 

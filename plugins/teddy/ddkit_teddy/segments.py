@@ -108,6 +108,7 @@ def segmented_loss(
     ce_weight: float = 1.0,
     first_bn: float = 1.0,
     unbiased: bool = True,
+    weights: Sequence[float] | None = None,
 ) -> Tensor:
     """Return what `teddy_loss` does, with the same gradient, `segment` images at a time.
 
@@ -117,12 +118,14 @@ def segmented_loss(
     batch = _Batch(inputs.detach(), classes, segment, references)
     value = batch.inputs.new_zeros(())
     gradient = torch.zeros_like(batch.inputs)
-    for network, layers in zip(networks, references, strict=True):
-        weights = [bn_weight * (1.0 if number else first_bn) for number in range(len(layers))]
+    shares = weights or [1.0] * len(networks)
+    for network, layers, share in zip(networks, references, shares, strict=True):
+        own = share * bn_weight
+        factors = [own * (1.0 if number else first_bn) for number in range(len(layers))]
         moments = batch.moments(network)
-        distance, slopes = differentiated(moments, layers, weights, batch.present, unbiased)
-        value += distance + batch.pull_back(network, slopes, ce_weight, gradient)
-    count = len(networks)
+        distance, slopes = differentiated(moments, layers, factors, batch.present, unbiased)
+        value += distance + batch.pull_back(network, slopes, share * ce_weight, gradient)
+    count = sum(shares)
     return with_gradients(value / count, {inputs: gradient.div_(count)})
 
 

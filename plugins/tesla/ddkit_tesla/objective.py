@@ -257,11 +257,12 @@ class TeslaObjective(Objective):
 
     def _check_pool(self) -> None:
         """Raise `DdkitError` where the experts are of another network or too short."""
-        own, theirs = self.run.config.network, self.pool.description["network"]
-        if parse_network(own) != parse_network(theirs):
+        own, theirs = self.run.config.network, self.pool.networks
+        if any(parse_network(own) != parse_network(spec) for spec in theirs):
+            way_out = f"use --network {theirs[0]}, or " if len(theirs) == 1 else ""
             raise DdkitError(
-                f"the pool's experts are of the network {theirs}, but the student is {own}: use "
-                f"--network {theirs}, or leave --pool out to train experts"
+                f"the pool's experts are of the network {', '.join(theirs)}, but the student is "
+                f"{own}: {way_out}leave --pool out to train experts"
             )
         check_epochs(self.options, min(len(expert) for expert in self.experts) - 1)
 

@@ -10,18 +10,37 @@ class TestRandom(MethodContract):
     method = "random"
 
 
+TEDDY = (
+    "unit=step",
+    "first=1",
+    "last=3",
+    "train_batch=12",
+    "recalibrate=20",
+    "batch_size=3",
+    "label_epochs=2",
+)
+
+
 class TestTeddy(MethodContract):
     method = "teddy"
     network = NETWORK
+    settings = (*TEDDY, "teachers=2")
+
+
+class TestSre2lpp(MethodContract):
+    method = "sre2lpp"
+    network = NETWORK
+    settings = (*TEDDY, "first=3", "label_batch=3")
+
+
+class TestCvdd(MethodContract):
+    method = "cvdd"
+    network = NETWORK
     settings = (
-        "unit=step",
-        "first=1",
-        "last=3",
-        "train_batch=12",
-        "recalibrate=20",
-        "teachers=2",
-        "batch_size=3",
-        "label_epochs=2",
+        *TEDDY,
+        f"networks={NETWORK},{NETWORK.replace('width=4', 'width=6')}",
+        "weights=random",
+        "label_batch=3",
     )
 
 

@@ -11,7 +11,7 @@ from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.resolve import Request, resolve
 from ddkit.runtime.tensors import TensorFile
 
-METHODS = ("teddy", "sre2l")
+METHODS = ("teddy", "sre2l", "sre2lpp", "cvdd")
 SHRINK = {
     "iterations": 2,
     "label_epochs": 2,
@@ -42,6 +42,8 @@ def runs(tmp_path, monkeypatch):
         options = find_preset(method, *lookup(method), tag="", ipc=1, choice=name)["options"]
         one_model = options.get("first") == options["last"]
         stages = {"first": 2 if one_model else 1, "last": 2, "every": 1, "train_epochs": 2}
+        if method == "cvdd":
+            stages["networks"] = "convnet:width=4:norm=batch,convnet:width=8:norm=batch"
         settings = [f"{key}={value}" for key, value in {**SHRINK, **stages}.items()]
         flags = {"ipc": 1, "threads": 1, **flags}
         config = resolve(Request(method, flags, {"name": "made", "resize": 32}, settings, name))
@@ -69,6 +71,31 @@ def test_the_preset_of_data_and_ipc_is_found():
     assert (config.options["first"], config.options["last"]) == (11, 46)
     assert config.options["iterations"] == 4000
     assert config.network == "resnet18"
+
+
+def test_what_the_names_stand_for():
+    options = {
+        method: resolve(Request(method, {"ipc": 10}, {"name": "cifar100"}, [], None)).options
+        for method in ("sre2l", "sre2lpp", "cvdd")
+    }
+    simple, plus, committee = options.values()
+    plus_only = {key for key, value in plus.items() if simple.get(key) != value}
+    assert plus_only == {"iterations", "label_statistics"}
+    assert (plus["iterations"], plus["label_statistics"]) == (4000, "batch")
+    own = {key: value for key, value in committee.items() if plus.get(key) != value}
+    assert len(own.pop("networks")) == 5
+    assert own == {"pool": "committee", "teachers": 2, "draw": "index", "weights": "holdout"}
+
+
+def test_published_rates_are_the_own_recipe():
+    config = resolve(Request("cvdd", {"ipc": 10}, {"name": "cifar100"}, [], None))
+    assert config.protocol == {
+        "epochs": 300,
+        "batch_size": 16,
+        "lr": 1e-3,
+        "schedule": "cosine:2",
+    }
+    assert config.data.holdout == 0.1
 
 
 def test_a_part_of_the_classes_is_another_data_set():
