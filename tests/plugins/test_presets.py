@@ -20,7 +20,8 @@ def test_a_run_has_what_its_preset_sets(method, name):
     assert config.preset == f"{name} ({preset['source']})"
     options = preset.get("options", {})
     found = options_of(config.stage("synthesis"))  # some at their defaults are not stored
-    assert {key: getattr(found, key) for key in options} == options
+    listed = {key: list(v) if isinstance(v, list | tuple) else v for key, v in found}
+    assert {key: listed[key] for key in options} == options
     data = {"space": "standard", **preset.get("data", {})}
     assert {key: getattr(config.data, key) for key in data} == data
     wanted = {key: preset[key] for key in ("network", "init", "factor") if key in preset}

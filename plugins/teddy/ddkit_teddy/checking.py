@@ -19,6 +19,7 @@ def check_run(run: Run) -> None:
 
     What a named pool holds is measured when the synthesis begins: nothing is trained before.
     """
+    check_weights(run)
     pool_options = run.pool_options
     own = isinstance(pool_options, TeddyOptions) and run.config.pool is None
     for spec in (pool_options.committee if own else ()) or (None,):
@@ -29,6 +30,5 @@ def check_run(run: Run) -> None:
         next(own_base(replace(run, options=pool_options)))
     for spec, path in pool_options.bases if own else ():
         given_network(run, spec, Path(path))
-    check_weights(run)
     if run.config.memory_budget is not None and run.config.pool is None:
         check_budget(run, TeddyObjective)

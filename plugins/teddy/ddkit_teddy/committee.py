@@ -16,7 +16,7 @@ ROLE = "teacher"
 def tasks(run: Run) -> list[MemberTask]:
     """Return the tasks of the networks that are trained here, then of those that are given."""
     options: TeddyOptions = run.options
-    own: Sequence[str | None] = options.networks or (() if options.bases else (None,))
+    own: Sequence[str | None] = options.trained or (() if options.bases else (None,))
     single = options.model_copy(update={"first": options.last, "every": 1})
     last = replace(run, options=single)
     trained = [Trajectory(last, spec, number).task(ROLE) for number, spec in enumerate(own)]

@@ -41,7 +41,7 @@ class CommitteeOptions(MethodOptions):
     bases: Annotated[tuple[tuple[str, str], ...], BeforeValidator(split_pairs)] = option(
         (),
         "committee: members that are trained already, comma-separated, each NETWORK:FILE with "
-        "weights as `base` has them",
+        "weights as `base` has them; networks of that name are not trained",
         stages=POOL,
     )
     weights: Literal["equal", "random", "holdout"] = option(
@@ -72,9 +72,15 @@ class CommitteeOptions(MethodOptions):
     )
 
     @property
+    def trained(self) -> Sequence[str]:
+        """The specs of the networks of a committee that are trained here."""
+        given = [parse_network(spec) for spec, _ in self.bases]
+        return [spec for spec in self.networks if parse_network(spec) not in given]
+
+    @property
     def committee(self) -> Sequence[str]:
         """The specs of a committee's networks, those trained here first; none: the run's."""
-        return [*self.networks, *(spec for spec, _ in self.bases)]
+        return [*self.trained, *(spec for spec, _ in self.bases)]
 
     @model_validator(mode="after")
     def _named(self) -> Self:

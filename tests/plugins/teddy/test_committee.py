@@ -138,8 +138,11 @@ def test_members_may_be_given(teddy_run, tmp_path):
     assert pool.networks == SPECS[:2]
     inputs = torch.rand(3, 1, 8, 8)
     assert torch.equal(pool.network(1)(inputs), network(inputs))
-    only = teddy_run(*settings[:3], f"bases={SPECS[1]}:{path}", trust_base=True)
-    assert stage_pools.open_pool(only, "synthesis").networks == SPECS[1:2]
+    for networks in ("", f"networks={SPECS[1]}"):  # what is given is not trained
+        more = [networks] if networks else []
+        only = teddy_run(*settings[:3], *more, f"bases={SPECS[1]}:{path}", trust_base=True)
+        (member,) = stage_pools.open_pool(only, "synthesis").members
+        assert (member.task, member.network) == ("given-000", SPECS[1])
     source = StageConfig(plugin="teddy", options=given.options.model_dump(mode="json"))
     before = stage_pools.pool_description(given, source)
     save_file({**network.state_dict(), "more": torch.zeros(1)}, path)

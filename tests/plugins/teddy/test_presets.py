@@ -80,7 +80,7 @@ def test_what_the_names_stand_for():
     }
     simple, plus, committee = options.values()
     plus_only = {key for key, value in plus.items() if simple.get(key) != value}
-    assert plus_only == {"iterations", "label_statistics"}
+    assert plus_only == {"iterations", "choose", "jitter", "label_statistics"}
     assert (plus["iterations"], plus["label_statistics"]) == (4000, "batch")
     own = {key: value for key, value in committee.items() if plus.get(key) != value}
     assert len(own.pop("networks")) == 5
