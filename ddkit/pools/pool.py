@@ -108,6 +108,14 @@ class Pool:
         spec: str = self.members[index].network or self.description["network"]
         return spec
 
+    def check_countable(self, budget: int | None) -> None:
+        """Raise `DdkitError` where a memory budget is for members of one network, as most count."""
+        if budget is not None and len(self.networks) > 1:
+            raise DdkitError(
+                "--memory-budget: this method counts its networks as alike, but the pool has "
+                f"{', '.join(self.networks)}: leave it out, or name a pool of one network"
+            )
+
     def state(self, index: int) -> dict[str, Tensor]:
         """Return a member's weights, memory-mapped on the CPU."""
         member = self.members[index]

@@ -9,7 +9,11 @@ from ddkit_matching.pool import pairs
 from ddkit import RealTraining, Recipe, networks
 from ddkit.config import StageConfig
 from ddkit.methods.options import MethodOptions, option
+from ddkit.methods.plugin import Plugin
 from ddkit.pipeline import stages as stage_pools
+from ddkit.pipeline.prepare import prepare
+from ddkit.pipeline.resolve import Request, resolve
+from ddkit.pipeline.stages import Stage
 from ddkit.pools.pool import MemberInfo, Pool
 from ddkit.pools.tasks import Member, MemberTask
 from ddkit.pools.training import train_pool
@@ -56,6 +60,27 @@ def space(run):
 @pytest.fixture
 def pool(tmp_path, space) -> Pool:
     return build(tmp_path / "pool", space)
+
+
+@pytest.fixture
+def mixed_teachers(tmp_path):
+    """Return a function that gives the objective of a method on digits, with a mixed pool."""
+
+    def make(method: str, **flags):
+        settings = (
+            "teachers=2",
+            *(("rounds=3", "student_epochs=2", "checkpoints=2") if method == "apm" else ()),
+        )
+        flags = {"ipc": 1, "threads": 1, "network": SPEC, **flags}
+        config = resolve(Request(method, flags, {}, settings, "none"))
+        run = Stage(prepare(config, tmp_path / "run"), "synthesis").run
+        recipe = Recipe(epochs=1, batch_size=256)
+        training = RealTraining(run, "teacher", 2, recipe, (1,), networks=[WIDE, DEEP])
+        description = {"network": SPEC, "classes": 10, "shape": [1, 8, 8]}
+        train_pool(training.tasks(), tmp_path / "teachers", description, run.space, CPU)
+        return Plugin(config.plugin).synthesis_loss(run, Pool.open(tmp_path / "teachers"))
+
+    return make
 
 
 @pytest.mark.parametrize("keep", [1, 2, 5])
@@ -146,6 +171,32 @@ def test_matching_refuses_a_pool_of_several_networks(pool, run):
         f"the pool's networks are {SPEC}, {WIDE}, {DEEP}, but images are matched in {SPEC}: leave "
         "the pool out to train one"
     )
+
+
+def test_a_budget_is_for_members_of_one_network_where_a_method_counts_so(pool):
+    pool.check_countable(None)
+    pool.fresh().check_countable(None)
+    with pytest.raises(DdkitError) as caught:
+        pool.check_countable(10**9)
+    assert str(caught.value) == (
+        f"--memory-budget: this method counts its networks as alike, but the pool has {SPEC}, "
+        f"{WIDE}, {DEEP}: leave it out, or name a pool of one network"
+    )
+    pool.members = pool.members[:1]
+    pool.check_countable(10**9)
+
+
+@pytest.mark.parametrize("method", ["apm", "herding"])
+def test_methods_of_any_teachers_work_with_several_networks(mixed_teachers, method):
+    objective = mixed_teachers(method)
+    shard = objective.shards()[0]
+    leaf = objective.initialise(shard)["images"].value
+    assert leaf.shape == (10, 1, 8, 8)
+    if objective.steps:
+        losses = [objective.loss(shard, {"images": leaf.requires_grad_()}, s) for s in range(3)]
+        assert all(torch.isfinite(loss) for loss in losses)
+    with pytest.raises(DdkitError, match="--memory-budget: this method counts its networks as al"):
+        mixed_teachers(method, memory_budget=10**9)
 
 
 class Options(MethodOptions):

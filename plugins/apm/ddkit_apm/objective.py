@@ -39,6 +39,7 @@ class ApmObjective(ImageObjective):
         self.steps = self.options.rounds
         self.pool = pool
         self.teachers = members(pool)
+        pool.check_countable(run.config.memory_budget)
         self.skeleton = run.network(run.generator("skeleton")).eval().requires_grad_(False)
         self._teacher = -1
         self._students: list[State] = []

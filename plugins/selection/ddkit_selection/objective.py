@@ -39,6 +39,7 @@ class ChosenImages(ImageObjective):
         self.members: list[int] = []
         if self.options.features == "network":
             self.members = members(pool, self.options.teachers)
+            pool.check_countable(run.config.memory_budget)
             pool.max_loaded = len(self.members)  # each class goes through all of them
         self._chosen: dict[int, Tensor] = {}
 

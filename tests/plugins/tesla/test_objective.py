@@ -293,6 +293,9 @@ def test_experts_of_another_network_are_refused(tesla_run):
     assert "the student is convnet:depth=1:width=4" in line
     assert "use --network convnet:depth=2:width=4" in line
     TeslaObjective(tesla_run(network="convnet:width=4:depth=2"), pool)  # the same, said otherwise
+    pool.members = (*pool.members[:-1], replace(pool.members[-1], network="resnet18"))
+    with pytest.raises(DdkitError, match=r"of the network convnet:depth=2:width=4, resnet18, but"):
+        TeslaObjective(tesla_run(network="convnet:depth=2:width=4"), pool)
 
 
 BATCH_NORM = "convnet:depth=1:width=8:norm=batch"
