@@ -1,7 +1,6 @@
 """Structurally pruned networks: the record of what torch-pruning cut, and cutting it again."""
 
 import torch
-import torch_pruning as tp
 from torch import nn
 
 PruningHistory = list[tuple[str, bool, list[int]]]
@@ -16,6 +15,8 @@ def prune_as(network: nn.Module, history: PruningHistory, shape: tuple[int, int,
         history: as `torch_pruning`'s `pruning_history()` returned it.
         shape: (channels, height, width) of its images.
     """
+    import torch_pruning as tp  # it imports timm where that is installed, which takes seconds
+
     example = torch.zeros(1, *shape)
     graph = tp.DependencyGraph().build_dependency(network, example_inputs=example)
     graph.load_pruning_history([tuple(entry) for entry in history])
@@ -24,6 +25,8 @@ def prune_as(network: nn.Module, history: PruningHistory, shape: tuple[int, int,
 
 def network_size(network: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return (multiply-accumulates of one image, parameters) of a network."""
+    import torch_pruning as tp
+
     parameter = next(network.parameters())
     macs, parameters = tp.utils.count_ops_and_params(
         network, torch.zeros(1, *shape, device=parameter.device)

@@ -3,25 +3,11 @@
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 
 from ddkit import DdkitError, PruningHistory, network_size
 
 SEARCH_STEPS = 12  # halvings of the ratio's interval: to 1/4096
-
-
-class SeededImportance(tp.importance.RandomImportance):  # type: ignore[misc]
-    """torch-pruning's random importance, drawn from a generator instead of global state."""
-
-    def __init__(self, generator: torch.Generator):
-        super().__init__()
-        self._generator = generator
-
-    @torch.no_grad()
-    def __call__(self, group: Any, **kwargs: Any) -> Tensor:
-        _, channels = group[0]
-        return torch.rand(len(channels), generator=self._generator)
 
 
 def prune(
@@ -46,6 +32,13 @@ def prune(
     Raises:
         DdkitError: torch-pruning cannot follow the network.
     """
+    import torch_pruning as tp  # it imports timm where that is installed, which takes seconds
+
+    def importance(group: Any, **kwargs: Any) -> Tensor:
+        """Return torch-pruning's random importance, drawn without global state."""
+        _, channels = group[0]
+        return torch.rand(len(channels), generator=generator)
+
     classifier = [
         layer
         for layer in network.modules()
@@ -55,7 +48,7 @@ def prune(
         pruner = tp.pruner.BasePruner(
             network,
             torch.zeros(1, *shape),
-            importance=SeededImportance(generator),
+            importance=importance,
             pruning_ratio=ratio,
             ignored_layers=classifier,
         )
