@@ -106,6 +106,7 @@ def test_a_method_needs_no_flag_on_digits(method, tmp_path, monkeypatch):
 @pytest.mark.parametrize("method", METHODS)
 def test_peak_memory_is_that_of_the_run(method, tmp_path):
     settings = ["updates=2", "batch_real=64", "networks=2", "flip=false"]  # made-up images flip
+    settings += ["inner_steps=2"] if method == "rcig" else []
     flags = {"ipc": 2, "threads": 1, "network": "convnet:depth=2:width=8:norm=none"}
     config = resolve(Request(method, flags, {"name": "digits"}, settings, "none"))
     pipeline.distill(config, tmp_path / "run")
