@@ -66,7 +66,9 @@ class SelectionOptions(LabelOptions, PatchOptions, TrainingOptions):
         return self
 
     def rehearsed(self) -> Mapping[str, Any]:
-        return {"train_epochs": 2, "label_epochs": 2}
+        # patches of a thousand classes would be looked for: whole images are as large
+        rule = "herding" if self.rule == "rded" else self.rule
+        return {"train_epochs": 2, "label_epochs": 2, "rule": rule}
 
     def work(self, stage: StageName, per_epoch: int) -> float:
         return self.train_epochs * per_epoch if stage == "pool" else self.volume(stage)
