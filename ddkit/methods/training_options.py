@@ -25,8 +25,8 @@ class TrainingOptions(MethodOptions):
     train_decay: float = option(5e-4, "weight decay of this training", stages=POOL, ge=0)
     train_schedule: str = option(
         "half",
-        "schedule of this learning rate: constant, cosine, half (×0.1 from the middle on), step:N, "
-        "or drop:0.2:2/3:5/6 (×0.2 after these parts of the epochs)",
+        "schedule of this learning rate: constant, cosine, cosine:N (its first of N parts), half "
+        "(×0.1 from the middle on), step:N, or drop:0.2:2/3:5/6 (×0.2 after these parts)",
         stages=POOL,
         pattern=SCHEDULE,
     )
