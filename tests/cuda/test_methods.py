@@ -26,6 +26,7 @@ def run(method, settings="", **fields):
 
 RUNS = {
     "teddy": run("teddy", TEDDY, network=NORMS),
+    "teddy, dsa": run("teddy", f"{TEDDY} augmentation=dsa", network=NORMS),
     "teddy, crops": run(
         "teddy",
         f"{TEDDY} statistics=exact augmentation=rrc-flip mix=mixup average=probabilities",

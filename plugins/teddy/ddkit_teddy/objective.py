@@ -18,7 +18,9 @@ from ddkit import (
     Run,
     Shard,
     Synthetic,
+    apply_dsa,
     class_balanced_shards,
+    draw_dsa,
     draw_views,
     patch_inputs,
     patch_losses,
@@ -166,8 +168,13 @@ class TeddyObjective(ImageObjective):
         return shifted(images, self.options.jitter, generator)
 
     def _viewed(self, shard: Shard, images: Tensor, step: int) -> Tensor:
-        choice = self.options.augmentation
-        flip = "flip" in choice and self.run.train.mirror
+        choice, mirror = self.options.augmentation, self.run.train.mirror
+        if choice == "dsa":
+            generator = self.run.generator("synthesis dsa", shard.index, step)
+            size = (images.shape[2], images.shape[3])
+            drawn = draw_dsa(len(images), size, generator, flip=mirror)
+            return apply_dsa(images, drawn.to(images.device))
+        flip = "flip" in choice and mirror
         if choice == "none" or (choice == "flip" and not flip):
             return images
         views = draw_views(

@@ -142,7 +142,7 @@ class TeddyOptions(PostOptions, CommitteeOptions, PhaseOptions):
         ge=0,
     )
     clip: bool = option(True, "keep pixels in the valid range after each step", stages=SYNTHESIS)
-    augmentation: Literal["none", "flip", "rrc", "rrc-flip"] = option(
+    augmentation: Literal["none", "flip", "rrc", "rrc-flip", "dsa"] = option(
         "none",
         "augmentation of synthetic images while they are optimised, drawn per image",
         stages=SYNTHESIS,

@@ -78,6 +78,18 @@ def test_crops_are_drawn_per_image_and_differentiable(teddy_run):
     assert picture.grad.abs().sum() > 0
 
 
+def test_dsa_is_drawn_per_image_and_differentiable(teddy_run):
+    work = objective_of(teddy_run("augmentation=dsa"))
+    shard = work.shards()[0]
+    images = torch.rand(1, 1, 8, 8).expand(10, 1, 8, 8).clone().requires_grad_()
+    seen = work.augmented(shard, images, 4)
+    assert torch.equal(seen, work.augmented(shard, images, 4))
+    assert not torch.equal(seen, work.augmented(shard, images, 5))
+    assert len({tuple(image.flatten().tolist()) for image in seen}) == 10
+    seen.sum().backward()
+    assert (images.grad.flatten(1) != 0).any(1).all()
+
+
 def test_the_loss_falls_and_pixels_stay_valid(teddy_run, tmp_path):
     from ddkit.runtime.tensors import TensorFile
     from ddkit.synthesis.engine import Engine
