@@ -200,7 +200,7 @@ def check_inputs(run: Run) -> None:
 
 def clear(folder: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in ("shards", "snapshots", "logs", ".settled"):
+    for name in ("shards", "snapshots", "logs", "patches", ".settled"):
         shutil.rmtree(folder / name, ignore_errors=True)
     names = ("cost.json", "inputs.json", "settled.json", "config.toml", "contact-sheet.png")
     for path in [*folder.glob("distilled*.safetensors"), *(folder / name for name in names)]:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,9 @@ from ddkit_teddy.pruning import prune
 from ddkit_teddy.statistics import measure
 
 ObjectiveOf = Callable[[Run, Pool], Objective]
+# Networks that are tried have no figure to weight them, and choose no patches, which would stay;
+# images are tried at the size of the data, the largest.
+TRIAL: dict[str, Any] = {"weights": "equal", "choose": "random", "sizes": ""}
 
 
 def check_budget(run: Run, objective: ObjectiveOf) -> None:
@@ -96,11 +100,10 @@ def fitting_sizes(
     budget: int = run.config.memory_budget or 0
 
     def trial(count: int, segment: int) -> Objective:
-        """Return steps with the first `count` of the networks; none has a figure to weight it."""
+        """Return steps with the first `count` of the networks."""
         infos = [made_up_member("teacher", number) for number in range(count)]
         pool = HeldPool(run, networks[:count], infos, extras[:count])
-        changes = {"segment": segment, "teachers": count, "weights": "equal"}
-        return objective(trial_run(run, **changes), pool)
+        return objective(trial_run(run, **TRIAL, segment=segment, teachers=count), pool)
 
     largest = max(trial(1, 0).shards(), key=len)
     drawn = min(options.teachers, len(networks))
@@ -147,7 +150,7 @@ def _heaviest_first(
     taken = []
     for number, network in enumerate(networks):
         pool = HeldPool(run, [network], [made_up_member("teacher")], extras[number : number + 1])
-        step = objective(trial_run(run, segment=0, teachers=1, weights="equal"), pool)
+        step = objective(trial_run(run, **TRIAL, segment=0, teachers=1), pool)
         taken.append(step_peak(step, images) + weights_of(network))
     order = sorted(range(len(networks)), key=lambda number: -taken[number])
     return [networks[number] for number in order], [extras[n] for n in order if n < len(extras)]

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from ddkit_teddy.checking import check_run
 from ddkit_teddy.objective import TeddyObjective
 from ddkit_teddy.phases import mixed, shifted, turns
 
+from ddkit import Silent, load
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline import stages as stage_pools
 from ddkit.runtime.errors import DdkitError
@@ -115,6 +117,30 @@ def test_a_run_starts_from_the_patches_that_its_last_members_recognise(teddy_run
     work.pool = None
     again = work.initialise(shard)["images"].value
     assert torch.equal(run.space.decode(again), start)
+
+
+def test_networks_that_are_only_tried_for_a_budget_choose_no_patches(teddy_run):
+    run = teddy_run(
+        "choose=patches", "teachers=1", "candidates=20", "crops=2", memory_budget="500MB"
+    )
+    check_run(run)
+    work = objective_of(run)
+    (shard,) = work.shards()
+    start = run.space.decode(work.initialise(shard)["images"].value)
+    losses = patch_losses(work.pool, [len(work.members) - 1])
+    expected = patch_collages(run, 3, losses).float() / 255
+    assert (start[3:4] - expected).abs().max() < 1e-6
+
+
+def test_another_run_in_its_folder_chooses_its_own_patches(teddy_run):
+    settings = ("choose=patches", "teachers=1", "candidates=20", "crops=2", "iterations=0")
+    run = teddy_run(*settings)
+    first = load(pipeline.distill(run.config, run.folder)).pixels(torch.arange(10))
+    other = teddy_run(*settings, "last=1", "train_lr=0.01").config
+    again = load(pipeline.distill(other, run.folder, Silent(), overwrite=True)).pixels(
+        torch.arange(10)
+    )
+    assert not torch.equal(first, again)
 
 
 @pytest.mark.parametrize(
