@@ -14,45 +14,41 @@ import click
 
 from benchmarks.writing import RESULTS
 from ddkit.bench.store import Store
-from ddkit.runtime.files import read_json, write_json
+from ddkit.runtime.files import read_json, write_text
 
 KINDS = ("bench", "cell", "set", "figure", "real", "settled", "repeated")
 PLACES = ("<data>", "<bench>")
 
 
-def saved(store: Store, places: Sequence[str]) -> list[list[str | None]]:
+def saved(store: Store, places: Sequence[str]) -> list[list[Any]]:
     """Return the entries of a store, kind by kind.
 
     Args:
         places: the folders of the data and of the bench, as texts.
     """
 
-    def text(part: object) -> str:
-        found = json.dumps(part, sort_keys=True)
-        for place, name in zip(places, PLACES, strict=True):
-            found = found.replace(place, name)
-        return found
-
     return [
-        [e.kind, e.key, text(e.about), text(e.result), e.error]
+        _moved([e.kind, e.key, e.about, e.result, e.error], places, PLACES)
         for kind in KINDS
         for e in store.all(kind)
     ]
 
 
-def load_into(store: Store, entries: list[list[str | None]], places: Sequence[str]) -> None:
+def load_into(store: Store, entries: Sequence[list[Any]], places: Sequence[str]) -> None:
     """Store entries as `saved` returned them, in these folders."""
-
-    def value(text: str | None) -> Any:
-        for place, name in zip(places, PLACES, strict=True):
-            text = str(text).replace(name, place)
-        return json.loads(str(text))
-
-    for kind, key, about, result, error in entries:
+    for kind, key, about, result, error in _moved(entries, PLACES, places):
         if error is not None:
-            store.fail(str(kind), str(key), value(about), error)
+            store.fail(kind, key, about, error)
         else:
-            store.put(str(kind), str(key), value(about), value(result))
+            store.put(kind, key, about, result)
+
+
+def _moved(value: Any, old: Sequence[str], new: Sequence[str]) -> Any:
+    """Return a JSON value with folders in the place of others."""
+    text = json.dumps(value)
+    for before, after in zip(old, new, strict=True):
+        text = text.replace(before, after)
+    return json.loads(text)
 
 
 @click.command()
@@ -64,7 +60,9 @@ def main(way: str, folder: Path, data: str, name: str) -> None:
     file = RESULTS / f"{name}.json"
     places = (data, str(folder))
     if way == "save":
-        write_json(file, saved(Store(folder, create=False), places))
+        entries = saved(Store(folder, create=False), places)
+        lines = (json.dumps(entry, separators=(",", ":")) for entry in entries)
+        write_text(file, "[\n" + ",\n".join(lines) + "\n]\n")  # an entry a line
     else:
         load_into(Store(folder), read_json(file), places)
 

@@ -43,9 +43,7 @@ def timm_network(classes: int, shape: Shape, model: str) -> nn.Module:
             model, pretrained=False, num_classes=classes, in_chans=channels, **size
         )
         with torch.no_grad():
-            modes = network.training
             found = network.eval()(torch.zeros(1, *shape))
-            network.train(modes)
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         raise DdkitError(f"{about} ({str(error).splitlines()[0]}): choose another") from error
     if found.shape != (1, classes):

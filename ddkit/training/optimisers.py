@@ -14,13 +14,17 @@ class _Moments(torch.optim.Optimizer):
     Their state is named and shaped as Adam's, so that whatever keeps Adam's keeps theirs.
     """
 
+    usual_eps: float
+    """ε where none is given, as in optax."""
+
     def __init__(
         self,
         parameters: Iterable[Tensor],
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        eps: float | None = None,
     ):
+        eps = self.usual_eps if eps is None else eps
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
@@ -60,14 +64,7 @@ class Lamb(_Moments):
     taken over the rows that a step sees, where rows of a leaf are drawn.
     """
 
-    def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-6,
-    ):
-        super().__init__(parameters, lr, betas, eps)
+    usual_eps = 1e-6
 
     def _spread(self, square: Tensor, gradient: Tensor, mean: Tensor, rate: float) -> None:
         square.lerp_(gradient.square(), 1 - rate)
@@ -84,14 +81,7 @@ class AdaBelief(_Moments):
     Zhuang et al., NeurIPS 2020. optax adds its second ε, of the same size, in each step.
     """
 
-    def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-16,
-    ):
-        super().__init__(parameters, lr, betas, eps)
+    usual_eps = 1e-16
 
     def _spread(self, square: Tensor, gradient: Tensor, mean: Tensor, rate: float) -> None:
         square.lerp_((gradient - mean).square_(), 1 - rate).add_(self.defaults["eps"])

@@ -163,7 +163,7 @@ def draw_order(n: int, strips: int, generator: torch.Generator) -> Tensor:
     return places.argsort(2)
 
 
-def shuffled(images: Tensor, order: Tensor) -> Tensor:
+def with_strips_moved(images: Tensor, order: Tensor) -> Tensor:
     """Return images whose strips stand in another order, along both sides.
 
     Where the strips do not divide a side, the first ones are a pixel longer.
@@ -208,7 +208,7 @@ def render(images: Tensor | Callable[[Tensor], Tensor], views: Views, rows: Tens
         else:
             gathered = images(indices)
         if views.strips is not None:
-            gathered = shuffled(gathered, views.strips[indices])
+            gathered = with_strips_moved(gathered, views.strips[indices])
         return resample(gathered, views.crop[indices], views.flip[indices])
 
     own = view(rows)
