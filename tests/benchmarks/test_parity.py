@@ -1,11 +1,6 @@
-"""The comparison with released code, on stand-ins for it: whose code is run, and which statements.
-
-Modules of benchmarks/ are imported from the repository; ddkit stays the one that is installed.
-"""
+"""The comparison with released code, on stand-ins for it: whose code is run, which statements."""
 
 import sys
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -28,15 +23,9 @@ def main():
 
 
 @pytest.fixture(scope="module")
-def parity():
+def parity(benchmark):
     """Return a function that imports a module of benchmarks.parity."""
-    before, root = set(sys.modules), str(Path(__file__).parents[2])
-    sys.path.append(root)
-    yield lambda name: import_module(f"benchmarks.parity.{name}")
-    sys.path.remove(root)
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] == "benchmarks":
-            del sys.modules[name]
+    return lambda name: benchmark(f"parity.{name}")
 
 
 @pytest.fixture
@@ -105,9 +94,9 @@ def test_a_folder_of_something_else_is_refused_before_anything_is_measured(
     assert done.output == f"Error: {tmp_path} is no checkout of github.com/{missing}\n"
 
 
-def test_what_another_machine_measured_is_not_mixed_in(parity, tmp_path):
+def test_what_another_machine_measured_is_not_mixed_in(parity, benchmark, tmp_path):
     command = parity("__main__")
-    machine = import_module("benchmarks.writing").machine
+    machine = benchmark("writing").machine
     assert command.earlier(tmp_path) == {}
     for about, kept in ((machine(), {"apm": {}}), ({**machine(), "torch": "1.0"}, {})):
         text = command.json.dumps({"machine": about, "parts": {"apm": {}}})
