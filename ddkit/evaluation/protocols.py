@@ -23,6 +23,7 @@ PROTOCOLS = Registry(
         "l1": "ddkit.evaluation.protocols:L1",
         "regression": "ddkit.evaluation.protocols:REGRESSION",
         "soft": "ddkit.evaluation.protocols:SOFT",
+        "soft-aligned": "ddkit.evaluation.protocols:SOFT_ALIGNED",
     },
     hint="see `ddkit evaluate --help`",
 )
@@ -54,6 +55,17 @@ class Protocol(Strict):
         if self.recipe.cutmix and self.labels != "hard":
             raise ValueError("cutmix mixes classes: labels must be hard")
         return self
+
+    @model_validator(mode="after")
+    def _has_temperatures(self) -> "Protocol":
+        if self.temperatures_change and (self.labels != "own" or self.loss != "labels"):
+            raise ValueError("cooling and calibrated are for soft labels and their loss")
+        return self
+
+    @property
+    def temperatures_change(self) -> bool:
+        """Whether soft labels are not trained towards at their own temperature throughout."""
+        return self.recipe.cooling < 1 or self.recipe.calibrated
 
     def with_recipe(self, **changes: Any) -> "Protocol":
         """Return this protocol with some fields of its recipe changed; epochs replace steps."""
@@ -119,6 +131,13 @@ SOFT = Protocol(  # Teddy, appendix D.3; its 300 epochs are for sets of many ste
         weight_decay=0.01,
         schedule="cosine",
     ),
+)
+
+SOFT_ALIGNED = SOFT.model_copy(  # LPQLD, released code: 0.7 every 30 of 300 epochs
+    update={
+        "name": "soft-aligned",
+        "recipe": SOFT.recipe.model_copy(update={"cooling": 0.7, "calibrated": True}),
+    }
 )
 
 # FRePo's evaluation without its augmentation; steps by the size of its sets. RCIG's rate

@@ -14,6 +14,7 @@ from ddkit.data.loading.batching import batch_count, batches_of
 from ddkit.distilled.dataset import DistilledDataset
 from ddkit.evaluation.augmenting import augmented, augments
 from ddkit.evaluation.protocols import Protocol
+from ddkit.evaluation.temperatures import Temperatures
 from ddkit.labels import HardLabels, Labels, RegressionTargets
 from ddkit.labels.codecs import codec_named
 from ddkit.runtime.arithmetic import usual
@@ -44,6 +45,7 @@ class TrainingSet:
         recipe: the protocol's, in epochs.
         steps: how many batches an epoch has.
         loss: (logits, targets) of one network → 0-dim tensor.
+        temperatures: where they change, the loss of one network or of several.
     """
 
     def __init__(self, distilled: DistilledDataset, protocol: Protocol, device: torch.device):
@@ -64,7 +66,9 @@ class TrainingSet:
         self.steps = len(self._sizes)
         if protocol.loss == "l1":
             check_exact(self.labels)
-        exact = F.l1_loss if protocol.loss == "l1" else self.labels.loss
+        change = protocol.temperatures_change and self.labels.kind != "hard"
+        self.temperatures = Temperatures(self.labels.temperature, self.recipe) if change else None
+        exact = F.l1_loss if protocol.loss == "l1" else self.temperatures or self.labels.loss
         self.loss = F.cross_entropy if self.recipe.cutmix else exact
 
     def batches(self, seed: int, epoch: int) -> training.Batches:
@@ -73,6 +77,8 @@ class TrainingSet:
 
     def stacked(self, seeds: Sequence[int], epoch: int) -> training.Batches:
         """Serve an epoch of k trainings, each in its own order: (k, B, …) and (k, B, …)."""
+        if self.temperatures is not None:
+            self.temperatures.begin(epoch)
         count, device = len(self.images), self.images.device
         served = self._copies * count
         orders = [torch.randperm(served, generator=generator(s, "order", epoch)) for s in seeds]
@@ -268,5 +274,11 @@ def _start(
     batches = partial(data.stacked, seeds)
     seed = derive(first, "trained together", *seeds[1:])
     return models, batched.fit_together(
-        models, batches, recipe, steps_per_epoch=steps, seed=seed, loss=data.loss
+        models,
+        batches,
+        recipe,
+        steps_per_epoch=steps,
+        seed=seed,
+        loss=data.loss,
+        of_all=data.temperatures,
     )

@@ -29,6 +29,8 @@ class Recipe(Strict, Growing):
         steps: (images, steps) in place of `epochs`: those of the largest number of images that a
             set has; the first where it has fewer.
         cutmix: the probability that a batch is mixed by CutMix, by whoever serves it.
+        cooling: factor on the temperature of soft labels at each tenth of the epochs, down to 2.
+        calibrated: whether a student has a temperature of its own, as its last batch would have it.
         sharpness: ρ of a step towards flat minima, which takes two passes (`sharpness.py`); 0 takes
             none.
         surrogate: α, by how much such a step lowers the gap between the loss and its maximum
@@ -36,7 +38,16 @@ class Recipe(Strict, Growing):
     """
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"warmup", "floor", "steps", "cutmix", "sharpness", "surrogate"}
+        {
+            "warmup",
+            "floor",
+            "steps",
+            "cutmix",
+            "sharpness",
+            "surrogate",
+            "cooling",
+            "calibrated",
+        }
     )
 
     epochs: int = Field(100, ge=1)
@@ -52,6 +63,8 @@ class Recipe(Strict, Growing):
     cutmix: float = Field(0.0, ge=0, le=1)
     sharpness: float = Field(0.0, ge=0)
     surrogate: float = Field(0.0, ge=0)
+    cooling: float = Field(1.0, gt=0, le=1)
+    calibrated: bool = False
 
     def for_set(self, images: int, steps_per_epoch: int) -> "Recipe":
         """Return the recipe with whole epochs of at least the `steps` for so many images."""

@@ -62,6 +62,7 @@ def fit_together(
     steps_per_epoch: int,
     seed: int,
     loss: Loss = F.cross_entropy,
+    of_all: Loss | None = None,
     checkpoint: Path | None = None,
     last_epoch: int | None = None,
     arithmetic: Arithmetic | None = None,
@@ -76,6 +77,7 @@ def fit_together(
         networks: of one architecture, on one device. Moving one of them ends its part in this.
         batches: epoch → that epoch's inputs (k, B, C, H, W) and targets (k, B) or (k, B, classes).
         loss: (logits, targets) of one network → 0-dim tensor.
+        of_all: (logits (k, B, classes), targets) → 0-dim sum over the networks, in its place.
         recipe, steps_per_epoch, seed, checkpoint, last_epoch, arithmetic: as for `fit`; one file
             for all, and one memory layout: vmap has none that is channels-last.
 
@@ -86,14 +88,14 @@ def fit_together(
     stacked = Stacked(networks)
     if arithmetic is not None:
         arithmetic = replace(arithmetic, channels_last=False)
-    total = vmap(loss, randomness="different")
+    each = vmap(loss, randomness="different")
     return fit(
         stacked,
         batches,
         recipe,
         steps_per_epoch=steps_per_epoch,
         seed=seed,
-        loss=lambda logits, targets: total(logits, targets).sum(),  # each gets its own gradient
+        loss=of_all or (lambda logits, targets: each(logits, targets).sum()),  # own gradients
         checkpoint=checkpoint,
         last_epoch=last_epoch,
         arithmetic=arithmetic,

@@ -112,6 +112,12 @@ def test_each_seed_gets_the_same_network_towards_logits_as_they_are(artifact, do
     assert_same_networks(distilled, plan(loss="l1"))
 
 
+@pytest.mark.parametrize("change", [{"cooling": 0.5}, {"calibrated": True}])
+def test_each_seed_has_a_temperature_of_its_own(artifact, double, change):
+    distilled = load(artifact(labels=LABELS["cutmix"]))
+    assert_same_networks(distilled, plan(**change))
+
+
 @pytest.mark.parametrize("name", ["dsa", "soft"])
 def test_each_seed_gets_the_same_network_in_single_precision(artifact, name):
     distilled = load(artifact(labels=LABELS["cutmix"], space="zca"))
