@@ -20,6 +20,11 @@ def asked_form(form: str | None) -> str | None:
         raise DdkitError(f"--labels-as {form}: {error}") from error
 
 
+def other_forms(classes: int) -> tuple[str, ...]:
+    """Return the forms whose bytes are worth comparing: top-k keeps a tenth of the classes."""
+    return ("fp16", "int8", f"top-k:{max(1, classes // 10)}")
+
+
 def check_form(form: str, classes: int) -> None:
     """Raise `DdkitError` for a form that makes no sense for so many classes."""
     codec = codec_named(form)

@@ -4,7 +4,7 @@ Large sets are not rehearsed at their size: memory and time of a step are lines 
 images of the set and of a step, so that two small sizes of each say what a third one takes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
@@ -51,12 +51,14 @@ class Plan(Estimate):
         peak: bytes of a step, over the images of the largest shard and those drawn in a step.
         images, drawn: these numbers.
         pools: seconds of the pool of the synthesis, and of that of the labels where it is another.
+        forms: bytes of soft labels in other forms, for as many epochs.
     """
 
     peak: Line
     images: int
     drawn: int
     pools: tuple[float, ...]
+    forms: Mapping[str, int]
 
 
 def data_of(options: DataOptions, said: Data | None = None) -> Data:
@@ -103,7 +105,7 @@ def plan(config: RunConfig, data: Data, progress: Progress | None = None) -> Pla
             _ = small.step  # then it is known whether images leave the range of bytes
         bar.advance()
         images = small.images(LABELLED)
-        relabel, labels = small.relabel(images)
+        labels = small.relabel(images)
         bar.advance()
         more = config.ipc / ipc
         seconds, peak = sizes.lines() if steps else (NOTHING, NOTHING)
@@ -111,15 +113,16 @@ def plan(config: RunConfig, data: Data, progress: Progress | None = None) -> Pla
         return Plan(
             sum(pool.seconds for pool in pools.values()),
             steps * max(0.0, seconds.at(largest, drawn)),
-            relabel * more,
+            labels.seconds * more,
             round(peak.at(largest, drawn)),
             sum(pool.bytes for pool in pools.values()),
             images.images[0].nbytes * data.classes * config.ipc,
-            round(labels * more),
+            round(labels.bytes * more),
             peak,
             largest,
             drawn,
             tuple(pool.seconds for pool in pools.values()),
+            {form: round(size * more) for form, size in labels.forms.items()},
         )
 
 

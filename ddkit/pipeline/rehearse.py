@@ -19,6 +19,8 @@ from ddkit.config import RunConfig, StageConfig, StageName
 from ddkit.data.loading.batching import batch_count
 from ddkit.data.space import InputSpace
 from ddkit.data.split import Split
+from ddkit.labels import EpochLabels, Labels, SoftLabels
+from ddkit.labels.converting import in_form, other_forms
 from ddkit.methods.options import MethodOptions
 from ddkit.methods.plugin import Plugin, options_of
 from ddkit.pipeline.estimate import Data, Estimate
@@ -43,6 +45,19 @@ PACE_STEPS, PACE_SECONDS = 3, 5.0
 WARM_SECONDS = 5.0  # a pool that takes longer is trained once
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """What the labels of a run take.
+
+    Attributes:
+        forms: bytes, by each form that soft labels may be stored in (`--labels-as`).
+    """
+
+    seconds: float
+    bytes: int
+    forms: Mapping[str, int]
+
+
 def rehearse(config: RunConfig, data: Data) -> Estimate:
     """Return what a run will take; raises `DdkitError` for what is wrong with it."""
     with TemporaryDirectory(prefix="ddkit-rehearsal-") as folder, rehearsing(config):
@@ -50,15 +65,15 @@ def rehearse(config: RunConfig, data: Data) -> Estimate:
         pools = {pool.source: pool for pool in (rehearsal.synthesis_pool, rehearsal.relabel_pool)}
         synthesis, peak = rehearsal.synthesise()
         images = rehearsal.images(LABELLED)
-        relabel, labels = rehearsal.relabel(images)
+        labels = rehearsal.relabel(images)
         return Estimate(
             sum(pool.seconds for pool in pools.values()),
             synthesis,
-            relabel,
+            labels.seconds,
             peak,
             sum(pool.bytes for pool in pools.values()),
             images.images[0].nbytes * rehearsal.run.total,
-            labels,
+            labels.bytes,
         )
 
 
@@ -174,8 +189,8 @@ class Rehearsal:
             how = "float32"
         return Synthetic(stored(images, how), classes, factor=self.config.factor)
 
-    def relabel(self, images: Synthetic) -> tuple[float, int]:
-        """Return the seconds that the labels of the whole set take, and their bytes."""
+    def relabel(self, images: Synthetic) -> "Labelled":
+        """Return what the labels of the whole set take."""
         stage = self.config.stage("relabel")
         small = Stage(self.run, "relabel")
         run, decoded = small.run, images.decoded()
@@ -183,14 +198,23 @@ class Rehearsal:
         asked = options_of(stage)
         parts = self.run.total / len(images)
         more = parts * asked.volume("relabel") / run.options.volume("relabel")
-        return (
-            seconds * parts * asked.work("relabel", 1) / run.options.work("relabel", 1),
-            round(
+
+        def size(labels: Labels) -> int:
+            return round(
                 sum(
                     tensor.nbytes * (more if tensor.numel() >= len(decoded) else 1)
                     for tensor in labels.tensors().values()  # some say how the others are meant
                 )
-            ),
+            )
+
+        return Labelled(
+            seconds * parts * asked.work("relabel", 1) / run.options.work("relabel", 1),
+            size(labels),
+            {
+                form: size(in_form(labels, form))
+                for form in other_forms(self.data.classes)
+                if isinstance(labels, SoftLabels | EpochLabels)
+            },
         )
 
     def _engine(self, changes: Mapping[str, object]) -> Engine:

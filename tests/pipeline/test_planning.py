@@ -90,6 +90,20 @@ def test_labels_take_what_their_form_takes(form, views, image):
     assert plan(config, DATA).label_bytes == pytest.approx(40 * 200 * image, abs=20)
 
 
+@pytest.mark.parametrize(
+    ("settings", "vectors"), [(("label_epochs=40",), 40 * 200), (("labels=image",), 200)]
+)
+def test_a_plan_compares_the_forms_of_labels(settings, vectors):
+    found = plan(configured("teddy", *TEDDY, *settings), DATA)
+    each = {"fp16": 20, "int8": 12, "top-k:1": 3}
+    assert found.forms == pytest.approx({f: vectors * size for f, size in each.items()}, abs=20)
+    assert found.forms["fp16"] == found.label_bytes
+
+
+def test_classes_have_one_form():
+    assert plan(configured("random"), DATA).forms == {}
+
+
 def test_a_plan_without_steps_has_no_memory():
     found = plan(configured("random"), DATA)
     assert (found.peak_bytes, found.synthesis_seconds, found.pool_bytes) == (0, 0, 0)
@@ -162,7 +176,7 @@ def test_registered_data_are_planned():
 
 def made_plan(drawn=50, peak=Line(100.0, 0.0, 10.0), pool_bytes=5) -> Plan:  # noqa: B008
     largest = round(peak.at(50, drawn))
-    return Plan(1.0, 1.0, 1.0, largest, pool_bytes, 5, 5, peak, 50, drawn, (1.0,))
+    return Plan(1.0, 1.0, 1.0, largest, pool_bytes, 5, 5, peak, 50, drawn, (1.0,), {})
 
 
 def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):

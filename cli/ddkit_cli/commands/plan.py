@@ -46,6 +46,7 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
                 "pool_bytes": found.pool_bytes,
                 "image_bytes": found.image_bytes,
                 "label_bytes": found.label_bytes,
+                "label_bytes_as": dict(found.forms),
                 "config": config.model_dump(mode="json"),
             }
         )
@@ -76,6 +77,9 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
                 ),
             ],
         )
+        if found.forms:
+            sizes = (f"{form} {readable(size)}" for form, size in found.forms.items())
+            click.echo(f"labels by --labels-as: {', '.join(sizes)}; fewer epochs in proportion")
     planning.check_fits(config, found)
 
 

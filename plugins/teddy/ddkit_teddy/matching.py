@@ -1,34 +1,38 @@
-"""Eq. 7: statistics at the inputs of batch norms, and their distance to the real data's.
+"""Eq. 7: statistics at the inputs of layers, and their distance to the real data's.
 
 All functions are pure. Networks are in eval mode, so a batch is normalised with running statistics.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from ddkit import DdkitError, batch_norms, sent
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What one batch-norm layer of C channels sees on real data.
+    """What one layer with C input channels sees on real data.
 
     Attributes:
         mean, variance: (C,).
         class_means: (classes, C) where class-wise means are matched (appendix C.1), else None.
+        class_share: how much these count, 0 … 1; the mean over all images counts the rest.
     """
 
     mean: Tensor
     variance: Tensor
     class_means: Tensor | None = None
+    class_share: float = 1.0
 
     def to(self, device: torch.device) -> "Reference":
         means = None if self.class_means is None else sent(self.class_means, device)
-        return Reference(sent(self.mean, device), sent(self.variance, device), means)
+        mean, variance = sent(self.mean, device), sent(self.variance, device)
+        return replace(self, mean=mean, variance=variance, class_means=means)
 
 
 def matched_layers(network: nn.Module) -> list[_BatchNorm]:
@@ -55,9 +59,23 @@ def running_references(network: nn.Module) -> list[Reference]:
     return references
 
 
-def forward_with_features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return the logits (B, classes) and the input (B, C, …) of each batch norm, in layer order."""
-    layers = matched_layers(network)
+def layers_of(network: nn.Module, convolutions: bool) -> list[nn.Module]:
+    """Return the batch norms of `network` and, if asked for, its convolutions behind them."""
+    norms = matched_layers(network)
+    if not convolutions:
+        return [*norms]
+    return [*norms, *(module for module in network.modules() if isinstance(module, _ConvNd))]
+
+
+def forward_with_features(
+    network: nn.Module, inputs: Tensor, count: int | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the logits (B, classes) and the inputs (B, C, …) of layers.
+
+    Args:
+        count: of how many, batch norms first, then convolutions; None: of the batch norms.
+    """
+    layers = layers_of(network, convolutions=count is not None)[:count]
     features: dict[int, list[Tensor]] = {index: [] for index in range(len(layers))}
     handles = [
         layer.register_forward_pre_hook(
@@ -72,9 +90,10 @@ def forward_with_features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, l
             handle.remove()
     for index, seen in features.items():
         if len(seen) != 1:
+            kind = "batch norm" if isinstance(layers[index], _BatchNorm) else "matched layer"
             raise DdkitError(
-                f"batch norm {index + 1} of this network is used {len(seen)} times in a forward "
-                "pass: Teddy needs networks that use each of theirs once"
+                f"{kind} {index + 1} of this network is used {len(seen)} times in "
+                "a forward pass: Teddy needs networks that use each of theirs once"
             )
     return logits, [seen[0] for seen in features.values()]
 
@@ -113,11 +132,13 @@ def distance_to(
         means: (P, C), of classes, in the place of the mean (Eq. 18).
         present: int64 (P,), the classes that they are of.
     """
-    if means is None or reference.class_means is None:
-        first = torch.linalg.vector_norm(mean - reference.mean)
-    else:
+    share = 0.0 if means is None or reference.class_means is None else reference.class_share
+    first = mean.new_zeros(())
+    if share < 1:
+        first = (1 - share) * torch.linalg.vector_norm(mean - reference.mean)
+    if share > 0 and means is not None and reference.class_means is not None:
         gaps = means - reference.class_means[present]
-        first = torch.linalg.vector_norm(gaps, dim=1).mean()
+        first = first + share * torch.linalg.vector_norm(gaps, dim=1).mean()
     second = torch.linalg.vector_norm(variance - reference.variance)
     distance: Tensor = first + second
     return distance
@@ -169,7 +190,7 @@ def teddy_loss(
 
     Args:
         networks: n frozen members in eval mode.
-        references: for each member, one `Reference` per batch norm.
+        references: for each member, one `Reference` per matched layer, batch norms first.
         inputs: (B, channels, height, width), network inputs.
         classes: int64 (B,); on the CPU nothing waits for the device.
         bn_weight: weight of the statistics (Table 7).
@@ -182,7 +203,7 @@ def teddy_loss(
     total = inputs.new_zeros(())
     targets = classes.to(inputs.device, non_blocking=True)
     for network, layers, share in zip(networks, references, shares, strict=True):
-        logits, features = forward_with_features(network, inputs)
+        logits, features = forward_with_features(network, inputs, len(layers))
         distances = [
             statistics_distance(feature, reference, classes, unbiased=unbiased)
             for feature, reference in zip(features, layers, strict=True)

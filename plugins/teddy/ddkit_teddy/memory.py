@@ -64,8 +64,10 @@ def check_budget(run: Run, objective: ObjectiveOf) -> None:
     if run.options.statistics != "running":
         images = torch.zeros(2, *run.shape, device=run.device)
         labels = torch.zeros(2, dtype=torch.int64, device=run.device)
+        also = run.options.layers != "norms"
         measured = {
-            each: measure(each, [(images, labels)], len(run.classes)) for each in set(networks)
+            each: measure(each, [(images, labels)], len(run.classes), convolutions=also)
+            for each in set(networks)
         }
         extras = [measured[each] for each in networks]
     silent = replace(run, progress=Silent())

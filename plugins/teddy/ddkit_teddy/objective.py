@@ -26,7 +26,12 @@ from ddkit import (
     patch_losses,
     resample,
 )
-from ddkit_teddy.matching import Reference, running_references, teddy_loss
+from ddkit_teddy.matching import (
+    Reference,
+    layers_of,
+    running_references,
+    teddy_loss,
+)
 from ddkit_teddy.memory import fitting_sizes
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.phases import mixed, resized, shifted, turns
@@ -149,11 +154,18 @@ class TeddyObjective(ImageObjective):
                     f"this pool holds no measured statistics, which statistics="
                     f"{self.options.statistics} needs: use --set statistics=running"
                 )
-            classwise = self.options.statistics == "classwise"
-            self._references[index] = [
-                reference.to(self.run.device)
-                for reference in references(measured, classwise=classwise)
-            ]
+            found = references(
+                measured,
+                classwise=self.options.statistics == "classwise",
+                class_share=self.options.class_share,
+            )
+            layers = layers_of(self.pool.network(index), self.options.layers != "norms")
+            if len(found) < len(layers):
+                raise DdkitError(
+                    "this pool holds no statistics of convolutions, which layers="
+                    f"{self.options.layers} needs: use --set layers=norms, or train another one"
+                )
+            self._references[index] = [each.to(self.run.device) for each in found[: len(layers)]]
         return self._references[index]
 
     def augmented(self, shard: Shard, images: Tensor, step: int) -> Tensor:

@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from ddkit import SCHEDULE, Augmentation, StageName, option
 from ddkit_teddy.options_of_committee import CommitteeOptions
+from ddkit_teddy.options_of_layers import LayerOptions
 from ddkit_teddy.options_of_phases import PhaseOptions
 from ddkit_teddy.options_of_post import PostOptions
 
@@ -15,11 +16,15 @@ SYNTHESIS: tuple[StageName, ...] = ("synthesis",)
 RELABEL: tuple[StageName, ...] = ("relabel",)
 
 
-class TeddyOptions(PostOptions, CommitteeOptions, PhaseOptions):
+class TeddyOptions(PostOptions, CommitteeOptions, PhaseOptions, LayerOptions):
     """Defaults follow Teddy, appendix D; each one that departs says why."""
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {*CommitteeOptions.model_fields, *PhaseOptions.model_fields}
+        {
+            *CommitteeOptions.model_fields,
+            *PhaseOptions.model_fields,
+            *LayerOptions.model_fields,
+        }
     )
 
     default_network: ClassVar[str | None] = "convnet:norm=batch"  # Eq. 7 needs batch norm
@@ -253,6 +258,11 @@ class TeddyOptions(PostOptions, CommitteeOptions, PhaseOptions):
             raise ValueError(f"last ({self.last}) must not be below first ({self.first})")
         if self.base is not None and self.pool != "post":
             raise ValueError("base is for pool=post; a prior pool is trained from the start")
+        if self.layers != "norms" and self.statistics == "running":
+            raise ValueError(
+                "convolutions have no running statistics: layers=norms+convolutions needs "
+                "statistics=exact or classwise"
+            )
         if self.label_statistics == "batch" and self.labels == "image":
             raise ValueError("label_statistics=batch is for labels=epoch")
         if self.committee and self.pool != "committee":

@@ -167,7 +167,8 @@ def member_of(
         figures["holdout_accuracy"] = accuracy(network, holdout.ordered())
     extra = {}
     if options.statistics != "running":
-        extra = measure(network, run.resident.ordered(BATCH), len(run.classes))
+        real, also = run.resident.ordered(BATCH), options.layers != "norms"
+        extra = measure(network, real, len(run.classes), convolutions=also)
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     return Member(state, role, step, epoch, figures, pruning, extra, spec)
 

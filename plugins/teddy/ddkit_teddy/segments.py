@@ -122,7 +122,7 @@ def segmented_loss(
     for network, layers, share in zip(networks, references, shares, strict=True):
         own = share * bn_weight
         factors = [own * (1.0 if number else first_bn) for number in range(len(layers))]
-        moments = batch.moments(network)
+        moments = batch.moments(network, len(layers))
         distance, slopes = differentiated(moments, layers, factors, batch.present, unbiased)
         value += distance + batch.pull_back(network, slopes, share * ce_weight, gradient)
     count = sum(shares)
@@ -146,11 +146,11 @@ class _Batch:
         if any(layer.class_means is not None for layers in references for layer in layers):
             self.present, self.share = class_shares(classes, inputs)
 
-    def moments(self, network: nn.Module) -> list[Moments]:
-        """Return each layer's statistics over the whole batch (pass 1)."""
+    def moments(self, network: nn.Module, layers: int) -> list[Moments]:
+        """Return the statistics of so many layers over the whole batch (pass 1)."""
         whole: list[Moments] = []
         for rows in self.rows:
-            parts = self._seen(network, rows)
+            parts = self._seen(network, rows, layers)
             whole = [a.merged(b) for a, b in zip(whole, parts, strict=True)] if whole else parts
         return whole
 
@@ -166,8 +166,8 @@ class _Batch:
         return value
 
     @torch.no_grad()
-    def _seen(self, network: nn.Module, rows: slice) -> list[Moments]:
-        _, features = forward_with_features(network, self.inputs[rows])
+    def _seen(self, network: nn.Module, rows: slice, layers: int) -> list[Moments]:
+        _, features = forward_with_features(network, self.inputs[rows], layers)
         return self._moments(features, rows)
 
     def _pulled_back(
@@ -175,7 +175,7 @@ class _Batch:
     ) -> tuple[Tensor, Tensor]:
         """Return a segment's share of the cross-entropy, and the gradient of its images."""
         part = self.inputs[rows].requires_grad_()
-        logits, features = forward_with_features(network, part)
+        logits, features = forward_with_features(network, part, len(slopes))
         with torch.autocast(part.device.type, enabled=False):  # networks alone are cast
             entropy = F.cross_entropy(logits.to(part.dtype), self.targets[rows], reduction="sum")
             share = entropy * (ce_weight / len(self.inputs))

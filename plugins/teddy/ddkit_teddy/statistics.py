@@ -1,4 +1,4 @@
-"""Statistics of real data at batch norms, measured with a member's own weights.
+"""Statistics of real data at a network's layers, measured with a member's own weights.
 
 A weak member's running statistics lag behind its weights; these do not. Kept per class, so that
 one pass serves the exact statistics (Eq. 5) and the class-wise ones (appendix C.1).
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddkit import average_statistics
-from ddkit_teddy.matching import Reference, forward_with_features, matched_layers
+from ddkit_teddy.matching import Reference, forward_with_features, layers_of, matched_layers
 
 
 def recalibrate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
@@ -26,13 +26,18 @@ def recalibrate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
 
 @torch.no_grad()
 def measure(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: int
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    classes: int,
+    *,
+    convolutions: bool = False,
 ) -> dict[str, Tensor]:
     """Return class-wise sums over real data, for `references` to read; `network` in eval mode.
 
     Args:
         batches: (inputs (B, channels, height, width), labels int64 (B,)) over the data.
         classes: the number of classes.
+        convolutions: whether convolutions are layers as well, after the batch norms.
 
     Returns:
         On the CPU, where they are read once: "count", float64 (classes,) images; for layer l of C
@@ -48,9 +53,10 @@ def measure(
         sums[name].index_put_((labels,), values, accumulate=True)
 
     positions = {}
+    count = len(layers_of(network, convolutions))
     for inputs, labels in batches:
         add("count", torch.ones_like(labels, dtype=torch.float64), labels)
-        _, features = forward_with_features(network, inputs)
+        _, features = forward_with_features(network, inputs, count)
         for layer, feature in enumerate(features):
             flat = feature.flatten(2) if feature.dim() > 2 else feature.unsqueeze(2)
             add(f"{layer}.sum", flat.sum(2, dtype=torch.float64), labels)
@@ -59,7 +65,9 @@ def measure(
     return {name: total.cpu() for name, total in sums.items()} | positions
 
 
-def references(tensors: Mapping[str, Tensor], *, classwise: bool) -> list[Reference]:
+def references(
+    tensors: Mapping[str, Tensor], *, classwise: bool, class_share: float = 1.0
+) -> list[Reference]:
     """Return the references of each layer from what `measure` returned, float32.
 
     Exact: mean and unbiased variance over all data. Class-wise: the mean of each class, and the
@@ -75,7 +83,8 @@ def references(tensors: Mapping[str, Tensor], *, classwise: bool) -> list[Refere
             class_means = first / number
             mean = class_means.mean(0)
             variance = (second / number).mean(0) - mean.square()
-            result.append(Reference(mean.float(), variance.float(), class_means.float()))
+            moments = mean.float(), variance.float(), class_means.float()
+            result.append(Reference(*moments, class_share))
         else:
             total = number.sum()
             mean = first.sum(0) / total

@@ -13,6 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.datasets import ImageFolder
 
+from ddkit.data.loading.resident import Resident
+from ddkit.data.split import Split
+from ddkit.evaluation.accuracy import evaluate_with, protocol_for
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.tensors import write_tensors
 from tests.distilled.interop.conftest import all_pixels
@@ -116,11 +119,19 @@ def save_fkd(root: Path, folder: Path, epochs: int, mix: str, batch: int = 4):
     return seen
 
 
-@pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])
+@pytest.mark.parametrize(
+    ("name", "layout", "mix"),
+    [
+        ("sre2l", SRE2L, "cutmix"),
+        ("sre2l", SRE2L, "mixup"),
+        ("sre2l", SRE2L, "none"),
+        ("rded", RDED, "cutmix"),
+    ],
+)
 def test_fkd_labels_are_replayed_as_the_teacher_saw_them(
-    tmp_path, bring, send, pictures, files, mix
+    tmp_path, bring, send, pictures, files, name, layout, mix
 ):
-    root = save_folders(tmp_path / "set", pictures, *SRE2L)
+    root = save_folders(tmp_path / "set", pictures, *layout)
     seen = save_fkd(root, tmp_path / "fkd", 3, mix)
     found = bring(root, soft_labels=tmp_path / "fkd", temperature=20.0, trust=TRUST, **SAID)
     assert found.labels.kind == "epoch"
@@ -133,7 +144,11 @@ def test_fkd_labels_are_replayed_as_the_teacher_saw_them(
             view, logits = seen[epoch, row]
             assert torch.equal(targets[row], logits.float())
             assert torch.allclose(views[row], view, atol=1e-4)
-    out = send(found, "sre2l", "out", batch_size=4)
+    soft = protocol_for("soft").with_recipe(epochs=3)
+    cpu = torch.device("cpu")
+    test = Resident(Split(found.file["images"], found.classes, NAMES), found.space, cpu)
+    assert len(evaluate_with(soft, found, test, "convnet:width=4", [0, 1], cpu).accuracies) == 2
+    out = send(found, name, "out", batch_size=4)
     for path in (tmp_path / "fkd").rglob("*.tar"):
         again = files.torch(out / "fkd" / path.relative_to(tmp_path / "fkd"))
         before = files.torch(path)

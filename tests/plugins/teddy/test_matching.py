@@ -107,6 +107,27 @@ def test_class_wise_distance_of_hand_computed_features():
     assert distance.item() == pytest.approx((2 + 5) / 2 + 5)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_means_of_classes_and_of_all_images_may_count_both(share):
+    features = torch.tensor([[0.0], [2.0], [7.0]]).view(3, 1, 1)  # means 1 and 7, 3 over all
+    class_means = torch.tensor([[2.0], [12.0]])
+    reference = Reference(torch.tensor([5.0]), features.var().view(1), class_means, share)
+    distance = statistics_distance(features, reference, torch.tensor([0, 0, 1]))
+    assert distance.item() == pytest.approx(share * (1 + 5) / 2 + (1 - share) * 2)
+
+
+def test_inputs_of_convolutions_are_matched_where_they_have_references():
+    network = small_network(6)
+    images = torch.rand(4, 2, 5, 5, dtype=torch.float64)
+    classes = torch.tensor([0, 1, 2, 0])
+    norms = running_references(network)
+    added = Reference(torch.tensor([0.1, 0.2]), torch.tensor([0.3, 0.4]))
+    found = teddy_loss([network], [[*norms, added]], images, classes)
+    variance, mean = torch.var_mean(images, dim=(0, 2, 3))
+    more = (mean - added.mean).norm() + (variance - added.variance).norm()
+    torch.testing.assert_close(found, teddy_loss([network], [norms], images, classes) + more)
+
+
 def test_class_wise_means_average_over_positions_too():
     features = torch.tensor([[[1.0, 3.0]], [[5.0, 7.0]]])  # two images, one channel, two positions
     reference = Reference(

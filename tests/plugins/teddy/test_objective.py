@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from ddkit_teddy.matching import matched_layers
 from ddkit_teddy.objective import TeddyObjective
 
 from ddkit import DdkitError, Pool
@@ -117,3 +118,38 @@ def test_statistics_that_were_not_measured_are_refused(teddy_run):
     objective = TeddyObjective(teddy_run("statistics=exact"), pool)
     with pytest.raises(DdkitError, match="holds no measured statistics"):
         objective.references(pool.with_role("teacher")[0])
+
+
+def test_images_are_moved_by_statistics_of_convolutions_and_of_classes(teddy_run):
+    run = teddy_run("layers=norms+convolutions", "statistics=classwise", "class_share=0.5")
+    objective = objective_of(run)
+    member = objective.members[0]
+    found = objective.references(member)
+    assert len(found) == 2 * len(norms_of(objective, member))
+    assert {each.class_share for each in found} == {0.5}
+    images = torch.rand(10, 1, 8, 8, requires_grad=True)
+    objective.loss(objective.shards()[0], {"images": images}, 0).backward()
+    assert (images.grad.flatten(1) != 0).any(1).all()
+
+
+def norms_of(objective: TeddyObjective, member: int) -> list:
+    return matched_layers(objective.pool.network(member))
+
+
+def test_a_pool_that_was_measured_at_convolutions_serves_norms_alone(teddy_run):
+    both = teddy_run("layers=norms+convolutions", "statistics=exact")
+    pool = stage_pools.open_pool(both, "synthesis")
+    objective = TeddyObjective(teddy_run("statistics=exact"), pool)
+    assert len(objective.references(0)) == len(norms_of(objective, 0))
+
+
+def test_a_pool_without_statistics_of_convolutions_is_refused(teddy_run):
+    pool = stage_pools.open_pool(teddy_run("statistics=exact"), "synthesis")
+    objective = TeddyObjective(teddy_run("statistics=exact", "layers=norms+convolutions"), pool)
+    with pytest.raises(DdkitError, match="no statistics of convolutions"):
+        objective.references(0)
+
+
+def test_convolutions_have_no_running_statistics(teddy_run):
+    with pytest.raises(DdkitError, match=r"needs statistics=exact or classwise"):
+        teddy_run("layers=norms+convolutions")

@@ -1,5 +1,7 @@
 """Eq. 7 segment by segment: the value and the gradient of the whole batch, in less memory."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from ddkit_teddy.matching import Reference, matched_layers, running_references, teddy_loss
@@ -68,6 +70,15 @@ def test_value_and_gradient_are_those_of_the_whole_batch(segment, n, classwise, 
     members = [member(seed) for seed in range(n)]
     matched = [references(network, classwise) for network in members]
     assert_equal_to_whole(members, matched, segment, unbiased=unbiased, **WEIGHTS)
+
+
+@pytest.mark.parametrize("segment", [1, 4, 10])
+def test_inputs_of_convolutions_and_shares_of_classes_go_by_segments_too(segment):
+    network = member(8)
+    norms = [replace(each, class_share=0.3) for each in references(network, True)]
+    one = torch.ones(2, dtype=torch.float64)
+    matched = [*norms, Reference(one / 3, one / 5), Reference(one[0].repeat(3), one[0].repeat(3))]
+    assert_equal_to_whole([network], [matched], segment, **WEIGHTS)
 
 
 def test_the_gradient_goes_on_through_what_made_the_images():

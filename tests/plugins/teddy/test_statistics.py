@@ -68,6 +68,16 @@ def test_class_wise_statistics_give_each_class_the_same_share(network, data):
         )
 
 
+def test_inputs_of_convolutions_come_after_those_of_batch_norms(network, data):
+    norms = measure(network, batches(data, 7), CLASSES)
+    found = measure(network, batches(data, 7), CLASSES, convolutions=True)
+    assert all(torch.equal(found[name], tensor) for name, tensor in norms.items())
+    *_, last = references(found, classwise=False)
+    assert len(references(norms, classwise=False)) == 2
+    np.testing.assert_allclose(last.mean, [data[0].mean()], rtol=1e-5)
+    np.testing.assert_allclose(last.variance, [data[0].var()], rtol=1e-5)
+
+
 def test_batch_size_does_not_matter(network, data):
     one = measure(network, batches(data, 20), CLASSES)
     many = measure(network, batches(data, 3), CLASSES)
