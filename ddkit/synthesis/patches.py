@@ -50,20 +50,28 @@ def patch_collages(run: Run, label: int, losses: Losses) -> Tensor:
     return collages(patches, run.ipc, along, (run.shape[1], run.shape[2]))
 
 
-def patch_inputs(run: Run, slots: Tensor, losses: Losses) -> Tensor:
-    """Return what is put together of patches for slots (int64), network inputs on the CPU.
+def kept_collages(run: Run, label: int, losses: Losses) -> TensorFile:
+    """Return the file of a class's `patch_collages`, "images", in the run's folder.
 
-    The images of a class are written down in the run's folder: shards ask for them again.
+    Written once: other shards need it, and a run that was stopped goes on from it.
     """
+    path = run.folder / "patches" / f"class-{label:05d}.safetensors"
+    if not path.exists():
+        write_tensors(path, {"images": patch_collages(run, label, losses)})
+    return TensorFile(path)
+
+
+def patch_inputs(run: Run, slots: Tensor, losses: Losses) -> Tensor:
+    """Return what is put together of patches for slots (int64), network inputs on the CPU."""
     images = torch.empty(len(slots), *run.shape)
     labels, numbers = slots // run.ipc, slots % run.ipc
-    for label in labels.unique().tolist():
-        check_stop()
-        path = run.folder / "patches" / f"class-{label:05d}.safetensors"
-        if not path.exists():
-            write_tensors(path, {"images": patch_collages(run, label, losses)})
-        own = labels == label
-        images[own] = TensorFile(path)["images"][numbers[own]].float() / 255
+    present = labels.unique().tolist()
+    with run.progress.task("patches", len(present)) as bar:
+        for label in present:
+            check_stop()
+            own = labels == label
+            images[own] = kept_collages(run, label, losses)["images"][numbers[own]].float() / 255
+            bar.advance()
     return run.space.to("cpu").encode(images)
 
 

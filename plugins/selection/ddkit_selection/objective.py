@@ -1,19 +1,15 @@
 """Zero steps: the chosen real images, or those put together of chosen parts, are the result."""
 
-from abc import abstractmethod
-
-import torch
 from torch import Tensor
 
 from ddkit import (
     DdkitError,
     ImageObjective,
-    Leaf,
     Pool,
     Run,
     Shard,
     check_stop,
-    patch_collages,
+    patch_inputs,
     patch_losses,
     real_images,
 )
@@ -32,6 +28,8 @@ def objective_of(run: Run, pool: Pool) -> "ChosenImages":
 class ChosenImages(ImageObjective):
     """Image i of a class is the i-th that a rule gives for it, however the set is cut."""
 
+    clip = False
+
     def __init__(self, run: Run, pool: Pool):
         super().__init__(run)
         self.options: SelectionOptions = run.options
@@ -41,47 +39,35 @@ class ChosenImages(ImageObjective):
             self.members = members(pool, self.options.teachers)
             pool.check_countable(run.config.memory_budget)
             pool.max_loaded = len(self.members)  # each class goes through all of them
+
+    def loss(self, shard, leaves, step):  # type: ignore[no-untyped-def]
+        raise RuntimeError("chosen images are not optimised, their loss is never asked for")
+
+
+class SelectionObjective(ChosenImages):
+    """Whole images, by their features: a class stands for itself in ipc of them, or all."""
+
+    def __init__(self, run: Run, pool: Pool):
+        super().__init__(run, pool)
         self._chosen: dict[int, Tensor] = {}
 
-    def initialise(self, shard: Shard) -> dict[str, Leaf]:
+    def start(self, shard: Shard) -> Tensor:
         labels = shard.classes.unique().tolist()
         with self.run.progress.task(f"selection: {self.options.rule}", len(labels)) as bar:
             for label in labels:
                 check_stop()  # nothing is lost: what is chosen follows from the pool
                 self.chosen(label)
                 bar.advance()
-        images = self._images(shard.slots)
-        return {"images": Leaf(self.run.space.to("cpu").encode(images), self.optimiser)}
-
-    def loss(self, shard, leaves, step):  # type: ignore[no-untyped-def]
-        raise RuntimeError("chosen images are not optimised, their loss is never asked for")
+        return self.run.space.to("cpu").encode(real_images(self.run, shard.slots, self.chosen))
 
     def chosen(self, label: int) -> Tensor:
-        """Return what stands for a class, chosen once."""
+        """Return the training images (int64) that stand for a class, in order, chosen once."""
         if label not in self._chosen:
-            self._chosen[label] = self._choose(label)
+            rows = (self.run.train.labels == label).nonzero().flatten()
+            rule = RULES[self.options.rule]
+            order = rule(self._features(rows), min(self.run.ipc, len(rows)))
+            self._chosen[label] = rows[order.cpu()]
         return self._chosen[label]
-
-    @abstractmethod
-    def _choose(self, label: int) -> Tensor:
-        """Return what stands for a class."""
-
-    @abstractmethod
-    def _images(self, slots: Tensor) -> Tensor:
-        """Return the images (N, channels, H, W) of slots, in data space."""
-
-
-class SelectionObjective(ChosenImages):
-    """Whole images, by their features: a class stands for itself in ipc of them, or all."""
-
-    def _choose(self, label: int) -> Tensor:
-        """Return the training images (int64) that stand for a class, in order."""
-        rows = (self.run.train.labels == label).nonzero().flatten()
-        order = RULES[self.options.rule](self._features(rows), min(self.run.ipc, len(rows)))
-        return rows[order.cpu()]
-
-    def _images(self, slots: Tensor) -> Tensor:
-        return real_images(self.run, slots, self.chosen)
 
     def _features(self, rows: Tensor) -> Tensor:
         if not self.members:
@@ -98,12 +84,5 @@ class SelectionObjective(ChosenImages):
 class CollageObjective(ChosenImages):
     """RDED: images put together of the patches that networks recognise best."""
 
-    def _choose(self, label: int) -> Tensor:
-        """Return the images (ipc, channels, H, W) of a class, uint8."""
-        return patch_collages(self.run, label, patch_losses(self.pool, self.members))
-
-    def _images(self, slots: Tensor) -> Tensor:
-        ipc = self.run.ipc
-        labels, numbers = (slots // ipc).tolist(), (slots % ipc).tolist()
-        pairs = zip(labels, numbers, strict=True)
-        return torch.stack([self.chosen(label)[number] for label, number in pairs]).float() / 255
+    def start(self, shard: Shard) -> Tensor:
+        return patch_inputs(self.run, shard.slots, patch_losses(self.pool, self.members))
