@@ -1,5 +1,6 @@
 """What a run will take, and what must be known of its data to say it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ddkit.data.split import Split, check_classes
@@ -19,6 +20,19 @@ class Data:
     @classmethod
     def of(cls, split: Split) -> "Data":
         return cls(len(split), len(split.classes), split.shape)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What the labels of a run take.
+
+    Attributes:
+        forms: bytes, by each form that soft labels may be stored in (`--labels-as`).
+    """
+
+    seconds: float
+    bytes: int
+    forms: Mapping[str, int]
 
 
 @dataclass(frozen=True)

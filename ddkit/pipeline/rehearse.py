@@ -23,7 +23,7 @@ from ddkit.labels import EpochLabels, Labels, SoftLabels
 from ddkit.labels.converting import in_form, other_forms
 from ddkit.methods.options import MethodOptions
 from ddkit.methods.plugin import Plugin, options_of
-from ddkit.pipeline.estimate import Data, Estimate
+from ddkit.pipeline.estimate import Data, Estimate, Labelled
 from ddkit.pipeline.prepare import device_of
 from ddkit.pipeline.shortage import ways_out
 from ddkit.pipeline.stages import Stage, pool_description
@@ -43,19 +43,6 @@ IMAGES = 128  # made up: some batches
 LABELLED = 64  # images that are labelled in a rehearsal, where a run has more
 PACE_STEPS, PACE_SECONDS = 3, 5.0
 WARM_SECONDS = 5.0  # a pool that takes longer is trained once
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """What the labels of a run take.
-
-    Attributes:
-        forms: bytes, by each form that soft labels may be stored in (`--labels-as`).
-    """
-
-    seconds: float
-    bytes: int
-    forms: Mapping[str, int]
 
 
 def rehearse(config: RunConfig, data: Data) -> Estimate:
@@ -189,7 +176,7 @@ class Rehearsal:
             how = "float32"
         return Synthetic(stored(images, how), classes, factor=self.config.factor)
 
-    def relabel(self, images: Synthetic) -> "Labelled":
+    def relabel(self, images: Synthetic) -> Labelled:
         """Return what the labels of the whole set take."""
         stage = self.config.stage("relabel")
         small = Stage(self.run, "relabel")
