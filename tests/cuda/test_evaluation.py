@@ -26,7 +26,7 @@ SETS = {
         "method": "random",
         "relabel_from": "apm",
         "settings": TEACHERS,
-        "protocols": ["dsa-soft", "l1", "soft"],
+        "protocols": ["dsa-soft", "l1", "soft", "soft-aligned"],
     },
     "labels of epochs": teddys("dsa soft l1"),
     "int8, stored views": teddys("soft", labels_as="int8", label_views="stored"),
