@@ -40,7 +40,7 @@ from ddkit.synthesis.images import Synthetic, stored
 Result = TypeVar("Result")
 BATCH = 32  # of a rehearsed training: a batch of 256 large images takes minutes on a CPU
 IMAGES = 128  # made up: some batches
-LABELLED = 64  # images that are labelled in a rehearsal, where a run has more
+LABELLED = 32  # images that are labelled in a rehearsal, where a run has more
 PACE_STEPS, PACE_SECONDS = 3, 5.0
 WARM_SECONDS = 5.0  # a pool that takes longer is trained once
 

@@ -220,7 +220,8 @@ class TeddyOptions(PostOptions, CommitteeOptions, PhaseOptions, LayerOptions):
         }
         small["weights"] = "equal"  # made-up images have no holdout
         if self.pool == "committee":
-            return small | {"last": 8, "networks": list(self.committee), "bases": []}
+            few = {"first": 2, "last": 2}  # of each: there are several, and large ones
+            return small | few | {"networks": list(self.committee), "bases": []}
         return small | ({"members": members} if self.pool == "post" else {})
 
     def work(self, stage: StageName, per_epoch: int) -> float:
