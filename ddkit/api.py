@@ -77,7 +77,6 @@ from ddkit.synthesis.objective import ImageObjective, Objective
 from ddkit.synthesis.patches import (
     PATCH_BATCH,
     check_patches,
-    patch_collages,
     patch_inputs,
     patch_losses,
 )
@@ -125,7 +124,6 @@ __all__ += [
     "class_balanced_shards",
     "group_shards",
     "initial_inputs",
-    "patch_collages",
     "patch_inputs",
     "patch_losses",
     "real_images",

@@ -21,7 +21,7 @@ def asked(method="tesla", *settings, **common):
 
 
 def pace(config, pools=(1000.0,), synthesis=1000.0, relabel=0.0):
-    plan = Plan(sum(pools), synthesis, relabel, 0, 0, 0, 0, NOTHING, 1, 1, pools)
+    plan = Plan(sum(pools), synthesis, relabel, 0, 0, 0, 0, NOTHING, 1, 1, pools, {})
     return Pace(config, plan, DATA)
 
 

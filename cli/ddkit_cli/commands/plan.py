@@ -79,7 +79,7 @@ def plan(like: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
         )
         if found.forms:
             sizes = (f"{form} {readable(size)}" for form, size in found.forms.items())
-            click.echo(f"labels by --labels-as: {', '.join(sizes)}; fewer epochs in proportion")
+            display.say(f"labels by --labels-as: {', '.join(sizes)}; fewer epochs in proportion")
     planning.check_fits(config, found)
 
 

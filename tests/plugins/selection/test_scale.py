@@ -16,7 +16,7 @@ sys.path.append(str(ROOT))  # as the other process starts this file
 from ddkit_selection.objective import objective_of  # noqa: E402
 from ddkit_selection.options import SelectionOptions  # noqa: E402
 
-from ddkit import Run, patch_collages, patch_losses  # noqa: E402
+from ddkit import Run, patch_losses  # noqa: E402
 from ddkit.config import RunConfig  # noqa: E402
 from ddkit.data.pixels.picture import Reading  # noqa: E402
 from ddkit.data.sources.load import opened  # noqa: E402
@@ -26,6 +26,7 @@ from ddkit.runtime.progress import Silent  # noqa: E402
 from ddkit.runtime.tensors import TensorFile  # noqa: E402
 from ddkit.synthesis.budget import HeldPool, made_up_member  # noqa: E402
 from ddkit.synthesis.engine import Engine  # noqa: E402
+from ddkit.synthesis.patches import patch_collages  # noqa: E402
 from tests.data.pixels.test_scale import CLASSES, LIMIT, anonymous, listing  # noqa: E402
 
 SIDE = 64
