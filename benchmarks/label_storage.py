@@ -20,12 +20,13 @@ import click
 import torch
 
 from benchmarks.writing import write
-from ddkit.config import RunConfig, ViewForm
+from ddkit.config import RunConfig
 from ddkit.data.loading.resident import Resident
 from ddkit.distilled.dataset import DistilledDataset, load
 from ddkit.evaluation.accuracy import evaluate_with, open_test, protocol_for
 from ddkit.evaluation.protocols import Protocol
 from ddkit.evaluation.training import TrainingSet, create
+from ddkit.flags import ViewForm
 from ddkit.labels import RecipeLabels
 from ddkit.pipeline import distill as pipeline
 from ddkit.pipeline.prepare import baseline_config, prepare
