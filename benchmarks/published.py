@@ -75,10 +75,10 @@ ROWS = (
     Row("random", "cifar10-ipc10", sets=3, networks=1),
     Row("teddy", "cifar10-ipc1-table5", precision="bf16"),  # in half of the hours
     Row("teddy", "cifar10-ipc10-table5", networks=1, precision="bf16"),
-    Row("herding", "cifar10-ipc1", settings=FEATURES, precision="bf16"),
-    Row("k-center", "cifar10-ipc1", settings=FEATURES, precision="bf16"),
-    Row("herding", "cifar10-ipc10", networks=1, settings=FEATURES, precision="bf16"),
-    Row("k-center", "cifar10-ipc10", networks=1, settings=FEATURES, precision="bf16"),
+    Row("herding", "cifar10-ipc1", settings=FEATURES),
+    Row("k-center", "cifar10-ipc1", settings=FEATURES),
+    Row("herding", "cifar10-ipc10", networks=1, settings=FEATURES),
+    Row("k-center", "cifar10-ipc10", networks=1, settings=FEATURES),
     Row("dsa", "cifar10-ipc1", settings=("updates=400",)),
     Row("dm", "cifar10-ipc1", settings=("updates=2000",)),
 )
