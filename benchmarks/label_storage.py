@@ -97,6 +97,7 @@ SCHEMES = (
     Scheme("int8", 12, recipe=(BATCH,), pooled=True),
 )
 PLAIN = ("fp16, views stored", "fp16")
+BESIDE = (Scheme("fp16"), Scheme("fp16", recipe=(COOLING, CALIBRATED)))  # of random images
 
 
 class Pooled(TrainingSet):
@@ -198,7 +199,7 @@ def main(
     figures: dict[str, Any] = {}
     for title, each in (("Teddy", config), ("random", baseline_config(config))):
         artifact = pipeline.distill(each, RUNS / stable_hash(each.model_dump(mode="json")))
-        for scheme in chosen if title == "Teddy" else SCHEMES[1:2]:
+        for scheme in chosen if title == "Teddy" else BESIDE:
             path = stored(artifact, scheme)
             found = {**size(path), "accuracy": accuracies(path, each, seeds, scheme)}
             if scheme.pooled and scheme.epochs:  # what is kept of them
