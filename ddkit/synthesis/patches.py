@@ -50,28 +50,28 @@ def patch_collages(run: Run, label: int, losses: Losses) -> Tensor:
     return collages(patches, run.ipc, along, (run.shape[1], run.shape[2]))
 
 
-def kept_collages(run: Run, label: int, losses: Losses) -> TensorFile:
-    """Return the file of a class's `patch_collages`, "images", in the run's folder.
-
-    Written once: other shards need it, and a run that was stopped goes on from it.
-    """
-    path = run.folder / "patches" / f"class-{label:05d}.safetensors"
-    if not path.exists():
-        write_tensors(path, {"images": patch_collages(run, label, losses)})
-    return TensorFile(path)
-
-
 def patch_inputs(run: Run, slots: Tensor, losses: Losses) -> Tensor:
-    """Return what is put together of patches for slots (int64), network inputs on the CPU."""
-    images = torch.empty(len(slots), *run.shape)
+    """Return what is put together of patches for slots (int64), network inputs on the CPU.
+
+    The images of a class are written down once, in the run's folder: other shards and phases need
+    them, and a run that was stopped goes on from them.
+    """
     labels, numbers = slots // run.ipc, slots % run.ipc
-    present = labels.unique().tolist()
-    with run.progress.task("patches", len(present)) as bar:
-        for label in present:
-            check_stop()
-            own = labels == label
-            images[own] = kept_collages(run, label, losses)["images"][numbers[own]].float() / 255
-            bar.advance()
+    paths = {
+        label: run.folder / "patches" / f"class-{label:05d}.safetensors"
+        for label in labels.unique().tolist()
+    }
+    missing = [label for label, path in paths.items() if not path.exists()]
+    if missing:
+        with run.progress.task("patches", len(missing)) as bar:
+            for label in missing:
+                check_stop()
+                write_tensors(paths[label], {"images": patch_collages(run, label, losses)})
+                bar.advance()
+    images = torch.empty(len(slots), *run.shape)
+    for label, path in paths.items():
+        own = labels == label
+        images[own] = TensorFile(path)["images"][numbers[own]].float() / 255
     return run.space.to("cpu").encode(images)
 
 

@@ -26,12 +26,7 @@ from ddkit import (
     patch_losses,
     resample,
 )
-from ddkit_teddy.matching import (
-    Reference,
-    layers_of,
-    running_references,
-    teddy_loss,
-)
+from ddkit_teddy.matching import Reference, layers_of, running_references, teddy_loss
 from ddkit_teddy.memory import fitting_sizes
 from ddkit_teddy.options import TeddyOptions
 from ddkit_teddy.phases import mixed, resized, shifted, turns

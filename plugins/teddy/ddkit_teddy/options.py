@@ -264,6 +264,8 @@ class TeddyOptions(PostOptions, CommitteeOptions, PhaseOptions, LayerOptions):
                 "convolutions have no running statistics: layers=norms+convolutions needs "
                 "statistics=exact or classwise"
             )
+        if self.class_share < 1 and self.statistics != "classwise":
+            raise ValueError("class_share is for statistics=classwise: others have no classes")
         if self.label_statistics == "batch" and self.labels == "image":
             raise ValueError("label_statistics=batch is for labels=epoch")
         if self.committee and self.pool != "committee":

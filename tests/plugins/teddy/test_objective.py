@@ -150,6 +150,13 @@ def test_a_pool_without_statistics_of_convolutions_is_refused(teddy_run):
         objective.references(0)
 
 
-def test_convolutions_have_no_running_statistics(teddy_run):
-    with pytest.raises(DdkitError, match=r"needs statistics=exact or classwise"):
-        teddy_run("layers=norms+convolutions")
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("layers=norms+convolutions", "needs statistics=exact or classwise"),
+        ("class_share=0.5", "class_share is for statistics=classwise"),
+    ],
+)
+def test_what_running_statistics_do_not_have_is_refused(teddy_run, setting, line):
+    with pytest.raises(DdkitError, match=line):
+        teddy_run(setting)
