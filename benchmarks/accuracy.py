@@ -117,7 +117,7 @@ def main(
             variant.title,
             variant.method,
             (*own, *variant.settings),
-            preset if variant.method == "teddy" else None,
+            preset if variant.method == "teddy" else "none",  # the alias's own: SRe2L's
         )
         for seed in range(seeds):
             config = run_config(variant, seed, where, common)
