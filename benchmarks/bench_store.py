@@ -1,10 +1,11 @@
-"""A bench's figures as JSON, to go on elsewhere: python -m benchmarks.bench_store save|load FOLDER
+"""A bench's figures, to go on elsewhere: python -m benchmarks.bench_store save|load FOLDER
 
 What a bench has finished, without its runs and pools: a bench that continues from it makes no
 figure again, and trains those pools that further sets need. The folders of the data and of the
 bench are left out of the file, and put in again where it is loaded.
 """
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 
 from benchmarks.writing import RESULTS
 from ddkit.bench.store import Store
-from ddkit.runtime.files import read_json, write_text
+from ddkit.runtime.files import replacing
 
 KINDS = ("bench", "cell", "set", "figure", "real", "settled", "repeated")
 PLACES = ("<data>", "<bench>")
@@ -55,16 +56,18 @@ def _moved(value: Any, old: Sequence[str], new: Sequence[str]) -> Any:
 @click.argument("way", type=click.Choice(["save", "load"]))
 @click.argument("folder", type=Path)
 @click.option("--data", required=True, help="the folder of the data, as the bench names it")
-@click.option("--name", required=True, help="of the file in benchmarks/results, without .json")
+@click.option("--name", required=True, help="of the file in benchmarks/results, without .json.gz")
 def main(way: str, folder: Path, data: str, name: str) -> None:
-    file = RESULTS / f"{name}.json"
+    file = RESULTS / f"{name}.json.gz"
     places = (data, str(folder))
     if way == "save":
-        entries = saved(Store(folder, create=False), places)
-        lines = (json.dumps(entry, separators=(",", ":")) for entry in entries)
-        write_text(file, "[\n" + ",\n".join(lines) + "\n]\n")  # an entry a line
+        text = json.dumps(saved(Store(folder, create=False), places), separators=(",", ":"))
+        with replacing(file) as temporary:
+            temporary.write_bytes(
+                gzip.compress(text.encode(), mtime=0)
+            )  # no time in it
     else:
-        load_into(Store(folder), read_json(file), places)
+        load_into(Store(folder), json.loads(gzip.decompress(file.read_bytes())), places)
 
 
 if __name__ == "__main__":
