@@ -63,9 +63,7 @@ def main(way: str, folder: Path, data: str, name: str) -> None:
     if way == "save":
         text = json.dumps(saved(Store(folder, create=False), places), separators=(",", ":"))
         with replacing(file) as temporary:
-            temporary.write_bytes(
-                gzip.compress(text.encode(), mtime=0)
-            )  # no time in it
+            temporary.write_bytes(gzip.compress(text.encode(), mtime=0))  # no time in it
     else:
         load_into(Store(folder), json.loads(gzip.decompress(file.read_bytes())), places)
 
