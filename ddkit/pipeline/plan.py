@@ -94,6 +94,7 @@ def plan(config: RunConfig, data: Data, progress: Progress | None = None) -> Pla
         (progress or Silent()).task("rehearsal", 4) as bar,
     ):
         whole = Rehearsal(config, data, Path(folder) / "whole")
+        whole.check()
         pools = {pool.source: pool for pool in (whole.synthesis_pool, whole.relabel_pool)}
         bar.advance()
         steps, largest = whole.extent()

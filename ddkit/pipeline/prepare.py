@@ -67,10 +67,18 @@ def begun(config: RunConfig, folder: Path, progress: Progress | None) -> Stages:
     """Return the stages of a run with its data loaded, once what can be found wrong is not."""
     run = prepare(config, folder, progress)
     stages = Stages(run)
-    check_formation(run)
     check_initial(run)
-    check_stages(stages)
+    check_settings(stages)
+    check_pools(stages)
     return stages
+
+
+def check_settings(stages: Stages) -> None:
+    """Raise `DdkitError` where settings do not fit data of this size, whatever its images are."""
+    run, synthesis = stages.run, stages["synthesis"]
+    check_formation(run)
+    check_form(run.config.labels_as, len(run.classes))
+    synthesis.plugin.check(synthesis.run)
 
 
 def check_formation(run: Run) -> None:
@@ -88,11 +96,9 @@ def check_formation(run: Run) -> None:
         )
 
 
-def check_stages(stages: Stages) -> None:
-    """Make what can be made before work begins, so that what does not fit is found by then."""
+def check_pools(stages: Stages) -> None:
+    """Raise `DdkitError` where the pools will not have, or do not have, what stages need."""
     run, synthesis = stages.run, stages["synthesis"]
-    check_form(run.config.labels_as, len(run.classes))
-    synthesis.plugin.check(synthesis.run)
     names: tuple[StageName, ...] = ("synthesis", "relabel")
     for name in names:
         stages[name].check_roles()

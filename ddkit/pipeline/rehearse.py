@@ -24,9 +24,9 @@ from ddkit.labels.converting import in_form, other_forms
 from ddkit.methods.options import MethodOptions
 from ddkit.methods.plugin import Plugin, options_of
 from ddkit.pipeline.estimate import Data, Estimate, Labelled
-from ddkit.pipeline.prepare import device_of
+from ddkit.pipeline.prepare import check_settings, device_of
 from ddkit.pipeline.shortage import ways_out
-from ddkit.pipeline.stages import Stage, pool_description
+from ddkit.pipeline.stages import Stage, Stages, pool_description
 from ddkit.pools.cache import size
 from ddkit.pools.pool import Pool
 from ddkit.pools.training import train_pool
@@ -49,6 +49,7 @@ def rehearse(config: RunConfig, data: Data) -> Estimate:
     """Return what a run will take; raises `DdkitError` for what is wrong with it."""
     with TemporaryDirectory(prefix="ddkit-rehearsal-") as folder, rehearsing(config):
         rehearsal = Rehearsal(config, data, Path(folder))
+        rehearsal.check()
         pools = {pool.source: pool for pool in (rehearsal.synthesis_pool, rehearsal.relabel_pool)}
         synthesis, peak = rehearsal.synthesise()
         images = rehearsal.images(LABELLED)
@@ -103,6 +104,13 @@ class Rehearsal:
         self.run = Run(self.small, MethodOptions(), train, None, space, device, folder)
         self._synthesis = Stage(self.run, "synthesis")
         self._valid = config.init != "noise"  # whether images are pixels, as far as is known
+
+    def check(self) -> None:
+        """Raise `DdkitError` where the run itself would refuse its settings."""
+        run = self.run
+        train = _repeated(run.train, max(1, self.data.images // self.data.classes))
+        holdout = train if self.config.data.holdout else None
+        check_settings(Stages(replace(run, config=self.config, train=train, holdout=holdout)))
 
     @cached_property
     def synthesis_pool(self) -> RehearsedPool:

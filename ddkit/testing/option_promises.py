@@ -9,8 +9,10 @@ from ddkit.methods.about import UNREADABLE, about
 from ddkit.methods.options import MethodOptions
 from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.plan import plan
+from ddkit.pipeline.stages import Stage
 from ddkit.runtime.errors import DdkitError
 from ddkit.runtime.settings import validated
+from ddkit.testing.check_promises import check
 from ddkit.testing.method import MethodUnderTest, attempted
 from ddkit.testing.promises import Broken, promise
 from ddkit.testing.subject import Subject
@@ -83,7 +85,13 @@ class OptionPromises(MethodUnderTest):
         attempted("method_config", lambda: check_work(stepping.options))
         if stepping.opened_test:
             pytest.skip("a hook fails before: it opened the test split")
-        found = plan(stepping.config, Data.of(stepping.run("planned").train))
+        run = stepping.run("planned")
+        data = Data.of(run.train)
+        try:
+            check(Stage(run, "synthesis"))
+        except DdkitError:
+            pytest.skip("a hook fails before: check")
+        found = plan(stepping.config, data)
         for name in ("pool_seconds", "synthesis_seconds", "relabel_seconds", "peak_bytes"):
             value = getattr(found, name)
             if not isfinite(value) or value < 0:

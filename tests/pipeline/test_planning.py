@@ -12,7 +12,7 @@ from ddkit.data.pixels.decoding import Decoder
 from ddkit.pipeline import plan as planning
 from ddkit.pipeline.estimate import Data
 from ddkit.pipeline.plan import Line, Plan, check_fits, data_of, line, plan
-from ddkit.pipeline.rehearse import Rehearsal
+from ddkit.pipeline.rehearse import Rehearsal, rehearse
 from ddkit.pipeline.resolve import Request, resolve
 
 DATA = Data(2000, 10, (3, 16, 16))
@@ -209,7 +209,6 @@ def test_a_plan_writes_nothing(tmp_path, monkeypatch):
         ("tesla", (*TESLA, "student_steps=30")),
         ("apm", (*APM, "student_batch=20")),
         ("random", ()),
-        ("herding", ()),
     ],
 )
 def test_under_a_budget_a_plan_keeps_to_it(method, settings):
@@ -226,6 +225,25 @@ def test_a_plan_refuses_a_budget_that_is_too_small_and_names_the_smallest(method
     config = configured(method, *settings, memory_budget="2kB")
     with pytest.raises(DdkitError, match=r"of 1 image, the smallest, needs [\d.]+ MB"):
         plan(config, DATA)
+
+
+@pytest.mark.parametrize("planned", [plan, rehearse])
+@pytest.mark.parametrize(
+    ("method", "settings", "common", "said"),
+    [
+        ("fadrm", ("sizes=2,16", "first=1", "last=2"), {"network": NARROW}, "sizes=2"),
+        ("rded", ("collage=17",), {}, "collage=17"),
+        ("rded", ("collage=4", "crops=1"), {}, "crops"),
+        ("herding", (), {"init": "noise"}, "--init noise"),
+        ("herding", (), {"memory_budget": "2kB"}, "needs"),
+        ("random", (), {"factor": 17}, "--factor 17"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused_before_it_is_rehearsed(
+    planned, method, settings, common, said
+):
+    with pytest.raises(DdkitError, match=said):
+        planned(configured(method, *settings, **common), DATA)
 
 
 def test_a_plan_under_a_budget_is_held_against_it():
