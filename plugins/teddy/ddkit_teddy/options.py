@@ -135,7 +135,13 @@ class TeddyOptions(PostOptions, CommitteeOptions, PhaseOptions, LayerOptions):
         0.1, "Adam's learning rate on pixels, in network space", stages=SYNTHESIS, gt=0
     )
     betas: tuple[float, float] = option((0.5, 0.9), "Adam's momenta", stages=SYNTHESIS)
-    image_decay: float = option(1e-4, "weight decay on pixels", stages=SYNTHESIS, ge=0)
+    image_decay: float = option(
+        0.0,
+        "weight decay on pixels, added to the gradient as Adam does; Table 7's 1e-4 is as large as "
+        "the gradient itself, and images fade to the mean colour",
+        stages=SYNTHESIS,
+        ge=0,
+    )
     schedule: Literal["constant", "cosine"] = option(
         "cosine", "schedule of the learning rate", stages=SYNTHESIS
     )

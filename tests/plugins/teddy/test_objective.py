@@ -107,6 +107,26 @@ def test_the_loss_falls_and_pixels_stay_valid(teddy_run, tmp_path):
     assert (file["images"] - file["initial"]).abs().mean() > 0.01
 
 
+@pytest.mark.parametrize(("settings", "moved"), [((), 0.0), (("image_decay=1e-4",), 3 * 0.1)])
+def test_pixels_without_a_loss_rest_but_for_a_decay_which_adam_takes_for_a_gradient(
+    teddy_run, settings, moved
+):
+    run = teddy_run("bn_weight=0", "ce_weight=0", "schedule=constant", "clip=false", *settings)
+    objective = objective_of(run)
+    shard = objective.shards()[0]
+    images = objective.initialise(shard)["images"].value
+    before = images.detach().clone()
+    optimiser = objective.optimiser([images.requires_grad_()])
+    for step in range(3):
+        optimiser.zero_grad()
+        objective.loss(shard, {"images": images}, step).backward()
+        optimiser.step()
+    far = before.abs() > 0.5
+    assert torch.allclose(
+        (before - images.detach())[far], moved * before.sign()[far], rtol=0.05, atol=1e-6
+    )
+
+
 def test_a_pool_without_members_is_refused(teddy_run, tmp_path):
     run = teddy_run()
     with pytest.raises(DdkitError, match="needs a pool of trained networks"):
