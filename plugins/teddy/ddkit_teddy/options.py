@@ -137,8 +137,8 @@ class TeddyOptions(PostOptions, CommitteeOptions, PhaseOptions, LayerOptions):
     betas: tuple[float, float] = option((0.5, 0.9), "Adam's momenta", stages=SYNTHESIS)
     image_decay: float = option(
         0.0,
-        "weight decay on pixels, added to the gradient as Adam does; Table 7's 1e-4 is as large as "
-        "the gradient itself, and images fade to the mean colour",
+        "weight decay on pixels, a part of the gradient for Adam: Table 7's 1e-4 is as large as "
+        "the loss's in a small network, whose images fade to the mean colour",
         stages=SYNTHESIS,
         ge=0,
     )

@@ -157,15 +157,15 @@ def smallest(text: str) -> float:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "over"),
     [
-        (),
-        ("statistics=classwise",),
-        ("pool=post", "members=2", "prune_ratio=0.5"),
+        ((), 0.01),
+        (("statistics=classwise",), 0.01),
+        (("pool=post", "members=2", "prune_ratio=0.5"), 0.15),  # measured before it is pruned
     ],
 )
 def test_too_small_a_budget_is_refused_before_the_pool_is_trained(
-    narrow_run, settings, monkeypatch
+    narrow_run, settings, over, monkeypatch
 ):
     expected = needed(narrow_run(*settings), 1)
     run = narrow_run("train_lr=0.05", *settings, memory_budget="9kB")  # another pool
@@ -180,7 +180,7 @@ def test_too_small_a_budget_is_refused_before_the_pool_is_trained(
         r"needs [\d.]+ kB",
         line,
     )
-    assert smallest(line) == pytest.approx(expected, rel=0.1)
+    assert expected <= smallest(line) <= (1 + over) * expected
     run = narrow_run(*settings, memory_budget=int(1.05 * smallest(line)))
     synthesised(run, "enough")
     assert chosen(run, "enough") >= 1
