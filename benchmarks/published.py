@@ -60,8 +60,10 @@ class Row:
         return f"{self.method}-{self.preset}"
 
     @property
-    def figure(self) -> Published:
-        return figures_in(applied_preset(self.method, self.preset))[0]
+    def figures(self) -> list[Published]:
+        """What papers report of it, under one recipe."""
+        figures = figures_in(applied_preset(self.method, self.preset))
+        return [each for each in figures if each.recipe == figures[0].recipe]
 
     def config(self, data: str, seed: int, threads: int) -> RunConfig:
         ipc = int(self.preset.split("ipc")[1].split("-")[0])
@@ -90,6 +92,7 @@ def measured(row: Row, data: str, threads: int) -> None:
     accuracies: list[list[float]] = []
     seconds = dict.fromkeys(TIMED, 0.0)
     progress = reporter(True)
+    protocol, network = row.figures[0].recipe
     for seed in range(row.sets):
         config = row.config(data, seed, threads)
         torch.set_num_threads(config.threads)
@@ -103,9 +106,7 @@ def measured(row: Row, data: str, threads: int) -> None:
         accuracies.append([])
         for count in range(row.networks):  # one by one: each is kept, and written
             number = seed * row.networks + count  # no two sets have networks of one seed
-            found = evaluations.of_set(
-                load(path), protocol_for(row.figure.protocol), row.figure.network, [number]
-            )
+            found = evaluations.of_set(load(path), protocol_for(protocol), network, [number])
             seconds["evaluation"] += found.seconds
             accuracies[-1] += found.accuracies
             keep(row, config, accuracies, seconds)
@@ -123,7 +124,7 @@ def keep(
     rows[row.name] = {
         "method": row.method,
         "preset": row.preset,
-        "published": row.figure.model_dump(),
+        "published": [figure.model_dump() for figure in row.figures],
         "accuracies": accuracies,
         "otherwise": [
             *departures(config),
@@ -147,15 +148,15 @@ def keep(
 
 def cells(found: Mapping[str, Any]) -> list[str]:
     """Return a row of the table from what was kept of it."""
-    figure, sets = Published.model_validate(found["published"]), found["accuracies"]
+    figures, sets = [Published(**each) for each in found["published"]], found["accuracies"]
     each = [100 * accuracy for networks in sets for accuracy in networks]
     spread = f" ± {stdev(each):.1f}" if len(each) > 1 else ""
     return [
-        f"{found['method']}, {found['preset']} ({figure.where})",
-        figure.text,
+        f"{found['method']}, {found['preset']}",
+        "; ".join(f"{figure.text} ({figure.where})" for figure in figures),
         f"{fmean(each):.1f}{spread}",
         f"{len(sets)} × {max(map(len, sets))}",
-        f"{fmean(each) - figure.accuracy:+.1f}",
+        "; ".join(f"{fmean(each) - figure.accuracy:+.1f}" for figure in figures),
         "; ".join(found["otherwise"]) or "nothing",
         ", ".join(f"{found['seconds'][stage]:,}" for stage in TIMED),
     ]

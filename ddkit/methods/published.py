@@ -40,6 +40,10 @@ class Published(Strict):
     where: str
 
     @property
+    def recipe(self) -> tuple[str, str]:
+        return self.protocol, self.network
+
+    @property
     def text(self) -> str:
         """The figure as papers print it: "30.1 ± 0.4"."""
         return f"{self.accuracy:.1f}" + ("" if self.sd is None else f" ± {self.sd:.1f}")
